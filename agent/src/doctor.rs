@@ -1,0 +1,9 @@
+//! Doctor.
+
+/// Runs the command.
+///
+/// # Errors
+/// What went wrong, for a person.
+pub fn run(_config: &std::path::Path) -> anyhow::Result<std::process::ExitCode> {
+    anyhow::bail!("not built yet")
+}

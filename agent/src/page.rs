@@ -1,0 +1,1 @@
+//! Counter pages: shared between engine and supervisor, so that killing any process loses no count.

@@ -1,0 +1,1 @@
+//! Open Inference Protocol over the unix socket and loopback TCP.
