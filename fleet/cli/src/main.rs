@@ -7,6 +7,7 @@ mod approve;
 mod bundle;
 mod context;
 mod devices;
+mod http;
 mod keys;
 mod login;
 mod models;
