@@ -1,2 +1,7 @@
-//! Skeleton.
-fn main() {}
+//! `longshore-fleet`: the server and its maintenance commands.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    longshore_fleet::serve::main()
+}

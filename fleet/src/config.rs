@@ -1,0 +1,353 @@
+//! Configuration: every key has a default that works on one machine.
+//!
+//! Precedence: `--config FILE`, else `<data>/config.toml` when it exists, else defaults. An unknown key is an error
+//! that names its line and the nearest key there is.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// All settings of the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Console, API, trust metadata and health: plain HTTP; put a TLS proxy in front to leave the machine.
+    pub operator_listen: SocketAddr,
+    /// HTTPS for devices: enrolment, trust metadata, bundle files.
+    pub device_listen: SocketAddr,
+    /// MQTT over TLS for devices (embedded broker only).
+    pub mqtt_listen: SocketAddr,
+    /// Name or address under which devices reach this server; goes into its certificate and into what devices are told.
+    pub public_host: String,
+    /// `embedded`, or the `mqtts://host:port` of a broker that the operator runs.
+    pub broker: Broker,
+    /// Limits.
+    pub limits: Limits,
+    /// Retention.
+    pub keep: Keep,
+    /// How long the online roles are valid.
+    pub trust: Trust,
+}
+
+/// Which MQTT broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Broker {
+    /// In this process.
+    Embedded,
+    /// Elsewhere, over TLS.
+    External {
+        /// Host.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+}
+
+impl TryFrom<String> for Broker {
+    type Error = String;
+    fn try_from(s: String) -> Result<Self, String> {
+        if s == "embedded" {
+            return Ok(Self::Embedded);
+        }
+        let wrong = || format!("broker {s:?} is neither \"embedded\" nor mqtts://host[:port]");
+        let rest = s.strip_prefix("mqtts://").ok_or_else(wrong)?;
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((h, p)) => (h, p.parse().map_err(|_| wrong())?),
+            None => (rest, 8883),
+        };
+        if host.is_empty() || host.contains('/') {
+            return Err(wrong());
+        }
+        Ok(Self::External {
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+impl From<Broker> for String {
+    fn from(b: Broker) -> Self {
+        match b {
+            Broker::Embedded => "embedded".into(),
+            Broker::External { host, port } => format!("mqtts://{host}:{port}"),
+        }
+    }
+}
+
+/// Bounds on what one client can cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// MQTT connections at the same time.
+    pub mqtt_connections: usize,
+    /// HTTPS connections of devices at the same time.
+    pub device_connections: usize,
+    /// Longest TLS handshake, seconds.
+    pub handshake_s: u64,
+    /// Messages a second that one device may send on average; more are delayed until it resends them.
+    pub messages_per_s: u32,
+    /// Messages one device may send at once before the average counts.
+    pub message_burst: u32,
+    /// Largest uploaded file, bytes.
+    pub object_bytes: u64,
+    /// A device that was silent for so long counts as offline, seconds.
+    pub silent_s: u64,
+}
+
+/// What is kept how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keep {
+    /// Single windows kept per device and model; totals and hours are kept for ever.
+    pub windows_per_device: u32,
+    /// Update reports and events kept per device.
+    pub reports_per_device: u32,
+}
+
+/// Lifetimes of what the online keys sign.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trust {
+    /// Validity of timestamp.json, hours (24 to 168).
+    pub timestamp_h: u64,
+    /// Validity of snapshot.json, days.
+    pub snapshot_d: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            operator_listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            device_listen: SocketAddr::from(([0, 0, 0, 0], 8443)),
+            mqtt_listen: SocketAddr::from(([0, 0, 0, 0], 8883)),
+            public_host: "localhost".into(),
+            broker: Broker::Embedded,
+            limits: Limits::default(),
+            keep: Keep::default(),
+            trust: Trust::default(),
+        }
+    }
+}
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            mqtt_connections: 5_000,
+            device_connections: 1_000,
+            handshake_s: 10,
+            messages_per_s: 50,
+            message_burst: 500,
+            object_bytes: 2 << 30,
+            silent_s: 180,
+        }
+    }
+}
+impl Default for Keep {
+    fn default() -> Self {
+        Self {
+            windows_per_device: 500,
+            reports_per_device: 500,
+        }
+    }
+}
+impl Default for Trust {
+    fn default() -> Self {
+        Self {
+            timestamp_h: 48,
+            snapshot_d: 30,
+        }
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not a configuration.
+    #[error("{path}:{line}: {message}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong, and what was probably meant.
+        message: String,
+    },
+    /// A value that cannot work.
+    #[error("{path}: {key} = {value} cannot work: {why}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// Why.
+        why: &'static str,
+    },
+}
+
+impl Config {
+    /// The configuration of a data directory: `file` when given, else `config.toml` in `data`, else the defaults.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(data: &Path, file: Option<&Path>) -> Result<Self, ConfigError> {
+        let own = data.join("config.toml");
+        let path = match file {
+            Some(f) => f,
+            None if own.exists() => &own,
+            None => return Ok(Self::default()),
+        };
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads a configuration; `path` is named in errors.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] or [`ConfigError::Value`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|e| {
+            let at = e.span().map_or(0, |s| s.start.min(text.len()));
+            let mut message = e.message().to_owned();
+            if let Some(hint) = nearest_key(&message) {
+                message = format!("{message}; did you mean `{hint}`?");
+            }
+            ConfigError::Invalid {
+                path: path.to_owned(),
+                line: text.as_bytes()[..at].iter().filter(|&&b| b == b'\n').count() + 1,
+                message,
+            }
+        })?;
+        config.check(path)?;
+        Ok(config)
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let wrong = |key, value: String, why| {
+            Err(ConfigError::Value {
+                path: path.to_owned(),
+                key,
+                value,
+                why,
+            })
+        };
+        if self.public_host.is_empty() || self.public_host.contains(['/', ':', ' ']) {
+            return wrong(
+                "public_host",
+                format!("{:?}", self.public_host),
+                "give a host name or address, without scheme and port",
+            );
+        }
+        if !(24..=168).contains(&self.trust.timestamp_h) {
+            return wrong(
+                "trust.timestamp_h",
+                self.trust.timestamp_h.to_string(),
+                "timestamp.json is valid for 24 to 168 hours",
+            );
+        }
+        if self.limits.messages_per_s == 0 || self.limits.message_burst == 0 {
+            return wrong(
+                "limits.messages_per_s",
+                "0".into(),
+                "no device could send anything",
+            );
+        }
+        if self.limits.mqtt_connections == 0 || self.limits.device_connections == 0 {
+            return wrong("limits.mqtt_connections", "0".into(), "no device could connect");
+        }
+        Ok(())
+    }
+}
+
+/// For "unknown field `x`, expected one of `a`, `b`": the expected key that is nearest to `x`, if any is near.
+fn nearest_key(message: &str) -> Option<String> {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    if !message.starts_with("unknown field") {
+        return None;
+    }
+    let got = quoted.next()?;
+    quoted
+        .map(|key| (distance(got, key), key))
+        .filter(|(d, key)| *d <= 1 + key.len() / 3)
+        .min()
+        .map(|(_, key)| key.to_owned())
+}
+
+/// Levenshtein distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let cost = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = cost.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("fleet.toml"))
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        assert_eq!(parse("").unwrap(), Config::default());
+    }
+    #[test]
+    fn the_defaults_survive_being_written_and_read() {
+        let text = toml::to_string(&Config::default()).unwrap();
+        assert_eq!(parse(&text).unwrap(), Config::default());
+    }
+    #[test]
+    fn a_wrong_key_is_named_with_its_line_and_the_nearest_key() {
+        let e = parse("# c\npublic_host = \"a\"\noperator_listn = \"127.0.0.1:1\"\n")
+            .unwrap_err()
+            .to_string();
+        assert!(e.starts_with("fleet.toml:3: "), "{e}");
+        assert!(e.ends_with("did you mean `operator_listen`?"), "{e}");
+        let e = parse("[limits]\nmqtt_conections = 3\n").unwrap_err().to_string();
+        assert!(
+            e.contains("fleet.toml:2") && e.ends_with("did you mean `mqtt_connections`?"),
+            "{e}"
+        );
+    }
+    #[test]
+    fn a_wrong_value_is_named_with_its_line() {
+        let e = parse("\noperator_listen = \"nowhere\"").unwrap_err().to_string();
+        assert!(e.starts_with("fleet.toml:2: "), "{e}");
+        assert!(parse("broker = \"mqtt://plain\"").is_err());
+        assert!(parse("[trust]\ntimestamp_h = 1").is_err());
+        assert!(parse("public_host = \"https://a\"").is_err());
+    }
+    #[test]
+    fn an_external_broker_is_a_matter_of_configuration() {
+        let c = parse("broker = \"mqtts://broker.example:18883\"").unwrap();
+        assert_eq!(
+            c.broker,
+            Broker::External {
+                host: "broker.example".into(),
+                port: 18883
+            }
+        );
+    }
+}

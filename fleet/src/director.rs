@@ -1,0 +1,206 @@
+//! The director: signs what one device is told, with the online key that `root.json` names.
+//!
+//! What always holds: an assignment or command is signed and stored in the caller's transaction, together with the
+//! change that justifies it; its version or sequence number is greater than every one before it for that device. The
+//! director chooses among approved bundles; the device refuses whatever does not agree with verified targets.
+
+use std::sync::Arc;
+
+use longshore_trust::{
+    AssignmentVersion, DeviceId, FleetId, Generation, RolloutId, Seq, SigningKey, StreamId, TimeQuality,
+    UnixMs,
+};
+use longshore_wire::v1::{
+    self, Assignment, Body, Command, CommandAction, Guard, Header, Probation, Receipt, Slot, TargetsVersion,
+};
+
+use crate::store::{self, StoreError, Tx};
+
+/// What a device should run, before it has a version and a signature.
+#[derive(Debug, Clone)]
+pub struct AssignmentDraft {
+    /// For whom.
+    pub device: DeviceId,
+    /// The plan it belongs to.
+    pub generation: Generation,
+    /// The rollout it belongs to.
+    pub rollout: Option<RolloutId>,
+    /// What to run.
+    pub slots: Vec<Slot>,
+    /// How probation ends.
+    pub probation: Probation,
+    /// When the device goes back by itself.
+    pub guard: Guard,
+    /// After this nothing of it is activated.
+    pub activate_by: UnixMs,
+    /// After this it is not accepted.
+    pub not_after: UnixMs,
+}
+
+/// Why nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectorError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The device is not in the registry, or was revoked.
+    #[error("device {0} is not enrolled (or was revoked): nothing can be assigned to it")]
+    UnknownDevice(DeviceId),
+    /// The message would be over the wire's budget.
+    #[error("the message for {device} is too long: {source}")]
+    TooLong {
+        /// For whom.
+        device: DeviceId,
+        /// How long.
+        source: longshore_trust::EnvelopeError,
+    },
+}
+
+/// Signs for devices.
+#[derive(Clone)]
+pub struct Director {
+    key: Arc<SigningKey>,
+    fleet: FleetId,
+    epoch: u64,
+}
+
+impl Director {
+    /// With the online director key; `epoch` is the fleet's.
+    #[must_use]
+    pub fn new(key: SigningKey, fleet: FleetId, epoch: u64) -> Self {
+        Self {
+            key: Arc::new(key),
+            fleet,
+            epoch,
+        }
+    }
+    /// The epoch it signs under.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+    /// The public half of its key.
+    #[must_use]
+    pub fn public(&self) -> longshore_trust::PublicKey {
+        self.key.public()
+    }
+
+    /// Signs an assignment and stores it as the newest of its device.
+    ///
+    /// # Errors
+    /// [`DirectorError`]; the transaction should be dropped then.
+    pub async fn assign(
+        &self,
+        tx: &mut Tx,
+        draft: AssignmentDraft,
+        now: UnixMs,
+    ) -> Result<AssignmentVersion, DirectorError> {
+        let seq = self.next_seq(tx, &draft.device).await?;
+        let version = store::director::next_assignment_version(tx, &draft.device, self.epoch).await?;
+        let mut targets_versions = Vec::new();
+        for role in std::iter::once("targets".to_owned())
+            .chain(draft.slots.iter().map(|s| format!("models/{}", s.model)))
+        {
+            if let Some(version) = store::trust::newest_version(tx, &role).await? {
+                targets_versions.push(TargetsVersion { role, version });
+            }
+        }
+        let body = Assignment {
+            version,
+            generation: draft.generation,
+            rollout: draft.rollout.clone(),
+            issued: now,
+            activate_by: draft.activate_by,
+            not_after: draft.not_after,
+            probation: draft.probation,
+            guard: draft.guard,
+            targets_versions,
+            slots: draft.slots,
+        };
+        let bytes = self.seal(&draft.device, seq, now, body)?;
+        store::director::insert_assignment(
+            tx,
+            &store::director::StoredAssignment {
+                device: draft.device,
+                version,
+                generation: draft.generation,
+                rollout: draft.rollout,
+                bytes,
+                created: now,
+                not_after: draft.not_after,
+            },
+        )
+        .await?;
+        Ok(version)
+    }
+
+    /// Signs a command and stores it; it is offered until `not_after`.
+    ///
+    /// # Errors
+    /// [`DirectorError`]; the transaction should be dropped then.
+    pub async fn command(
+        &self,
+        tx: &mut Tx,
+        device: &DeviceId,
+        action: CommandAction,
+        not_after: UnixMs,
+        now: UnixMs,
+    ) -> Result<Seq, DirectorError> {
+        let seq = self.next_seq(tx, device).await?;
+        let body = Command {
+            not_before: now,
+            not_after,
+            action,
+        };
+        let bytes = self.seal(device, seq, now, body)?;
+        store::director::insert_command(tx, device, seq, &bytes, now, not_after).await?;
+        Ok(seq)
+    }
+
+    /// Signs a receipt. Receipts are not stored and do not order anything, so they carry sequence number 0.
+    ///
+    /// # Errors
+    /// Never in practice: a receipt is short.
+    pub fn receipt(
+        &self,
+        device: &DeviceId,
+        stream: StreamId,
+        up_to: Seq,
+        now: UnixMs,
+    ) -> Result<Vec<u8>, DirectorError> {
+        let body = Receipt {
+            stream,
+            up_to,
+            fleet_epoch: self.epoch,
+        };
+        self.seal(device, Seq(0), now, body)
+    }
+
+    async fn next_seq(&self, tx: &mut Tx, device: &DeviceId) -> Result<Seq, DirectorError> {
+        store::director::next_down_seq(tx, device, self.epoch)
+            .await?
+            .ok_or_else(|| DirectorError::UnknownDevice(device.clone()))
+    }
+
+    fn seal<B: Body>(
+        &self,
+        device: &DeviceId,
+        seq: Seq,
+        now: UnixMs,
+        body: B,
+    ) -> Result<Vec<u8>, DirectorError> {
+        let header = Header {
+            schema: v1::SCHEMA,
+            fleet: self.fleet.clone(),
+            device: device.clone(),
+            stream: StreamId(self.epoch),
+            seq,
+            time: now,
+            time_quality: TimeQuality::Ntp,
+        };
+        v1::seal(header, body, &self.key).map_err(|source| DirectorError::TooLong {
+            device: device.clone(),
+            source,
+        })
+    }
+}

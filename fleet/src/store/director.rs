@@ -1,0 +1,146 @@
+//! What devices were told: assignments and commands, as signed.
+
+use longshore_trust::{AssignmentVersion, DeviceId, Generation, RolloutId, Seq, UnixMs};
+use sqlx::Row as _;
+
+use super::{Store, StoreError, Tx, to_i64, to_u64};
+
+/// One signed assignment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAssignment {
+    /// For whom.
+    pub device: DeviceId,
+    /// Its version.
+    pub version: AssignmentVersion,
+    /// Its plan.
+    pub generation: Generation,
+    /// Its rollout.
+    pub rollout: Option<RolloutId>,
+    /// The signed envelope.
+    pub bytes: Vec<u8>,
+    /// When it was signed.
+    pub created: UnixMs,
+    /// Until when it is accepted.
+    pub not_after: UnixMs,
+}
+
+/// No number of epoch `e` is below this: a restored fleet has forgotten what it gave out, devices have not.
+fn floor(epoch: u64) -> i64 {
+    to_i64(epoch.saturating_sub(1).min(1 << 20) << 32)
+}
+
+/// Takes the next sequence number towards a device; `None` when it is unknown or revoked.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn next_down_seq(tx: &mut Tx, device: &DeviceId, epoch: u64) -> Result<Option<Seq>, StoreError> {
+    let n: Option<i64> = sqlx::query_scalar(
+        "UPDATE device SET down_seq = max(down_seq, ?2) + 1 WHERE id = ?1 AND revoked_at IS NULL RETURNING down_seq",
+    )
+    .bind(device.as_str())
+    .bind(floor(epoch))
+    .fetch_optional(tx.conn())
+    .await?;
+    Ok(n.map(|n| Seq(to_u64(n))))
+}
+
+/// One more than the greatest version signed for a device, or that it says it accepted.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn next_assignment_version(
+    tx: &mut Tx,
+    device: &DeviceId,
+    epoch: u64,
+) -> Result<AssignmentVersion, StoreError> {
+    let n: i64 = sqlx::query_scalar(
+        "SELECT 1 + max(?2,
+            coalesce((SELECT max(version) FROM assignment WHERE device = ?1), 0),
+            coalesce((SELECT assignment_version FROM device WHERE id = ?1), 0))",
+    )
+    .bind(device.as_str())
+    .bind(floor(epoch))
+    .fetch_one(tx.conn())
+    .await?;
+    Ok(AssignmentVersion(to_u64(n)))
+}
+
+/// Stores a signed assignment.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn insert_assignment(tx: &mut Tx, a: &StoredAssignment) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO assignment (device, version, generation, rollout, bytes, created, not_after)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )
+    .bind(a.device.as_str())
+    .bind(to_i64(a.version.0))
+    .bind(to_i64(a.generation.0))
+    .bind(a.rollout.as_ref().map(RolloutId::as_str))
+    .bind(&a.bytes)
+    .bind(to_i64(a.created.0))
+    .bind(to_i64(a.not_after.0))
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Stores a signed command.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn insert_command(
+    tx: &mut Tx,
+    device: &DeviceId,
+    seq: Seq,
+    bytes: &[u8],
+    created: UnixMs,
+    not_after: UnixMs,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO command (device, seq, bytes, created, not_after) VALUES (?1, ?2, ?3, ?4, ?5)")
+        .bind(device.as_str())
+        .bind(to_i64(seq.0))
+        .bind(bytes)
+        .bind(to_i64(created.0))
+        .bind(to_i64(not_after.0))
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// What a device is to be sent: its newest assignment and its unexpired commands, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// The newest assignment, if it is still accepted.
+    pub assignment: Option<Vec<u8>>,
+    /// Commands, oldest first.
+    pub commands: Vec<Vec<u8>>,
+}
+
+impl Store {
+    /// What a device is to be sent now.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn pending_for(&self, device: &DeviceId, now: UnixMs) -> Result<Pending, StoreError> {
+        let newest = sqlx::query(
+            "SELECT bytes, not_after FROM assignment WHERE device = ?1 ORDER BY version DESC LIMIT 1",
+        )
+        .bind(device.as_str())
+        .fetch_optional(self.read())
+        .await?;
+        let assignment = match newest {
+            Some(row) if to_u64(row.try_get("not_after")?) >= now.0 => Some(row.try_get("bytes")?),
+            _ => None,
+        };
+        let commands = sqlx::query_scalar(
+            "SELECT bytes FROM command WHERE device = ?1 AND not_after >= ?2 ORDER BY seq",
+        )
+        .bind(device.as_str())
+        .bind(to_i64(now.0))
+        .fetch_all(self.read())
+        .await?;
+        Ok(Pending { assignment, commands })
+    }
+}

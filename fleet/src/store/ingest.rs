@@ -1,0 +1,1 @@
+//! What devices said, and what it changes.

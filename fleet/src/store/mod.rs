@@ -1,0 +1,240 @@
+//! The record: SQLite in WAL mode, one writer and several readers. All SQL of the fleet stands below this module.
+//!
+//! What always holds: every change is made in a transaction begun by [`Store::write`]; there is one at a time, so what
+//! it read is still true when it commits; a commit has reached the disk (`synchronous = FULL`) before it returns.
+//! Reads ([`Store::read`]) never wait for the writer.
+
+mod migrate;
+
+pub mod audit;
+pub mod catalogue;
+pub mod device;
+pub mod director;
+pub mod ingest;
+pub mod people;
+pub mod rollout;
+pub mod stream;
+pub mod trust;
+pub mod views;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, SqliteConnection, SqlitePool};
+
+/// Why the record could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database refused or could not be reached.
+    #[error("database: {0}")]
+    Sql(#[from] sqlx::Error),
+    /// A value in the database is not what this program writes.
+    #[error("the database holds a {what} that cannot be read: {why}")]
+    Corrupt {
+        /// Which value.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The database was made by a newer program.
+    #[error(
+        "{path} has schema version {found}, this program knows up to {known}: use the newer longshore-fleet"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest known here.
+        known: i64,
+    },
+    /// The database has not been migrated.
+    #[error("{path} has schema version {found}, this program needs {known}: run `longshore-fleet migrate`")]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest known here.
+        known: i64,
+    },
+    /// The file cannot be opened.
+    #[error("cannot open the database {path}: {source}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: sqlx::Error,
+    },
+}
+
+impl StoreError {
+    /// For a column whose text does not parse.
+    pub fn corrupt(what: &'static str, why: impl std::fmt::Display) -> Self {
+        Self::Corrupt {
+            what,
+            why: why.to_string(),
+        }
+    }
+    /// Whether a unique key was violated.
+    #[must_use]
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self, Self::Sql(sqlx::Error::Database(e)) if e.is_unique_violation())
+    }
+}
+
+/// The database.
+#[derive(Debug, Clone)]
+pub struct Store {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    path: PathBuf,
+}
+
+/// The one running write transaction; rolled back when dropped without [`Tx::commit`].
+pub struct Tx(sqlx::Transaction<'static, Sqlite>);
+
+impl Tx {
+    /// Makes it durable.
+    ///
+    /// # Errors
+    /// When the disk refuses; nothing is changed then.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        Ok(self.0.commit().await?)
+    }
+    /// The connection, for the modules below.
+    pub(in crate::store) fn conn(&mut self) -> &mut SqliteConnection {
+        &mut self.0
+    }
+}
+
+impl Store {
+    /// Opens the database, makes it when it is missing, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be opened or is of a newer program.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let store = Self::connect(path).await?;
+        migrate::up(&store).await?;
+        Ok(store)
+    }
+
+    async fn connect(path: &Path) -> Result<Self, StoreError> {
+        let open = |source| StoreError::Open {
+            path: path.to_owned(),
+            source,
+        };
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(10))
+            .foreign_keys(true)
+            .pragma("wal_autocheckpoint", "2000")
+            .pragma("cache_size", "-16000");
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Duration::from_secs(60))
+            .connect_with(options.clone())
+            .await
+            .map_err(open)?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options.pragma("query_only", "ON"))
+            .await
+            .map_err(open)?;
+        Ok(Self {
+            writer,
+            readers,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Begins the write transaction; waits until the one before it has ended.
+    ///
+    /// # Errors
+    /// When the database cannot be locked.
+    pub async fn write(&self) -> Result<Tx, StoreError> {
+        Ok(Tx(self.writer.begin_with("BEGIN IMMEDIATE").await?))
+    }
+    /// For reading, beside the writer.
+    pub(in crate::store) fn read(&self) -> &SqlitePool {
+        &self.readers
+    }
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+    /// Closes all connections, which writes the log back into the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+    /// A consistent copy of the whole database into a new file, while the server runs.
+    ///
+    /// # Errors
+    /// When the file exists or cannot be written.
+    pub async fn copy_into(&self, to: &Path) -> Result<(), StoreError> {
+        sqlx::query("VACUUM INTO ?1")
+            .bind(to.to_string_lossy().into_owned())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+    /// A value of the `meta` table.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn meta(&self, key: &str) -> Result<Option<String>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT value FROM meta WHERE key = ?1")
+            .bind(key)
+            .fetch_optional(&self.readers)
+            .await?)
+    }
+    /// The fleet's epoch: raised by every restore from a backup.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn epoch(&self) -> Result<u64, StoreError> {
+        match self.meta("epoch").await? {
+            None => Ok(1),
+            Some(text) => text.parse().map_err(|e| StoreError::corrupt("fleet epoch", e)),
+        }
+    }
+}
+
+/// Sets a value of the `meta` table.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn set_meta(tx: &mut Tx, key: &str, value: &str) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value")
+        .bind(key)
+        .bind(value)
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// A value of the `meta` table, inside a transaction.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn get_meta(tx: &mut Tx, key: &str) -> Result<Option<String>, StoreError> {
+    Ok(sqlx::query_scalar("SELECT value FROM meta WHERE key = ?1")
+        .bind(key)
+        .fetch_optional(tx.conn())
+        .await?)
+}
+
+/// SQLite's integers are signed; ours fit.
+pub(crate) fn to_i64(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+/// Back from [`to_i64`].
+pub(crate) fn to_u64(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(0)
+}

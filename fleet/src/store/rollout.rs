@@ -1,0 +1,1 @@
+//! Rollouts, waves, devices of a rollout.

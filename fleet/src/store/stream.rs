@@ -1,0 +1,1 @@
+//! Streams of sealed messages and their contiguous prefix.
