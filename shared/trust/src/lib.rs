@@ -11,6 +11,7 @@ pub mod envelope;
 pub mod ids;
 pub mod key;
 pub mod time;
+pub mod tuf;
 mod verified;
 
 pub use envelope::{Envelope, EnvelopeError, Kind};
