@@ -1,0 +1,74 @@
+"""Inputs for the real models that `fetch-models` brings, and what ONNX Runtime answers to them.
+
+    python cases.py MODELS_DIR NAME OUT.npz [--seed N]
+
+writes `input.<name>` and `output.<name>` arrays, which is what `longshore bundle build --golden` takes. The shapes come
+from MODELS_DIR/models.tsv; the values are seeded and of the kind each model is fed in real life.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+SAMPLE_RATE_HZ = 16000
+
+
+def shapes(folder: Path, name: str) -> list[tuple[list[int], str]]:
+    """Shape and dtype of each input of a model, in the order of its graph."""
+    for line in (folder / "models.tsv").read_text().splitlines():
+        fields = line.split("\t")
+        if fields[0] == name:
+            found = []
+            for item in fields[2].split(" "):
+                dims, dtype = item.split(":")
+                found.append(([int(d) for d in dims.split(",") if d], dtype))
+            return found
+    raise SystemExit(f"{folder}/models.tsv has no model {name}")
+
+
+def value(rng: np.random.Generator, dims: list[int], dtype: str) -> np.ndarray:
+    """One input: signal-like floats, bytes, or the sample rate (the only scalar that these models take)."""
+    if dtype == "f32":
+        return (rng.standard_normal(dims) * 0.2).astype(np.float32)
+    if dtype == "i32":
+        return rng.integers(0, 256, dims).astype(np.int32)
+    if dtype == "i64" and not dims:
+        return np.array(SAMPLE_RATE_HZ, dtype=np.int64)
+    raise SystemExit(f"no values for an input of {dims}:{dtype}")
+
+
+def session(path: Path) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on the CPU, quiet."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def case(folder: Path, name: str, seed: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Inputs and ONNX Runtime's outputs, by tensor name."""
+    rng = np.random.default_rng(seed)
+    runner = session(folder / f"{name}.onnx")
+    inputs = {
+        tensor.name: value(rng, dims, dtype)
+        for tensor, (dims, dtype) in zip(runner.get_inputs(), shapes(folder, name), strict=True)
+    }
+    names = [tensor.name for tensor in runner.get_outputs()]
+    return inputs, dict(zip(names, runner.run(names, inputs), strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Golden vectors for one model, computed by ONNX Runtime.")
+    parser.add_argument("models", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    inputs, outputs = case(arguments.models, arguments.name, arguments.seed)
+    tensors = {f"input.{n}": a for n, a in inputs.items()} | {f"output.{n}": a for n, a in outputs.items()}
+    np.savez(arguments.out, **tensors)
+
+
+if __name__ == "__main__":
+    main()
