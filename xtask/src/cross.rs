@@ -8,7 +8,9 @@ mod elf;
 mod target;
 mod toolchain;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -72,7 +74,7 @@ pub fn build(root: &Path, target: &Target) -> Result<Built> {
     let target_dir = target_directory(root)?;
     let tools = target_dir.join("tools");
     let way = Way::first_that_works(&tools, target)?;
-    println!("{}: building by {way}", target.triple);
+    println!("{} ({}): building by {way}", target.triple, target.about);
     let build_dir = target_dir.join("cross");
     let begun = std::time::Instant::now();
     let mut cargo = way.command(&tools, target)?;
@@ -116,13 +118,14 @@ pub fn build(root: &Path, target: &Target) -> Result<Built> {
     })
 }
 
-/// Prints size and linkage and holds them against the target's budget.
+/// Prints size and linkage, holds them against the target's budget, and starts the program once where that can be done.
 fn report(target: &Target, built: &Built) -> Result<()> {
     let size_mb = built.bytes as f64 / 1e6;
     println!(
-        "{}: {size_mb:.2} MB (budget {:.0} MB), {}, {} s, {}",
+        "{}: {size_mb:.2} MB (budget {} MB; memory budget {} MB PSS, see `cargo xtask bench`), {}, {} s, {}",
         built.triple,
         target.budget.binary_mb,
+        target.budget.pss_mb,
         built.linkage,
         built.seconds,
         built.path.display(),
@@ -135,13 +138,48 @@ fn report(target: &Target, built: &Built) -> Result<()> {
     }
     if size_mb > target.budget.binary_mb {
         bail!(
-            "{} has {size_mb:.2} MB, over the {:.0} MB of targets/{}.toml",
+            "{} has {size_mb:.2} MB, over the {} MB of targets/{}.toml",
             built.path.display(),
             target.budget.binary_mb,
             target.triple,
         );
     }
-    Ok(())
+    start(target, &built.path)
+}
+
+/// Runs `--version`, under emulation if the target needs it.
+fn start(target: &Target, program: &Path) -> Result<()> {
+    let mut command = match &target.emulator {
+        Some(emulator) => {
+            let mut command = Command::new(emulator);
+            command.arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    match command.arg("--version").output() {
+        Ok(done) if done.status.success() => {
+            println!(
+                "{}: it starts: {}",
+                target.triple,
+                String::from_utf8_lossy(&done.stdout).trim()
+            );
+            Ok(())
+        }
+        Ok(done) => bail!(
+            "{command:?} failed ({}): {}",
+            done.status,
+            String::from_utf8_lossy(&done.stderr).trim()
+        ),
+        Err(error) if error.kind() == ErrorKind::NotFound && target.emulator.is_some() => {
+            println!(
+                "{}: not started, {command:?} is not there (Debian: qemu-user-static)",
+                target.triple
+            );
+            Ok(())
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot start {command:?}")),
+    }
 }
 
 /// The folder that holds `targets/`.
