@@ -1,9 +1,9 @@
-"""Inputs for the real models that `fetch-models` brings, and what ONNX Runtime answers to them.
+"""Inputs for the real models that `real_models.py` brings, and what ONNX Runtime answers to them.
 
     python cases.py MODELS_DIR NAME OUT.npz [--seed N]
 
-writes `input.<name>` and `output.<name>` arrays, which is what `longshore bundle build --golden` takes. The shapes come
-from MODELS_DIR/models.tsv; the values are seeded and of the kind each model is fed in real life.
+writes `input.<name>` and `output.<name>` arrays, which is what `longshore bundle build --golden` takes. The values are
+seeded and of the kind that each model is fed in real life.
 """
 
 import argparse
@@ -12,23 +12,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from real_models import MODELS
+
 SAMPLE_RATE_HZ = 16000
 
 
-def shapes(folder: Path, name: str) -> list[tuple[list[int], str]]:
-    """Shape and dtype of each input of a model, in the order of its graph."""
-    for line in (folder / "models.tsv").read_text().splitlines():
-        fields = line.split("\t")
-        if fields[0] == name:
-            found = []
-            for item in fields[2].split(" "):
-                dims, dtype = item.split(":")
-                found.append(([int(d) for d in dims.split(",") if d], dtype))
-            return found
-    raise SystemExit(f"{folder}/models.tsv has no model {name}")
-
-
-def value(rng: np.random.Generator, dims: list[int], dtype: str) -> np.ndarray:
+def value(rng: np.random.Generator, dims: tuple[int, ...], dtype: str) -> np.ndarray:
     """One input: signal-like floats, bytes, or the sample rate (the only scalar that these models take)."""
     if dtype == "f32":
         return (rng.standard_normal(dims) * 0.2).astype(np.float32)
@@ -52,7 +41,7 @@ def case(folder: Path, name: str, seed: int) -> tuple[dict[str, np.ndarray], dic
     runner = session(folder / f"{name}.onnx")
     inputs = {
         tensor.name: value(rng, dims, dtype)
-        for tensor, (dims, dtype) in zip(runner.get_inputs(), shapes(folder, name), strict=True)
+        for tensor, (dims, dtype) in zip(runner.get_inputs(), MODELS[name].inputs, strict=True)
     }
     names = [tensor.name for tensor in runner.get_outputs()]
     return inputs, dict(zip(names, runner.run(names, inputs), strict=True))
@@ -61,7 +50,7 @@ def case(folder: Path, name: str, seed: int) -> tuple[dict[str, np.ndarray], dic
 def main() -> None:
     parser = argparse.ArgumentParser(description="Golden vectors for one model, computed by ONNX Runtime.")
     parser.add_argument("models", type=Path)
-    parser.add_argument("name")
+    parser.add_argument("name", choices=sorted(MODELS))
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()

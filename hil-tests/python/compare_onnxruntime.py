@@ -20,7 +20,7 @@ TOLERANCE = 1e-4
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True, help="host:port of the agent's API")
-    parser.add_argument("--models", required=True, type=Path, help="what fetch-models wrote")
+    parser.add_argument("--models", required=True, type=Path, help="what real_models.py wrote")
     parser.add_argument("--name", required=True)
     parser.add_argument("--cases", type=int, default=5)
     arguments = parser.parse_args()
