@@ -4,6 +4,8 @@
 
 mod counters;
 mod ddsketch;
+pub mod profile;
 
 pub use counters::{Counters, MergeError};
 pub use ddsketch::DdSketch;
+pub use profile::{Profile, ProfileError};

@@ -1,0 +1,28 @@
+//! The reference profile of a bundle: that it fits the manifest, and how it is made of an author's data.
+
+use longshore_stats::Profile;
+
+use crate::{Manifest, ManifestError, Refusal, Role};
+
+/// Reads a reference profile and compares its features with those the manifest monitors.
+///
+/// # Errors
+/// [`ManifestError`] naming the file and the feature.
+pub fn parse(bytes: &[u8], manifest: &Manifest) -> Result<Profile, ManifestError> {
+    let file = manifest
+        .file(Role::Reference)
+        .map_or("reference.lsp", |f| f.path.as_str());
+    let profile = Profile::from_bytes(bytes)
+        .map_err(|e| ManifestError::new(file, "(whole file)", Refusal::Syntax(e.to_string())))?;
+    for feature in &manifest.monitor.features {
+        if !profile.features.iter().any(|f| f.name == feature.name) {
+            let text = "the manifest monitors it, but the profile does not have it".to_owned();
+            return Err(ManifestError::new(
+                file,
+                feature.name.clone(),
+                Refusal::Rule(text),
+            ));
+        }
+    }
+    Ok(profile)
+}

@@ -1,0 +1,176 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn numeric(values: &[f64]) -> Histogram {
+    let mut h = Histogram::bins_of(values.iter().copied()).unwrap();
+    values.iter().for_each(|v| h.insert(*v));
+    h
+}
+
+#[test]
+fn a_value_equal_to_an_edge_belongs_to_the_right_bin() {
+    let h = numeric(&(0..1000).map(f64::from).collect::<Vec<_>>());
+    assert_eq!(h.counts.len(), BINS_MAX);
+    for (i, &edge) in h.edges.iter().enumerate() {
+        assert_eq!(h.bin(edge), i + 1);
+        assert_eq!(h.bin(edge.next_down()), i);
+    }
+}
+
+#[test]
+fn uniform_data_fills_all_bins_alike() {
+    let h = numeric(&(0..6400).map(f64::from).collect::<Vec<_>>());
+    assert!(h.counts.iter().all(|&n| n == 100), "{:?}", h.counts);
+    assert!(h.atoms.is_empty());
+}
+
+#[test]
+fn a_heavy_value_gets_a_bin_of_its_own() {
+    let mut values: Vec<f64> = (1..=900).map(f64::from).collect();
+    values.extend(std::iter::repeat_n(0.0, 100));
+    values.extend(std::iter::repeat_n(450.0, 100));
+    let h = numeric(&values);
+    for (v, n) in [(0.0, 100), (450.0, 101)] {
+        let bin = h.bin(v);
+        assert_eq!(h.counts[bin], n);
+        assert!(h.atoms.contains(&u16::try_from(bin).unwrap()));
+    }
+}
+
+#[test]
+fn a_constant_column_is_one_atom() {
+    let h = numeric(&[3.0; 20]);
+    assert_eq!(
+        (h.edges.len(), h.counts.as_slice(), h.atoms.as_slice()),
+        (0, &[20][..], &[0][..])
+    );
+}
+
+#[test]
+fn special_values_and_the_range_are_counted_apart() {
+    let mut h = numeric(&[1.0, 2.0, 3.0]).emptied();
+    for v in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.5, 3.5, 2.0] {
+        h.insert(v);
+    }
+    assert_eq!(
+        (h.nan, h.pos_inf, h.neg_inf, h.below, h.above, h.total()),
+        (1, 1, 1, 1, 1, 3)
+    );
+}
+
+#[test]
+fn negative_zero_is_zero() {
+    let h = numeric(&[-1.0, 0.0, 1.0, 2.0]);
+    assert_eq!(h.bin(-0.0), h.bin(0.0));
+    assert!(h.edges.iter().all(|e| e.to_bits() != (-0.0f64).to_bits()));
+}
+
+#[test]
+fn rare_categories_count_as_other() {
+    let mut c = Categories::vocabulary_of(["b", "a", "b"].into_iter());
+    for v in ["a", "b", "c"] {
+        c.insert(v);
+    }
+    assert_eq!(
+        (c.vocabulary, c.counts, c.other),
+        (vec!["a".to_owned(), "b".to_owned()], vec![1, 1], 1)
+    );
+}
+
+#[test]
+fn profiles_of_other_bins_are_not_merged() {
+    let of = |v: Vec<Option<f64>>| Profile::of(&[("x".to_owned(), Column::Numeric(v))]).unwrap();
+    let mut a = of(vec![Some(1.0), Some(2.0), None]);
+    let before = a.clone();
+    assert_eq!(
+        a.merge(&of(vec![Some(1.0), Some(3.0)])),
+        Err(ProfileError::OtherBins("x".to_owned()))
+    );
+    assert_eq!(a, before);
+    assert_eq!(a.features[0].missing, 1);
+}
+
+#[test]
+fn an_empty_column_makes_no_profile() {
+    let column = Column::Numeric(vec![None, Some(f64::NAN)]);
+    assert!(matches!(
+        Profile::of(&[("x".to_owned(), column)]),
+        Err(ProfileError::Feature { .. })
+    ));
+}
+
+fn any_value() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        -100.0..100.0f64,
+        (-3i8..3).prop_map(f64::from),
+        Just(f64::NAN),
+        Just(f64::INFINITY),
+        Just(f64::NEG_INFINITY),
+        Just(-0.0),
+        Just(f64::MAX),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn merging_parts_in_any_order_gives_the_whole(
+        reference in proptest::collection::vec(-50.0..50.0f64, 1..200),
+        data in proptest::collection::vec(any_value(), 0..300),
+        cuts in proptest::collection::vec(0usize..300, 0..4),
+    ) {
+        let columns = [("x".to_owned(), Column::Numeric(reference.into_iter().map(Some).collect()))];
+        let mut empty = Profile::of(&columns).unwrap();
+        let FeatureValues::Numeric(h) = &empty.features[0].values else { unreachable!() };
+        let bins = h.emptied();
+        empty.rows = 0;
+        let count = |part: &[f64]| {
+            let mut h = bins.clone();
+            part.iter().for_each(|v| h.insert(*v));
+            let mut p = empty.clone();
+            p.rows = part.len() as u64;
+            p.features[0].values = FeatureValues::Numeric(h);
+            p
+        };
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(data.len())).collect();
+        cuts.extend([0, data.len()]);
+        cuts.sort_unstable();
+        let parts: Vec<Profile> = cuts.windows(2).map(|w| count(&data[w[0]..w[1]])).collect();
+        let mut forwards = count(&[]);
+        parts.iter().for_each(|p| forwards.merge(p).unwrap());
+        let mut backwards = count(&[]);
+        parts.iter().rev().for_each(|p| backwards.merge(p).unwrap());
+        prop_assert_eq!(&forwards, &count(&data));
+        prop_assert_eq!(forwards, backwards);
+    }
+
+    #[test]
+    fn bins_count_every_row_once(reference in proptest::collection::vec(any_value(), 1..300)) {
+        if let Some(mut h) = Histogram::bins_of(reference.iter().copied()) {
+            prop_assert!(h.check().is_ok());
+            reference.iter().for_each(|v| h.insert(*v));
+            prop_assert_eq!(h.total() + h.nan + h.pos_inf + h.neg_inf, reference.len() as u64);
+            prop_assert_eq!((h.below, h.above), (0, 0));
+        }
+    }
+
+    #[test]
+    fn bytes_round_trip_and_damaged_bytes_never_panic(
+        values in proptest::collection::vec(any_value(), 1..100),
+        words in proptest::collection::vec("[a-c]{1,2}", 1..50),
+        at in any::<prop::sample::Index>(),
+        with in any::<u8>(),
+    ) {
+        let mut values: Vec<Option<f64>> = values.into_iter().map(Some).collect();
+        values.push(Some(1.0));
+        let words = Column::Categorical(words.into_iter().map(Some).collect());
+        let p = Profile::of(&[("x".into(), Column::Numeric(values)), ("w".into(), words)]).unwrap();
+        let bytes = p.to_bytes();
+        prop_assert_eq!(&Profile::from_bytes(&bytes).unwrap(), &p);
+        prop_assert!(Profile::from_bytes(&bytes[..at.index(bytes.len())]).is_err());
+        let mut damaged = bytes;
+        let i = at.index(damaged.len());
+        damaged[i] = with;
+        let _ = Profile::from_bytes(&damaged);
+    }
+}
