@@ -1,1 +1,473 @@
-//! Counter pages: shared between engine and supervisor, so that killing any process loses no count.
+//! The counter page of one load: a file that engine and supervisor both map, so that killing either loses no count.
+//!
+//! Always true here:
+//! - every counter only rises; [`Page::snapshot`] is the state before or after a whole [`Page::record`], never between;
+//! - `record` is atomic against SIGKILL: it writes the *new* values into a redo slot, commits by one store of the state
+//!   word, then copies them to the counters. Copying twice changes nothing, so [`Page::recover`] may finish what a dead
+//!   engine began;
+//! - one engine writes a page at a time; readers never block it;
+//! - a file that is not a whole page of this version is an error when it is opened.
+//!
+//! The state word counts upwards; its two lowest bits are the phase: 0 idle, 1 the redo slot is being filled (the
+//! counters are the old state), 2 the redo slot is the new state (the counters are on their way to it).
+
+mod layout;
+mod map;
+mod prediction;
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU64, fence};
+use std::sync::{Mutex, PoisonError};
+
+use longshore_stats::{Counters, DdSketch};
+
+use crate::engine::protocol::LoadId;
+use layout::{Layout, slot};
+use map::Map;
+pub use prediction::{NO_CLASS, Prediction, PredictionId, PredictionIdError};
+
+/// How often a reader tries again while the engine is writing before it gives up.
+const READ_TRIES: u32 = 100_000;
+
+/// What a page is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageSpec {
+    /// The load it counts.
+    pub load: LoadId,
+    /// Classes of the bundle, 0 for none; at most 65,536.
+    pub classes: u32,
+    /// Rows of the prediction ring, 1 to 1,048,576.
+    pub ring_rows: u32,
+    /// `/proc/sys/kernel/random/boot_id` ([`boot_id`]): a page of another boot is a leftover.
+    pub boot_id: [u8; 16],
+}
+
+/// What one answered request adds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RequestOutcome<'a> {
+    /// Rows answered.
+    pub rows: u32,
+    /// Rows refused or failed.
+    pub errors: u32,
+    /// Answered rows whose output held a NaN.
+    pub nan: u32,
+    /// Predicted class of each answered row ([`NO_CLASS`] for none); empty for a bundle without classes.
+    pub classes: &'a [u32],
+    /// Score of the predicted class of each answered row; empty for a bundle without scores.
+    pub scores: &'a [f32],
+    /// From the request's last byte to the first of its answer, microseconds.
+    pub latency_us: u64,
+    /// Wall clock, for the prediction ring.
+    pub unix_ms: u64,
+}
+
+/// Why a page cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PageError {
+    /// The operating system refused.
+    #[error("counter page: cannot {op}: {source}")]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// Its answer.
+        source: io::Error,
+    },
+    /// The specification is outside its bounds.
+    #[error("counter page: {0}")]
+    Spec(&'static str),
+    /// Not a page, not a whole page, or a page that was written by something else.
+    #[error("counter page is not usable: {0}")]
+    Corrupt(&'static str),
+    /// The writer did not let a reader through.
+    #[error("counter page is changing too fast to be read")]
+    Busy,
+}
+
+/// A mapped counter page.
+pub struct Page {
+    map: Map,
+    layout: Layout,
+    writer: Mutex<Scratch>,
+}
+
+/// Where a writer sums up a request before it is written.
+struct Scratch {
+    delta: Vec<u64>,
+    touched: Vec<u32>,
+}
+
+impl Page {
+    /// Makes a page file, all zero, and reserves its room; the file must not exist. The descriptor is for the engine.
+    ///
+    /// # Errors
+    /// [`PageError::Spec`] or [`PageError::Io`]; on a full filesystem nothing is left behind.
+    pub fn create(path: &Path, spec: PageSpec) -> Result<(Self, OwnedFd), PageError> {
+        let layout = Layout::new(&spec)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|source| PageError::Io {
+                op: "create the file",
+                source,
+            })?;
+        let made = Self::fill(&file, &layout, &spec);
+        if made.is_err() {
+            // Best effort: the error that matters is the one that is returned.
+            let _ = std::fs::remove_file(path);
+        }
+        Ok((made?, file.into()))
+    }
+
+    fn fill(file: &std::fs::File, layout: &Layout, spec: &PageSpec) -> Result<Self, PageError> {
+        map::reserve(file, layout.bytes())?;
+        let map = Map::new(file, layout.words)?;
+        for (word, value) in map.words().iter().zip(layout::header(spec, layout)) {
+            word.store(value, Relaxed);
+        }
+        Ok(Self::with(map, *layout))
+    }
+
+    /// Opens a page file.
+    ///
+    /// # Errors
+    /// [`PageError::Corrupt`] when it is not a whole page of this version; [`PageError::Io`].
+    pub fn open(path: &Path) -> Result<Self, PageError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(|source| PageError::Io {
+                op: "open the file",
+                source,
+            })?;
+        Self::from_fd(file.into())
+    }
+
+    /// Opens a page by its descriptor (which may be closed afterwards: the mapping stays).
+    ///
+    /// # Errors
+    /// As [`Page::open`].
+    pub fn from_fd(fd: OwnedFd) -> Result<Self, PageError> {
+        let file = std::fs::File::from(fd);
+        let len = file
+            .metadata()
+            .map_err(|source| PageError::Io {
+                op: "read the file's length",
+                source,
+            })?
+            .len();
+        let head = map::read_head(&file)?;
+        let layout = layout::check_header(&head, len)?;
+        Ok(Self::with(Map::new(&file, layout.words)?, layout))
+    }
+
+    fn with(map: Map, layout: Layout) -> Self {
+        let scratch = Scratch {
+            delta: vec![0; layout.classes],
+            touched: Vec::new(),
+        };
+        Self {
+            map,
+            layout,
+            writer: Mutex::new(scratch),
+        }
+    }
+
+    /// What it was made for.
+    #[must_use]
+    pub fn spec(&self) -> PageSpec {
+        layout::spec(self.map.words())
+    }
+
+    /// Counts one answered request and its predictions; call it *before* the first byte of the answer is written.
+    /// Answers the sequence number of the first row's prediction; row r has that plus r.
+    pub fn record(&self, outcome: &RequestOutcome<'_>) -> u64 {
+        let mut scratch = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let (words, l) = (self.map.words(), &self.layout);
+        let state = words[layout::STATE].load(Relaxed) & !3;
+        let first = words[l.counters + slot::NEXT_SEQ].load(Relaxed);
+
+        words[layout::STATE].store(state | 1, Relaxed);
+        fence(Release);
+        self.write_ring(first, outcome);
+        let mut redo = Redo {
+            words,
+            layout: l,
+            entries: 0,
+        };
+        redo.add(slot::REQUESTS, 1);
+        redo.add(slot::ROWS, u64::from(outcome.rows));
+        redo.add(slot::ERRORS, u64::from(outcome.errors));
+        redo.add(slot::NAN, u64::from(outcome.nan));
+        redo.add(slot::NEXT_SEQ, u64::from(outcome.rows));
+        redo.add(l.latency_slot(DdSketch::bucket(outcome.latency_us as f64)), 1);
+        let Scratch { delta, touched } = &mut *scratch;
+        for &class in outcome.classes {
+            // `NO_CLASS`, or a class the bundle does not have, is in no table.
+            let Some(sum) = delta.get_mut(class as usize) else {
+                continue;
+            };
+            if *sum == 0 {
+                touched.push(class);
+            }
+            *sum += 1;
+        }
+        for class in touched.drain(..) {
+            redo.add(
+                slot::CLASSES + class as usize,
+                std::mem::take(&mut delta[class as usize]),
+            );
+        }
+        let entries = redo.entries;
+        words[l.redo].store(entries as u64, Relaxed);
+        words[layout::STATE].store(state | 2, Release);
+        fence(Release);
+        self.apply_redo(entries);
+        words[layout::STATE].store(state + 4, Release);
+        first
+    }
+
+    fn write_ring(&self, first: u64, outcome: &RequestOutcome<'_>) {
+        let skip = u64::from(outcome.rows).saturating_sub(self.layout.ring_rows as u64);
+        for row in skip..u64::from(outcome.rows) {
+            let i = row as usize;
+            let prediction = Prediction {
+                class: outcome.classes.get(i).copied().unwrap_or(NO_CLASS),
+                score: outcome.scores.get(i).copied().unwrap_or(0.0),
+                unix_ms: outcome.unix_ms,
+            };
+            let seq = first.wrapping_add(row);
+            prediction::write(self.ring_entry(seq), seq, prediction);
+        }
+    }
+
+    fn ring_entry(&self, seq: u64) -> &[AtomicU64] {
+        let at = self.layout.ring + (seq % self.layout.ring_rows as u64) as usize * prediction::WORDS;
+        &self.map.words()[at..at + prediction::WORDS]
+    }
+
+    /// Copies the committed redo slot to the counters; `entries` must have been checked or just written.
+    fn apply_redo(&self, entries: usize) {
+        let (words, l) = (self.map.words(), &self.layout);
+        for i in 0..entries {
+            let at = l.redo + 1 + 2 * i;
+            let (index, value) = (words[at].load(Relaxed) as usize, words[at + 1].load(Relaxed));
+            words[l.counters + index].store(value, Relaxed);
+        }
+    }
+
+    /// The number of entries in the redo slot, all of which name a counter.
+    fn checked_redo(&self) -> Result<usize, PageError> {
+        let (words, l) = (self.map.words(), &self.layout);
+        let entries = usize::try_from(words[l.redo].load(Relaxed)).unwrap_or(usize::MAX);
+        if entries > l.redo_entries {
+            return Err(PageError::Corrupt("its redo slot is longer than it can be"));
+        }
+        let inside = (0..entries).all(|i| words[l.redo + 1 + 2 * i].load(Relaxed) < l.counter_words as u64);
+        if inside {
+            Ok(entries)
+        } else {
+            Err(PageError::Corrupt("its redo slot names no counter"))
+        }
+    }
+
+    /// Finishes (or drops, when it was not committed) the `record` that a dead engine was in. Call it when no engine is
+    /// attached. Also clears the in-flight marker, so read [`Page::in_flight`] before.
+    ///
+    /// # Errors
+    /// [`PageError::Corrupt`] when the redo slot is not one that `record` writes.
+    pub fn recover(&self) -> Result<(), PageError> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let words = self.map.words();
+        let state = words[layout::STATE].load(Acquire);
+        match state & 3 {
+            0 => {}
+            1 => words[layout::STATE].store((state & !3).wrapping_add(4), Release),
+            2 => {
+                let entries = self.checked_redo()?;
+                self.apply_redo(entries);
+                words[layout::STATE].store((state & !3).wrapping_add(4), Release);
+            }
+            _ => return Err(PageError::Corrupt("its state word has no such phase")),
+        }
+        words[layout::IN_FLIGHT].store(0, Relaxed);
+        Ok(())
+    }
+
+    /// All counters since the page was made (no labels: `confusion` stays zero), consistent even while the engine writes
+    /// or died writing.
+    ///
+    /// # Errors
+    /// [`PageError::Corrupt`], or [`PageError::Busy`] when a writer never pauses.
+    pub fn snapshot(&self) -> Result<Counters, PageError> {
+        self.read().map(|v| self.layout.counters_of(&v))
+    }
+
+    /// The sequence number the next prediction will get; all smaller ones are committed.
+    ///
+    /// # Errors
+    /// As [`Page::snapshot`].
+    pub fn next_seq(&self) -> Result<u64, PageError> {
+        self.read().map(|v| v[slot::NEXT_SEQ])
+    }
+
+    /// A consistent copy of the counter words.
+    fn read(&self) -> Result<Vec<u64>, PageError> {
+        let (words, l) = (self.map.words(), &self.layout);
+        for attempt in 0..READ_TRIES {
+            let before = words[layout::STATE].load(Acquire);
+            let counters = &words[l.counters..l.counters + l.counter_words];
+            let mut values: Vec<u64> = counters.iter().map(|w| w.load(Relaxed)).collect();
+            let mut sound = Ok(());
+            if before & 3 == 2 {
+                sound = self.checked_redo().map(|entries| {
+                    for i in 0..entries {
+                        let at = l.redo + 1 + 2 * i;
+                        // Checked a moment ago, but another process can write here.
+                        if let Some(v) = values.get_mut(words[at].load(Relaxed) as usize) {
+                            *v = words[at + 1].load(Relaxed);
+                        }
+                    }
+                });
+            }
+            fence(Acquire);
+            if words[layout::STATE].load(Relaxed) == before {
+                return sound.map(|()| values);
+            }
+            if attempt % 64 == 63 {
+                std::thread::yield_now();
+            }
+        }
+        Err(PageError::Busy)
+    }
+
+    /// The prediction with this sequence number; `None` when it was never committed or the ring has turned over.
+    ///
+    /// # Errors
+    /// As [`Page::snapshot`].
+    pub fn prediction(&self, seq: u64) -> Result<Option<Prediction>, PageError> {
+        if seq >= self.next_seq()? {
+            return Ok(None);
+        }
+        Ok(prediction::read(self.ring_entry(seq), seq))
+    }
+
+    /// The committed predictions from `from` on that are still in the ring, rising; a gap before the first is what the
+    /// ring no longer has.
+    ///
+    /// # Errors
+    /// As [`Page::snapshot`].
+    pub fn predictions(&self, from: u64) -> Result<Vec<(u64, Prediction)>, PageError> {
+        let next = self.next_seq()?;
+        let first = from.max(next.saturating_sub(self.layout.ring_rows as u64));
+        Ok((first..next)
+            .filter_map(|seq| Some((seq, prediction::read(self.ring_entry(seq), seq)?)))
+            .collect())
+    }
+
+    /// Marks that a request runs in the model until the guard is dropped. An engine that dies leaves the mark, and that is
+    /// whom to blame.
+    pub fn enter(&self) -> InFlight<'_> {
+        let word = &self.map.words()[layout::IN_FLIGHT];
+        word.fetch_add(1, Relaxed);
+        InFlight(word)
+    }
+
+    /// Requests that are (or were, when the engine died) running in this load's model.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.map.words()[layout::IN_FLIGHT].load(Relaxed)
+    }
+}
+
+impl std::fmt::Debug for Page {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Page")
+            .field("spec", &self.spec())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The mark of a running request.
+pub struct InFlight<'a>(&'a AtomicU64);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A redo slot being filled.
+struct Redo<'a> {
+    words: &'a [AtomicU64],
+    layout: &'a Layout,
+    entries: usize,
+}
+
+impl Redo<'_> {
+    /// Counter `index` will rise by `n`.
+    fn add(&mut self, index: usize, n: u64) {
+        if n == 0 {
+            return;
+        }
+        let now = self.words[self.layout.counters + index].load(Relaxed);
+        let at = self.layout.redo + 1 + 2 * self.entries;
+        self.words[at].store(index as u64, Relaxed);
+        self.words[at + 1].store(now.wrapping_add(n), Relaxed);
+        self.entries += 1;
+    }
+}
+
+/// What was counted between two snapshots of one page.
+///
+/// `None` when a counter fell or rose by more than 2^48, which no engine does: the page was tampered with, or the snapshots
+/// are of two pages.
+#[must_use]
+pub fn counted_since(now: &Counters, before: &Counters) -> Option<Counters> {
+    let less = |a: u64, b: u64| a.checked_sub(b).filter(|&d| d <= 1 << 48);
+    let sub = |a: &[u64], b: &[u64]| -> Option<Vec<u64>> {
+        a.iter()
+            .enumerate()
+            .map(|(i, &x)| less(x, b.get(i).copied().unwrap_or(0)))
+            .collect()
+    };
+    let mut out = Counters {
+        requests: less(now.requests, before.requests)?,
+        rows: less(now.rows, before.rows)?,
+        errors: less(now.errors, before.errors)?,
+        nan: less(now.nan, before.nan)?,
+        classes: sub(&now.classes, &before.classes)?,
+        confusion: sub(&now.confusion, &before.confusion)?,
+        labels_other: less(now.labels_other, before.labels_other)?,
+        latency_us: DdSketch::default(),
+    };
+    let old: std::collections::BTreeMap<u16, u64> = before.latency_us.buckets().collect();
+    for (bucket, n) in now.latency_us.buckets() {
+        out.latency_us
+            .insert_bucket(bucket, less(n, old.get(&bucket).copied().unwrap_or(0))?);
+    }
+    Some(out)
+}
+
+/// This boot's id, as pages carry it.
+///
+/// # Errors
+/// When `/proc` cannot be read or holds something else.
+pub fn boot_id() -> io::Result<[u8; 16]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let mut id = [0u8; 16];
+    hex::decode_to_slice(text.trim().replace('-', ""), &mut id)
+        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+    Ok(id)
+}
+
+#[cfg(test)]
+mod tests;
