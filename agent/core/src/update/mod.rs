@@ -1,0 +1,367 @@
+//! The update state machine of all models of one device.
+//!
+//! ```text
+//! OFFERED -> ACCEPTED -> DOWNLOADING -> VERIFIED -> STAGED -> TRIAL -> PROBATION -> COMMITTED
+//! exits: REJECTED DEFERRED FAILED ROLLED_BACK UNABLE_TO_ROLL_BACK EXPIRED CANCELLED TOO_LATE ALREADY
+//! ```
+//!
+//! Always true here: an effect is put out only after the [`Batch`] that justifies it was confirmed by
+//! [`Input::Persisted`]; batches are confirmed in order; one model's update never blocks another's; the floor of a
+//! model rises at COMMITTED and nowhere else.
+
+mod model;
+mod offer;
+pub mod record;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use longshore_trust::{AssignmentVersion, Digest, ModelName, UnixMs, Verified};
+use longshore_wire::v1::{
+    Assignment, Command, CommandAction, EventKind, Message, Reason, TrialReport, UpdateReport,
+};
+
+use crate::assignment::{Device, TargetsView};
+use crate::backoff::{Backoff, Jitter};
+use crate::guard::Sample;
+use model::Step;
+use offer::Offer;
+pub use record::{Exit, Installed, ModelRecord, Origin, Phase, RollbackTo, Update, Wanted};
+
+/// Never.
+pub const NEVER: UnixMs = UnixMs(u64::MAX);
+
+/// Limits of waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// Longest trial, ms.
+    pub trial_ms: u64,
+    /// Longest load into the serving engine, ms.
+    pub activate_ms: u64,
+    /// Beyond its minimum, how long a local probation may take to become healthy, ms.
+    pub grace_ms: u64,
+    /// Serving this long without a crash is health, ms.
+    pub healthy_ms: u64,
+    /// Engine starts without health before the previous bundle comes back.
+    pub max_starts: u32,
+    /// Retries of refreshes and downloads.
+    pub retry: Backoff,
+    /// Wait when the disk is full, ms.
+    pub no_space_ms: u64,
+    /// How far the director's clock may be ahead of the device's, ms.
+    pub skew_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            trial_ms: 180_000,
+            activate_ms: 120_000,
+            grace_ms: 600_000,
+            healthy_ms: 10_000,
+            max_starts: 3,
+            retry: Backoff { first_ms: 2_000, cap_ms: 300_000 },
+            no_space_ms: 60_000,
+            skew_ms: 300_000,
+        }
+    }
+}
+
+/// Names a transaction; confirmed in rising order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// What belongs into one transaction.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// To be confirmed with.
+    pub token: Token,
+    /// The writes, in order.
+    pub writes: Vec<Write>,
+}
+
+/// One write of a transaction.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// Replace what is remembered of a model.
+    Record(Box<ModelRecord>),
+    /// Queue a report for the fleet.
+    Report(Box<UpdateReport>),
+    /// Queue an event for the fleet.
+    Event(EventKind),
+    /// The greatest assignment version accepted.
+    Assigned(AssignmentVersion),
+    /// The last command obeyed: director's epoch and sequence number.
+    Commanded(u64, u64),
+}
+
+/// Why a download did not end well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FetchFailure {
+    /// Worth another try: network, 5xx, a stalled server.
+    Transient(Reason),
+    /// The disk is full.
+    NoSpace(Reason),
+    /// Not worth another try: 4xx, a manifest that lies.
+    Refused(Reason),
+    /// Complete, but not for this device: `incompatible.…` or `outgrown.…`.
+    Rejected(Reason),
+}
+
+/// A fact.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The process has started; the engine has not.
+    Boot,
+    /// A verified assignment.
+    Assignment(Verified<Message<Assignment>>),
+    /// A verified command.
+    Command(Verified<Message<Command>>),
+    /// The fleet has newer metadata.
+    Doorbell,
+    /// A refresh of trust metadata ended.
+    Targets(Result<TargetsView, Reason>),
+    /// A download ended; `Ok`: every file is verified, in place and durable.
+    Fetched(ModelName, Digest, Result<(), FetchFailure>),
+    /// A trial ended.
+    Tried(ModelName, Digest, Result<TrialReport, Reason>),
+    /// The serving engine accepts loads.
+    EngineUp,
+    /// The serving engine died; the bundle whose request was in flight, if it can be told.
+    EngineDown(Option<Digest>),
+    /// This bundle answers for the model now (`None`: nothing does).
+    Serving(ModelName, Option<Digest>),
+    /// This bundle could not be brought to answer.
+    ServeFailed(ModelName, Digest, Reason),
+    /// What the candidate did since its activation.
+    Observed(ModelName, Digest, Sample),
+    /// A transaction is durable.
+    Persisted(Token),
+    /// Time has passed.
+    Tick,
+}
+
+/// A wish.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Commit this, then confirm with [`Input::Persisted`].
+    Persist(Batch),
+    /// Refresh trust metadata and look at these target paths.
+    Refresh(Vec<String>),
+    /// Fetch every file of the bundle.
+    Fetch(ModelName, Installed),
+    /// Stop fetching for the model.
+    CancelFetch(ModelName),
+    /// Run the golden vectors in a trial engine.
+    Trial(ModelName, Installed),
+    /// Stop the trial of the model.
+    CancelTrial(ModelName),
+    /// Let this bundle answer for the model (`None`: nothing).
+    Serve(ModelName, Option<Installed>),
+    /// Bundles that no slot holds can be deleted.
+    Collect,
+    /// Close windows and send everything.
+    Flush,
+    /// Nothing more; call `handle` with [`Input::Tick`] at this time.
+    WakeAt(UnixMs),
+}
+
+/// What is known of the serving engine.
+#[derive(Debug, Default)]
+struct Engine {
+    up: bool,
+    serving: BTreeMap<ModelName, (Digest, UnixMs)>,
+}
+
+/// The state machine of all models.
+#[derive(Debug)]
+pub struct Updates {
+    me: Device,
+    config: Config,
+    jitter: Jitter,
+    assigned: AssignmentVersion,
+    commanded: (u64, u64),
+    models: BTreeMap<ModelName, ModelRecord>,
+    offer: Option<Offer>,
+    refused: Option<AssignmentVersion>,
+    engine: Engine,
+    writes: Vec<Write>,
+    effects: Vec<Output>,
+    held: VecDeque<(Token, Vec<Output>)>,
+    out: VecDeque<Output>,
+    next: Token,
+    now: UnixMs,
+}
+
+impl Updates {
+    /// From what was persisted. `seed` is random.
+    #[must_use]
+    pub fn restore(
+        me: Device,
+        config: Config,
+        assigned: AssignmentVersion,
+        commanded: (u64, u64),
+        models: impl IntoIterator<Item = ModelRecord>,
+        seed: u64,
+    ) -> Self {
+        Self {
+            me,
+            config,
+            jitter: Jitter::new(seed),
+            assigned,
+            commanded,
+            models: models.into_iter().map(|r| (r.model.clone(), r)).collect(),
+            offer: None,
+            refused: None,
+            engine: Engine::default(),
+            writes: Vec::new(),
+            effects: Vec::new(),
+            held: VecDeque::new(),
+            out: VecDeque::new(),
+            next: Token(1),
+            now: UnixMs(0),
+        }
+    }
+    /// The models.
+    pub fn models(&self) -> impl Iterator<Item = &ModelRecord> {
+        self.models.values()
+    }
+    /// One model.
+    #[must_use]
+    pub fn model(&self, name: &ModelName) -> Option<&ModelRecord> {
+        self.models.get(name)
+    }
+    /// The greatest assignment version accepted.
+    #[must_use]
+    pub fn assigned(&self) -> AssignmentVersion {
+        self.assigned
+    }
+    /// The assignment that waits for metadata, and what it waits for.
+    #[must_use]
+    pub fn offered(&self) -> Option<(AssignmentVersion, Option<&Reason>)> {
+        self.offer.as_ref().map(|o| (o.assignment.version, o.waiting.as_ref()))
+    }
+
+    /// Takes one fact.
+    pub fn handle(&mut self, now: UnixMs, input: Input) {
+        self.now = now;
+        match input {
+            Input::Boot => self.each(|rec, step| model::boot(rec, step)),
+            Input::Assignment(message) => self.on_assignment(&message),
+            Input::Command(message) => self.on_command(&message),
+            Input::Doorbell => self.on_doorbell(),
+            Input::Targets(result) => self.on_targets(result),
+            Input::Fetched(m, b, result) => self.with(&m, |rec, step| model::fetched(rec, b, result, step)),
+            Input::Tried(m, b, result) => self.with(&m, |rec, step| model::tried(rec, b, result, step)),
+            Input::EngineUp => {
+                self.engine = Engine { up: true, serving: BTreeMap::new() };
+                self.each(|rec, step| model::engine_up(rec, step));
+            }
+            Input::EngineDown(blamed) => {
+                self.engine = Engine::default();
+                self.each(|rec, step| model::engine_down(rec, blamed, step));
+            }
+            Input::Serving(m, bundle) => {
+                match bundle {
+                    Some(b) => self.engine.serving.insert(m.clone(), (b, now)),
+                    None => self.engine.serving.remove(&m),
+                };
+                self.with(&m, |rec, step| model::serving(rec, bundle, step));
+            }
+            Input::ServeFailed(m, b, why) => self.with(&m, |rec, step| model::serve_failed(rec, b, why, step)),
+            Input::Observed(m, b, sample) => self.with(&m, |rec, step| model::observed(rec, b, &sample, step)),
+            Input::Persisted(token) => self.confirm(token),
+            Input::Tick => {}
+        }
+        self.each(|rec, step| model::tick(rec, step));
+        self.tick_offer();
+        self.close();
+    }
+
+    /// The next wish; ends with [`Output::WakeAt`].
+    pub fn poll(&mut self) -> Output {
+        self.out.pop_front().unwrap_or_else(|| Output::WakeAt(self.wake_at()))
+    }
+
+    fn wake_at(&self) -> UnixMs {
+        let healthy = self.config.healthy_ms;
+        let models = self.models.values().map(|r| {
+            let served = self.engine.serving.get(&r.model);
+            let health = served.filter(|_| r.starts > 0).map_or(NEVER, |(_, since)| since.plus_ms(healthy));
+            model::wake_at(r, self.now).min(if health > self.now { health } else { NEVER })
+        });
+        models.chain(self.offer.as_ref().map(Offer::wake_at)).min().unwrap_or(NEVER)
+    }
+
+    /// Runs `f` on one model, which is made if it is not known.
+    fn with(&mut self, name: &ModelName, f: impl FnOnce(&mut ModelRecord, &mut Step<'_>)) {
+        let mut rec = self.models.remove(name).unwrap_or_else(|| ModelRecord::new(name.clone()));
+        let mut step = Step {
+            now: self.now,
+            config: &self.config,
+            jitter: &mut self.jitter,
+            engine_up: self.engine.up,
+            serving: self.engine.serving.get(name).copied(),
+            changed: false,
+            writes: &mut self.writes,
+            effects: &mut self.effects,
+        };
+        f(&mut rec, &mut step);
+        if step.changed {
+            self.writes.push(Write::Record(Box::new(rec.clone())));
+        }
+        self.models.insert(name.clone(), rec);
+    }
+    fn each(&mut self, f: impl Fn(&mut ModelRecord, &mut Step<'_>)) {
+        let names: Vec<ModelName> = self.models.keys().cloned().collect();
+        for name in names {
+            self.with(&name, &f);
+        }
+    }
+
+    /// Turns what one input caused into a transaction and the effects that wait for it.
+    fn close(&mut self) {
+        let effects = std::mem::take(&mut self.effects);
+        if !self.writes.is_empty() {
+            let token = self.next;
+            self.next = Token(token.0 + 1);
+            self.out.push_back(Output::Persist(Batch { token, writes: std::mem::take(&mut self.writes) }));
+            self.held.push_back((token, effects));
+        } else if let Some((_, last)) = self.held.back_mut() {
+            last.extend(effects);
+        } else {
+            self.out.extend(effects);
+        }
+    }
+    fn confirm(&mut self, token: Token) {
+        while self.held.front().is_some_and(|(t, _)| *t <= token) {
+            let (_, effects) = self.held.pop_front().expect("it was just looked at");
+            self.out.extend(effects);
+        }
+    }
+
+    fn on_command(&mut self, message: &Message<Command>) {
+        let (header, command) = (&message.header, &message.body);
+        let at = (header.stream.0, header.seq.0);
+        let mine = header.fleet == self.me.fleet && header.device == self.me.device;
+        let due = command.not_before <= self.now.plus_ms(self.config.skew_ms) && self.now <= command.not_after;
+        if !mine || !due || at <= self.commanded {
+            return;
+        }
+        self.commanded = at;
+        self.writes.push(Write::Commanded(at.0, at.1));
+        match command.action {
+            CommandAction::Commit { version } => self.each(|rec, step| model::granted(rec, version, step)),
+            CommandAction::RenewLease { version } => self.each(|rec, step| model::renewed(rec, version, step)),
+            CommandAction::Halt { version } => {
+                if self.offer.as_ref().is_some_and(|o| o.assignment.version == version) {
+                    self.drop_offer(
+                        longshore_wire::v1::UpdateState::Cancelled,
+                        crate::assignment::reason("halt", "the fleet halted the rollout"),
+                    );
+                }
+                self.each(|rec, step| model::halted(rec, version, step));
+            }
+            CommandAction::Flush => self.effects.push(Output::Flush),
+        }
+    }
+}

@@ -1,0 +1,515 @@
+//! The transitions of one model's update. Each function takes one fact; none waits for another model.
+
+use longshore_trust::{AssignmentVersion, Digest, UnixMs};
+use longshore_wire::v1::{Commit, Reason, TrialReport, UpdateReport, UpdateState};
+
+use super::record::{Exit, Installed, ModelRecord, Phase, RollbackTo, Update, Wanted};
+use super::{Config, FetchFailure, NEVER, Output, Write};
+use crate::assignment::reason;
+use crate::backoff::Jitter;
+use crate::guard::{self, Sample};
+
+/// Where a transition puts what it causes.
+pub(super) struct Step<'a> {
+    pub now: UnixMs,
+    pub config: &'a Config,
+    pub jitter: &'a mut Jitter,
+    pub engine_up: bool,
+    /// What answers for this model, since when.
+    pub serving: Option<(Digest, UnixMs)>,
+    /// The record must be written.
+    pub changed: bool,
+    pub writes: &'a mut Vec<Write>,
+    pub effects: &'a mut Vec<Output>,
+}
+
+impl Step<'_> {
+    fn report(
+        &mut self,
+        rec: &ModelRecord,
+        bundle: &Installed,
+        state: UpdateState,
+        why: Option<Reason>,
+        trial: Option<TrialReport>,
+    ) {
+        self.changed = true;
+        self.writes.push(Write::Report(Box::new(UpdateReport {
+            model: rec.model.clone(),
+            bundle: bundle.bundle,
+            assignment_version: bundle.origin.version,
+            generation: bundle.origin.generation,
+            rollout: bundle.origin.rollout.clone(),
+            state,
+            why,
+            trial,
+            active: rec.serving().map(|i| i.bundle),
+        })));
+    }
+    /// Reports an exit and remembers it.
+    fn exit(
+        &mut self,
+        rec: &mut ModelRecord,
+        bundle: &Installed,
+        state: UpdateState,
+        why: Option<Reason>,
+        trial: Option<TrialReport>,
+    ) {
+        rec.last =
+            Some(Exit { bundle: bundle.bundle, assignment: bundle.origin.version, state, why: why.clone() });
+        self.report(rec, bundle, state, why, trial);
+        self.effects.push(Output::Collect);
+    }
+    /// Asks for what the record says should answer, if there is an engine to ask.
+    fn serve(&mut self, rec: &ModelRecord) {
+        if self.engine_up {
+            self.effects.push(Output::Serve(rec.model.clone(), rec.serving().cloned()));
+        }
+    }
+}
+
+/// REJECTED before anything began.
+pub(super) fn reject(rec: &mut ModelRecord, wanted: &Wanted, why: Reason, step: &mut Step<'_>) {
+    if rec.update.is_none() {
+        step.exit(rec, &wanted.bundle, UpdateState::Rejected, Some(why), None);
+    } else {
+        step.report(rec, &wanted.bundle, UpdateState::Rejected, Some(why), None);
+    }
+}
+
+/// An accepted assignment wants this bundle. Supersedes whatever goes on.
+pub(super) fn assign(rec: &mut ModelRecord, wanted: Wanted, step: &mut Step<'_>) {
+    let superseded = || Some(reason("superseded", "a newer assignment came"));
+    let Some(mut update) = rec.update.take() else {
+        return begin(rec, wanted, step);
+    };
+    let old = update.wanted.bundle.clone();
+    let same = old.bundle == wanted.bundle.bundle;
+    match &mut update.at {
+        Phase::RollingBack { .. } => {
+            rec.update = Some(update);
+            queue(rec, wanted, step);
+        }
+        at if same => {
+            if let Phase::Probation { since, deadline, .. } = at {
+                *deadline = probation_deadline(&wanted, *since, step);
+            }
+            update.wanted = wanted;
+            let (bundle, state) = (update.wanted.bundle.clone(), update.state());
+            rec.update = Some(update);
+            step.report(rec, &bundle, UpdateState::Accepted, None, None);
+            step.report(rec, &bundle, state, None, None);
+        }
+        Phase::Downloading { .. } | Phase::Deferred { .. } => {
+            step.effects.push(Output::CancelFetch(rec.model.clone()));
+            step.exit(rec, &old, UpdateState::Cancelled, superseded(), None);
+            begin(rec, wanted, step);
+        }
+        Phase::Trial { .. } => {
+            step.effects.push(Output::CancelTrial(rec.model.clone()));
+            step.exit(rec, &old, UpdateState::Cancelled, superseded(), None);
+            begin(rec, wanted, step);
+        }
+        Phase::Activating { .. } | Phase::Probation { .. } => {
+            rec.update = Some(update);
+            queue(rec, wanted, step);
+            roll_back(rec, reason("superseded", "a newer assignment came"), step);
+        }
+    }
+}
+
+fn queue(rec: &mut ModelRecord, wanted: Wanted, step: &mut Step<'_>) {
+    if let Some(old) = rec.queued.take() {
+        let why = reason("superseded", "a newer assignment came");
+        step.report(rec, &old.bundle, UpdateState::Cancelled, Some(why), None);
+    }
+    step.report(rec, &wanted.bundle, UpdateState::Accepted, None, None);
+    rec.queued = Some(wanted);
+}
+
+fn begin(rec: &mut ModelRecord, wanted: Wanted, step: &mut Step<'_>) {
+    let bundle = wanted.bundle.clone();
+    if let Some(active) = rec.active.as_mut().filter(|a| a.bundle == bundle.bundle) {
+        active.origin = bundle.origin.clone();
+        return step.exit(rec, &bundle, UpdateState::Already, None, None);
+    }
+    rec.update = Some(Update { wanted, at: Phase::Downloading { attempts: 0, retry_at: None } });
+    step.report(rec, &bundle, UpdateState::Accepted, None, None);
+    step.report(rec, &bundle, UpdateState::Downloading, None, None);
+    step.effects.push(Output::Fetch(rec.model.clone(), bundle));
+}
+
+/// The process has started: take up what was going on.
+pub(super) fn boot(rec: &mut ModelRecord, step: &mut Step<'_>) {
+    let model = rec.model.clone();
+    let Some(update) = &mut rec.update else { return };
+    let bundle = update.wanted.bundle.clone();
+    match &mut update.at {
+        Phase::Downloading { retry_at, .. } => {
+            *retry_at = None;
+            step.effects.push(Output::Fetch(model, bundle));
+        }
+        Phase::Deferred { .. } => {}
+        Phase::Trial { .. } => step.effects.push(Output::Trial(model, bundle)),
+        Phase::Activating { deadline, .. } | Phase::RollingBack { deadline, .. } => {
+            *deadline = step.now.plus_ms(step.config.activate_ms);
+        }
+        Phase::Probation { deadline, .. } => {
+            // A lease goes on running while the device is off; the time to become healthy does not.
+            if update.wanted.probation.commit == Commit::Local {
+                *deadline = (*deadline).max(step.now.plus_ms(step.config.grace_ms));
+            }
+        }
+    }
+}
+
+/// A download ended.
+pub(super) fn fetched(
+    rec: &mut ModelRecord,
+    bundle: Digest,
+    result: Result<(), FetchFailure>,
+    step: &mut Step<'_>,
+) {
+    let model = rec.model.clone();
+    let rollback = RollbackTo::of(rec.active.as_ref());
+    let Some(update) = rec.update.as_mut().filter(|u| u.wanted.bundle.bundle == bundle) else { return };
+    let Phase::Downloading { attempts, retry_at } = &mut update.at else { return };
+    if retry_at.is_some() {
+        return;
+    }
+    let wanted = update.wanted.bundle.clone();
+    match result {
+        Ok(()) => {
+            update.at = Phase::Trial { rollback, deadline: step.now.plus_ms(step.config.trial_ms) };
+            step.report(rec, &wanted, UpdateState::Verified, None, None);
+            step.report(rec, &wanted, UpdateState::Staged, None, None);
+            step.report(rec, &wanted, UpdateState::Trial, None, None);
+            step.effects.push(Output::Trial(model, wanted));
+        }
+        Err(FetchFailure::Transient(_)) => {
+            *retry_at = Some(step.now.plus_ms(step.config.retry.wait_ms(*attempts, step.jitter)));
+            *attempts += 1;
+        }
+        Err(FetchFailure::NoSpace(why)) => {
+            let until = step.now.plus_ms(step.config.no_space_ms);
+            update.at = Phase::Deferred { until, attempts: *attempts + 1 };
+            step.report(rec, &wanted, UpdateState::Deferred, Some(why), None);
+        }
+        Err(FetchFailure::Refused(why)) => stop(rec, UpdateState::Failed, why, step),
+        Err(FetchFailure::Rejected(why)) => stop(rec, UpdateState::Rejected, why, step),
+    }
+}
+
+/// Ends an update of which nothing serves yet.
+fn stop(rec: &mut ModelRecord, state: UpdateState, why: Reason, step: &mut Step<'_>) {
+    if let Some(update) = rec.update.take() {
+        match update.at {
+            Phase::Downloading { .. } | Phase::Deferred { .. } => {
+                step.effects.push(Output::CancelFetch(rec.model.clone()));
+            }
+            Phase::Trial { .. } => step.effects.push(Output::CancelTrial(rec.model.clone())),
+            _ => {}
+        }
+        step.exit(rec, &update.wanted.bundle, state, Some(why), None);
+    }
+}
+
+/// A trial ended.
+pub(super) fn tried(
+    rec: &mut ModelRecord,
+    bundle: Digest,
+    result: Result<TrialReport, Reason>,
+    step: &mut Step<'_>,
+) {
+    let Some(update) = rec.update.as_mut().filter(|u| u.wanted.bundle.bundle == bundle) else { return };
+    let Phase::Trial { rollback, .. } = &update.at else { return };
+    match result {
+        Ok(trial) => {
+            let (rollback, deadline) = (rollback.clone(), step.now.plus_ms(step.config.activate_ms));
+            update.at = Phase::Activating { rollback, trial, deadline };
+            rec.starts = 0;
+            step.changed = true;
+            step.serve(rec);
+        }
+        Err(why) => stop(rec, UpdateState::Failed, why, step),
+    }
+}
+
+fn probation_deadline(wanted: &Wanted, since: UnixMs, step: &Step<'_>) -> UnixMs {
+    match wanted.probation.commit {
+        Commit::Local => since.plus_ms(wanted.probation.min_ms).plus_ms(step.config.grace_ms),
+        Commit::Lease { lease_ms } => step.now.plus_ms(lease_ms),
+    }
+}
+
+/// Something (or nothing) answers for the model now.
+pub(super) fn serving(rec: &mut ModelRecord, bundle: Option<Digest>, step: &mut Step<'_>) {
+    let Some(update) = &mut rec.update else { return };
+    match &update.at {
+        Phase::Activating { rollback, trial, .. } if bundle == Some(update.wanted.bundle.bundle) => {
+            let (rollback, trial) = (rollback.clone(), trial.clone());
+            let deadline = probation_deadline(&update.wanted, step.now, step);
+            let wanted = update.wanted.bundle.clone();
+            let granted = false;
+            update.at = Phase::Probation {
+                rollback,
+                trial: trial.clone(),
+                since: step.now,
+                deadline,
+                granted,
+                crashes: 0,
+            };
+            step.report(rec, &wanted, UpdateState::Probation, None, Some(trial));
+        }
+        Phase::RollingBack { to, why, .. } if bundle == to.bundle().map(|i| i.bundle) => {
+            let why = why.clone();
+            rolled_back(rec, UpdateState::RolledBack, why, step);
+        }
+        _ => {}
+    }
+}
+
+fn rolled_back(rec: &mut ModelRecord, state: UpdateState, why: Reason, step: &mut Step<'_>) {
+    let Some(update) = rec.update.take() else { return };
+    rec.starts = 0;
+    step.exit(rec, &update.wanted.bundle, state, Some(why), None);
+    if let Some(next) = rec.queued.take() {
+        begin(rec, next, step);
+    }
+}
+
+/// Sends what serves on probation back.
+fn roll_back(rec: &mut ModelRecord, why: Reason, step: &mut Step<'_>) {
+    let deadline = step.now.plus_ms(step.config.activate_ms);
+    if let Some(update) = &mut rec.update
+        && let Phase::Activating { rollback, .. } | Phase::Probation { rollback, .. } = &update.at
+    {
+        update.at = Phase::RollingBack { to: rollback.clone(), why, deadline };
+        rec.starts = 0;
+        step.changed = true;
+        step.serve(rec);
+    }
+}
+
+/// A committed bundle cannot serve any more: back to the one before.
+fn fall_back(rec: &mut ModelRecord, why: Reason, step: &mut Step<'_>) {
+    let Some(bad) = rec.active.clone() else { return };
+    rec.starts = 0;
+    if let Some(previous) = rec.previous.take() {
+        rec.active = Some(previous);
+        if rec.update.is_none() {
+            step.exit(rec, &bad, UpdateState::RolledBack, Some(why), None);
+        } else {
+            step.report(rec, &bad, UpdateState::RolledBack, Some(why), None);
+            if let Some(Phase::Trial { rollback, .. }) = rec.update.as_mut().map(|u| &mut u.at) {
+                *rollback = RollbackTo::of(rec.active.as_ref());
+            }
+        }
+        step.serve(rec);
+        return;
+    }
+    let unable = Exit {
+        bundle: bad.bundle,
+        assignment: bad.origin.version,
+        state: UpdateState::UnableToRollBack,
+        why: Some(why.clone()),
+    };
+    if rec.last.as_ref() != Some(&unable) && rec.update.is_none() {
+        step.exit(rec, &bad, UpdateState::UnableToRollBack, Some(why), None);
+    }
+}
+
+/// A bundle could not be brought to answer.
+pub(super) fn serve_failed(rec: &mut ModelRecord, bundle: Digest, why: Reason, step: &mut Step<'_>) {
+    if rec.serving().map(|i| i.bundle) != Some(bundle) {
+        return;
+    }
+    match rec.update.as_ref().map(|u| &u.at) {
+        Some(Phase::Activating { .. } | Phase::Probation { .. }) => roll_back(rec, why, step),
+        Some(Phase::RollingBack { .. }) => {
+            rolled_back(rec, UpdateState::UnableToRollBack, why.clone(), step);
+            fall_back(rec, why, step);
+        }
+        _ => fall_back(rec, why, step),
+    }
+}
+
+/// The serving engine accepts loads: count the start, then ask for what should answer.
+pub(super) fn engine_up(rec: &mut ModelRecord, step: &mut Step<'_>) {
+    if rec.serving().is_none() {
+        if matches!(rec.update.as_ref().map(|u| &u.at), Some(Phase::RollingBack { .. })) {
+            step.serve(rec);
+        }
+        return;
+    }
+    if rec.starts >= step.config.max_starts {
+        let why = reason("engine.no_health", format!("{} engine starts without health", rec.starts));
+        match rec.update.as_ref().map(|u| &u.at) {
+            Some(Phase::Activating { .. } | Phase::Probation { .. }) => return roll_back(rec, why, step),
+            Some(Phase::RollingBack { .. }) => {}
+            _ if rec.previous.is_some() => return fall_back(rec, why, step),
+            _ => {}
+        }
+    }
+    rec.starts = rec.starts.saturating_add(1);
+    step.changed = true;
+    step.serve(rec);
+}
+
+/// The serving engine died.
+pub(super) fn engine_down(rec: &mut ModelRecord, blamed: Option<Digest>, step: &mut Step<'_>) {
+    let Some(serving) = rec.serving().map(|i| i.bundle) else { return };
+    if blamed.is_some_and(|b| b != serving) {
+        rec.starts = rec.starts.saturating_sub(1);
+        return;
+    }
+    let Some(update) = &mut rec.update else { return };
+    let guard = update.wanted.guard;
+    match &mut update.at {
+        Phase::Activating { .. } => {
+            let why = reason("activate.crash", "the engine died while the bundle was being activated");
+            roll_back(rec, why, step);
+        }
+        Phase::Probation { crashes, .. } if blamed == Some(serving) => {
+            *crashes += 1;
+            step.changed = true;
+            if let Some(why) = guard::crash_verdict(&guard, *crashes) {
+                roll_back(rec, why, step);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What the candidate did.
+pub(super) fn observed(rec: &mut ModelRecord, bundle: Digest, sample: &Sample, step: &mut Step<'_>) {
+    let Some(update) = rec.update.as_ref().filter(|u| u.wanted.bundle.bundle == bundle) else { return };
+    if matches!(update.at, Phase::Probation { .. })
+        && let Some(why) = guard::verdict(&update.wanted.guard, sample)
+    {
+        roll_back(rec, why, step);
+    }
+}
+
+/// The fleet's word that probation is passed.
+pub(super) fn granted(rec: &mut ModelRecord, version: AssignmentVersion, step: &mut Step<'_>) {
+    let Some(update) = rec.update.as_mut().filter(|u| u.wanted.bundle.origin.version == version) else { return };
+    if let Phase::Probation { granted, .. } = &mut update.at {
+        *granted = true;
+        step.changed = true;
+    }
+}
+
+/// The lease runs anew.
+pub(super) fn renewed(rec: &mut ModelRecord, version: AssignmentVersion, step: &mut Step<'_>) {
+    let Some(update) = rec.update.as_mut().filter(|u| u.wanted.bundle.origin.version == version) else { return };
+    if let (Phase::Probation { deadline, .. }, Commit::Lease { lease_ms }) =
+        (&mut update.at, update.wanted.probation.commit)
+    {
+        *deadline = step.now.plus_ms(lease_ms);
+        step.changed = true;
+    }
+}
+
+/// What this assignment has not committed is revoked.
+pub(super) fn halted(rec: &mut ModelRecord, version: AssignmentVersion, step: &mut Step<'_>) {
+    let why = || reason("halt", "the fleet halted the rollout");
+    if rec.queued.as_ref().is_some_and(|q| q.bundle.origin.version == version)
+        && let Some(q) = rec.queued.take()
+    {
+        step.report(rec, &q.bundle, UpdateState::Cancelled, Some(why()), None);
+    }
+    let Some(update) = rec.update.as_ref().filter(|u| u.wanted.bundle.origin.version == version) else { return };
+    match update.at {
+        Phase::Downloading { .. } | Phase::Deferred { .. } | Phase::Trial { .. } => {
+            stop(rec, UpdateState::Cancelled, why(), step);
+        }
+        Phase::Activating { .. } | Phase::Probation { .. } => roll_back(rec, why(), step),
+        Phase::RollingBack { .. } => {}
+    }
+}
+
+fn commit(rec: &mut ModelRecord, step: &mut Step<'_>) {
+    let Some(Update { wanted, at: Phase::Probation { rollback, trial, .. } }) = rec.update.take() else { return };
+    rec.previous = rollback.bundle().cloned();
+    rec.floor = rec.floor.max(wanted.bundle.release_counter);
+    rec.active = Some(wanted.bundle.clone());
+    step.exit(rec, &wanted.bundle, UpdateState::Committed, None, Some(trial));
+}
+
+/// Deadlines, retries, health and commits.
+pub(super) fn tick(rec: &mut ModelRecord, step: &mut Step<'_>) {
+    let now = step.now;
+    if rec.starts > 0
+        && let Some((bundle, since)) = step.serving
+        && rec.serving().map(|i| i.bundle) == Some(bundle)
+        && now.since(since) >= step.config.healthy_ms
+    {
+        rec.starts = 0;
+        step.changed = true;
+    }
+    let model = rec.model.clone();
+    let Some(update) = &mut rec.update else { return };
+    let overdue = now > update.deadline();
+    let (bundle, probation) = (update.wanted.bundle.clone(), update.wanted.probation);
+    match &mut update.at {
+        Phase::Downloading { .. } | Phase::Deferred { .. } if overdue => {
+            let state = if now > update.wanted.not_after { UpdateState::Expired } else { UpdateState::TooLate };
+            stop(rec, state, reason("download.deadline", "not complete before the assignment's time was up"), step);
+        }
+        Phase::Downloading { retry_at, .. } => {
+            if retry_at.is_some_and(|t| t <= now) {
+                *retry_at = None;
+                step.effects.push(Output::Fetch(model, bundle));
+            }
+        }
+        Phase::Deferred { until, attempts } => {
+            if *until <= now {
+                update.at = Phase::Downloading { attempts: *attempts, retry_at: None };
+                step.changed = true;
+                step.effects.push(Output::Fetch(model, bundle));
+            }
+        }
+        Phase::Trial { .. } if now > update.wanted.activate_by => {
+            stop(rec, UpdateState::TooLate, reason("trial.too_late", "its trial was not over in time"), step);
+        }
+        Phase::Trial { .. } if overdue => {
+            stop(rec, UpdateState::Failed, reason("trial.deadline", "the trial did not end in time"), step);
+        }
+        Phase::Activating { .. } if overdue => {
+            roll_back(rec, reason("activate.deadline", "it did not answer in time"), step);
+        }
+        Phase::Probation { since, granted, .. } => {
+            let ripe = now.since(*since) >= probation.min_ms;
+            let serves = step.serving.map(|(b, _)| b) == Some(bundle.bundle);
+            let word = *granted || probation.commit == Commit::Local;
+            if ripe && serves && word {
+                commit(rec, step);
+            } else if overdue {
+                let why = match probation.commit {
+                    Commit::Local => reason("probation.deadline", "it did not become healthy in time"),
+                    Commit::Lease { .. } => reason("lease.lapsed", "the fleet did not renew the lease"),
+                };
+                roll_back(rec, why, step);
+            }
+        }
+        Phase::RollingBack { why, .. } if overdue => {
+            let why = why.clone();
+            rolled_back(rec, UpdateState::UnableToRollBack, why, step);
+        }
+        Phase::Trial { .. } | Phase::Activating { .. } | Phase::RollingBack { .. } => {}
+    }
+}
+
+/// When this model next needs a tick. What was due before `now` and did not happen waits for a fact, not for time.
+pub(super) fn wake_at(rec: &ModelRecord, now: UnixMs) -> UnixMs {
+    let Some(update) = &rec.update else { return NEVER };
+    // A deadline is over when it has passed.
+    let deadline = update.deadline().plus_ms(1);
+    let other = match &update.at {
+        Phase::Downloading { retry_at, .. } => retry_at.unwrap_or(NEVER),
+        Phase::Deferred { until, .. } => *until,
+        Phase::Probation { since, .. } => since.plus_ms(update.wanted.probation.min_ms),
+        _ => NEVER,
+    };
+    deadline.min(if other > now { other } else { NEVER })
+}

@@ -1,0 +1,256 @@
+//! What the device remembers of each model: written in one transaction with the reports it justifies.
+
+use longshore_trust::{AssignmentVersion, Digest, Generation, ModelName, ReleaseCounter, RolloutId, UnixMs};
+use longshore_wire::v1::{Guard, Probation, Reason, TrialReport, UpdateState};
+use serde::{Deserialize, Serialize};
+
+/// The assignment something comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Origin {
+    /// Its version.
+    pub version: AssignmentVersion,
+    /// Its generation.
+    pub generation: Generation,
+    /// Its rollout.
+    pub rollout: Option<RolloutId>,
+}
+
+/// A bundle that is, or was, complete on this device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// Digest of its manifest.
+    pub bundle: Digest,
+    /// Its version.
+    pub version: String,
+    /// Target path of its manifest.
+    pub manifest_path: String,
+    /// Length of its manifest, bytes.
+    pub length: u64,
+    /// Its release counter.
+    pub release_counter: ReleaseCounter,
+    /// The assignment that brought it.
+    pub origin: Origin,
+}
+
+/// A bundle that an accepted assignment wants, with the terms of its trial.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// What.
+    pub bundle: Installed,
+    /// Not activated after this.
+    pub activate_by: UnixMs,
+    /// Nothing of it is started after this.
+    pub not_after: UnixMs,
+    /// How probation ends.
+    pub probation: Probation,
+    /// When the device itself goes back.
+    pub guard: Guard,
+}
+
+/// What a failed trial goes back to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RollbackTo {
+    /// The model was not served before: it is not served again.
+    Nothing,
+    /// The bundle that served before.
+    Bundle(Installed),
+}
+
+impl RollbackTo {
+    /// From what is active.
+    #[must_use]
+    pub fn of(active: Option<&Installed>) -> Self {
+        active.map_or(Self::Nothing, |i| Self::Bundle(i.clone()))
+    }
+    /// The bundle, if there is one.
+    #[must_use]
+    pub fn bundle(&self) -> Option<&Installed> {
+        match self {
+            Self::Nothing => None,
+            Self::Bundle(i) => Some(i),
+        }
+    }
+}
+
+/// Where an update stands. From the trial on it always carries what it would roll back to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum Phase {
+    /// Files are being fetched; deadline: `activate_by`.
+    Downloading {
+        /// Attempts that failed.
+        attempts: u32,
+        /// When the next one starts, if none runs.
+        retry_at: Option<UnixMs>,
+    },
+    /// Put off (no room on the disk); deadline: `activate_by`.
+    Deferred {
+        /// Until when.
+        until: UnixMs,
+        /// Attempts that failed.
+        attempts: u32,
+    },
+    /// Complete on the disk, golden vectors run in a trial engine.
+    Trial {
+        /// What would come back.
+        rollback: RollbackTo,
+        /// The trial has failed by then.
+        deadline: UnixMs,
+    },
+    /// Being loaded into the serving engine.
+    Activating {
+        /// What would come back.
+        rollback: RollbackTo,
+        /// What the trial measured.
+        trial: TrialReport,
+        /// It goes back if it does not answer by then.
+        deadline: UnixMs,
+    },
+    /// Serving on probation.
+    Probation {
+        /// What would come back.
+        rollback: RollbackTo,
+        /// What the trial measured.
+        trial: TrialReport,
+        /// Since when it answers.
+        since: UnixMs,
+        /// Goes back then, unless renewed or committed; for a local commit the latest time to become healthy.
+        deadline: UnixMs,
+        /// The fleet has given its word already.
+        granted: bool,
+        /// Crashes so far.
+        crashes: u32,
+    },
+    /// On its way back.
+    RollingBack {
+        /// To what.
+        to: RollbackTo,
+        /// Why.
+        why: Reason,
+        /// Unable to roll back by then.
+        deadline: UnixMs,
+    },
+}
+
+/// An update in progress.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Update {
+    /// What is wanted.
+    pub wanted: Wanted,
+    /// Where it stands.
+    pub at: Phase,
+}
+
+impl Update {
+    /// The state that reports name.
+    #[must_use]
+    pub fn state(&self) -> UpdateState {
+        match self.at {
+            Phase::Downloading { .. } => UpdateState::Downloading,
+            Phase::Deferred { .. } => UpdateState::Deferred,
+            Phase::Trial { .. } | Phase::Activating { .. } => UpdateState::Trial,
+            Phase::Probation { .. } | Phase::RollingBack { .. } => UpdateState::Probation,
+        }
+    }
+    /// By when something happens in this state, whatever else does not.
+    #[must_use]
+    pub fn deadline(&self) -> UnixMs {
+        let by = self.wanted.activate_by.min(self.wanted.not_after);
+        match &self.at {
+            Phase::Downloading { .. } | Phase::Deferred { .. } => by,
+            Phase::Trial { deadline, .. }
+            | Phase::Activating { deadline, .. }
+            | Phase::Probation { deadline, .. }
+            | Phase::RollingBack { deadline, .. } => *deadline,
+        }
+    }
+    /// What a failed trial goes back to, once there is one.
+    #[must_use]
+    pub fn rollback(&self) -> Option<&RollbackTo> {
+        match &self.at {
+            Phase::Downloading { .. } | Phase::Deferred { .. } => None,
+            Phase::Trial { rollback, .. }
+            | Phase::Activating { rollback, .. }
+            | Phase::Probation { rollback, .. } => Some(rollback),
+            Phase::RollingBack { to, .. } => Some(to),
+        }
+    }
+}
+
+/// How the last update of a model ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Which bundle.
+    pub bundle: Digest,
+    /// For which assignment.
+    pub assignment: AssignmentVersion,
+    /// How.
+    pub state: UpdateState,
+    /// Why.
+    pub why: Option<Reason>,
+}
+
+/// Everything about one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelRecord {
+    /// Which.
+    pub model: ModelName,
+    /// Committed and, unless a trial serves, serving.
+    pub active: Option<Installed>,
+    /// Committed before that.
+    pub previous: Option<Installed>,
+    /// No bundle with a lower release counter is started without an offline-signed way back. Rises at COMMITTED only.
+    pub floor: ReleaseCounter,
+    /// In progress.
+    pub update: Option<Update>,
+    /// What comes after the way back.
+    pub queued: Option<Wanted>,
+    /// How the last one ended.
+    pub last: Option<Exit>,
+    /// Engine starts with what serves now that have not been followed by health.
+    pub starts: u32,
+}
+
+impl ModelRecord {
+    /// A model nothing is known of.
+    #[must_use]
+    pub fn new(model: ModelName) -> Self {
+        Self {
+            model,
+            active: None,
+            previous: None,
+            floor: ReleaseCounter(0),
+            update: None,
+            queued: None,
+            last: None,
+            starts: 0,
+        }
+    }
+    /// What should answer requests now.
+    #[must_use]
+    pub fn serving(&self) -> Option<&Installed> {
+        match self.update.as_ref().map(|u| (&u.wanted, &u.at)) {
+            Some((w, Phase::Activating { .. } | Phase::Probation { .. })) => Some(&w.bundle),
+            Some((_, Phase::RollingBack { to, .. })) => to.bundle(),
+            _ => self.active.as_ref(),
+        }
+    }
+    /// State for inventories: of the update in progress, or how the last one ended.
+    #[must_use]
+    pub fn state(&self) -> UpdateState {
+        match (&self.update, &self.last) {
+            (Some(u), _) => u.state(),
+            (None, Some(exit)) => exit.state,
+            (None, None) => UpdateState::Committed,
+        }
+    }
+    /// Every bundle that must stay on the disk.
+    pub fn kept(&self) -> impl Iterator<Item = Digest> + '_ {
+        let update = self.update.iter().map(|u| u.wanted.bundle.bundle);
+        let back = self.update.iter().filter_map(|u| u.rollback()?.bundle()).map(|i| i.bundle);
+        let queued = self.queued.iter().map(|w| w.bundle.bundle);
+        let slots = self.active.iter().chain(&self.previous).map(|i| i.bundle);
+        slots.chain(update).chain(back).chain(queued)
+    }
+}
