@@ -1,1 +1,11 @@
-//! Skeleton.
+//! The fleet's decisions: what a rollout policy says, what a plan looks like, what happens next, whether a wave passes.
+//!
+//! Always true here: no I/O, no clock, no random source. Facts and the time come in as arguments, decisions go out as
+//! values; asking again with the same facts gives the same answer.
+
+#![forbid(unsafe_code)]
+
+pub mod gate;
+pub mod plan;
+pub mod policy;
+pub mod rollout;

@@ -1,0 +1,177 @@
+use super::*;
+use crate::policy::Policy;
+
+fn gate(extra: &str) -> Gate {
+    Policy::parse(&format!(
+        "name = \"p\"\n[[wave]]\nselect = {{ rest = true }}\n[gate]\nsuccess = 0.9\ndeadline = \"1h\"\non_fail = \"pause\"\n{extra}\n"
+    ))
+    .unwrap()
+    .gate
+}
+fn device(standing: Standing, reachable: bool) -> Evidence {
+    Evidence {
+        standing,
+        reachable,
+        candidate: Tally::default(),
+        champion: None,
+    }
+}
+fn labelled(n: u64, correct: u64) -> Tally {
+    Tally {
+        rows: n,
+        errors: 0,
+        labelled: n,
+        correct,
+    }
+}
+fn pair(old: Tally, new: Tally) -> Evidence {
+    Evidence {
+        standing: Standing::Ok,
+        reachable: true,
+        candidate: new,
+        champion: Some(old),
+    }
+}
+fn of<'a>(v: &'a Verdict, name: &str) -> &'a GateResult {
+    v.gates.iter().find(|g| g.gate == name).unwrap()
+}
+
+#[test]
+fn unreachable_devices_neither_dilute_failures_nor_hold_a_wave_open() {
+    let g = gate("");
+    let mut wave = vec![device(Standing::Ok, true); 9];
+    wave.extend(vec![device(Standing::OnItsWay, false); 50]);
+    wave.push(device(Standing::Failed, true));
+    let v = judge(&g, &wave, 1, 1);
+    assert_eq!((v.counts.ok, v.counts.failed, v.counts.unreachable), (9, 1, 50));
+    assert_eq!(of(&v, "success").value, Some(0.9));
+    assert_eq!(v.outcome, Outcome::Pass);
+    wave.push(device(Standing::Failed, true));
+    assert_eq!(judge(&g, &wave, 2, 1).outcome, Outcome::Fail);
+}
+
+#[test]
+fn a_wave_fails_as_soon_as_success_is_out_of_reach() {
+    let g = gate("");
+    let wave = [device(Standing::Failed, true), device(Standing::OnItsWay, true)];
+    assert_eq!(judge(&g, &wave, 1, 1).outcome, Outcome::Fail);
+    let mut wave = vec![device(Standing::OnItsWay, true); 19];
+    wave.push(device(Standing::Failed, true));
+    let v = judge(&g, &wave, 1, 1);
+    assert_eq!(v.outcome, Outcome::NotYet);
+    assert!(
+        v.reasons().contains("needs the answer of 19 more devices"),
+        "{}",
+        v.reasons()
+    );
+}
+
+#[test]
+fn called_back_devices_count_nowhere() {
+    let g = gate("");
+    let v = judge(
+        &g,
+        &[device(Standing::Ok, true), device(Standing::Out, false)],
+        0,
+        1,
+    );
+    assert_eq!((v.outcome, v.counts.out), (Outcome::Pass, 1));
+}
+
+#[test]
+fn an_absolute_number_of_failures_stops_the_rollout() {
+    let g = gate("max_failed_devices = 2");
+    let wave = vec![device(Standing::Ok, true); 100];
+    assert_eq!(judge(&g, &wave, 2, 1).outcome, Outcome::Pass);
+    assert_eq!(judge(&g, &wave, 3, 1).outcome, Outcome::Fail);
+}
+
+#[test]
+fn rows_are_asked_for() {
+    let v = judge(&gate("min_rows = 10"), &[device(Standing::Ok, true)], 0, 1);
+    assert_eq!(v.outcome, Outcome::NotYet);
+    assert_eq!(v.reasons(), "not yet (needs 10 more rows)");
+}
+
+#[test]
+fn a_first_version_has_no_accuracy_gate() {
+    let v = judge(&gate("accuracy_drop = 0.02"), &[device(Standing::Ok, true)], 0, 1);
+    assert_eq!(of(&v, "accuracy").outcome, Outcome::NotApplicable);
+    assert_eq!(v.outcome, Outcome::Pass);
+}
+
+#[test]
+fn a_clearly_worse_version_fails_on_one_and_on_two_devices() {
+    let g = gate("accuracy_drop = 0.02");
+    let bad = pair(labelled(400, 390), labelled(200, 150));
+    let one = judge(&g, &[bad], 0, 2);
+    assert_eq!(one.outcome, Outcome::Fail, "{one:?}");
+    assert!(
+        of(&one, "accuracy")
+            .method
+            .as_deref()
+            .unwrap()
+            .contains("one device")
+    );
+    assert!(
+        one.reasons()
+            .starts_with("accuracy fell: 75.0 % right, 97.5 % with the version before"),
+        "{}",
+        one.reasons()
+    );
+    let two = judge(&g, &[bad, pair(labelled(400, 388), labelled(200, 156))], 0, 2);
+    assert_eq!(two.outcome, Outcome::Fail);
+    assert!(of(&two, "accuracy").numbers["harm_lower"] > 0.02);
+}
+
+#[test]
+fn many_devices_that_each_say_a_little_prove_harm_together() {
+    let g = gate("accuracy_drop = 0.02");
+    let wave: Vec<_> = (0..40)
+        .map(|i| pair(labelled(500, 480), labelled(60, 52 + i % 3)))
+        .collect();
+    let v = judge(&g, &wave, 0, 1);
+    assert_eq!(v.outcome, Outcome::Fail, "{v:?}");
+    assert!(
+        of(&v, "accuracy")
+            .method
+            .as_deref()
+            .unwrap()
+            .contains("spread between devices")
+    );
+}
+
+#[test]
+fn an_estimate_beyond_the_margin_never_passes() {
+    let g = gate("accuracy_drop = 0.02\nmin_labelled = 20");
+    let v = judge(&g, &[pair(labelled(100, 95), labelled(30, 26))], 0, 1);
+    assert_eq!(v.outcome, Outcome::NotYet);
+    assert!(v.reasons().contains("may be chance"), "{}", v.reasons());
+}
+
+#[test]
+fn an_equal_version_passes_without_proof_in_a_small_wave_and_needs_proof_in_a_large_one() {
+    let g = gate("accuracy_drop = 0.05\nmin_labelled = 20");
+    let equal = pair(labelled(100, 95), labelled(40, 39));
+    let small = judge(&g, &[equal, equal], 0, 1);
+    assert_eq!(small.outcome, Outcome::Pass);
+    assert!(of(&small, "accuracy").text.starts_with("no proof of harm"));
+    let strict = gate("accuracy_drop = 0.05\nmin_labelled = 20\nevidence = \"proof_of_no_harm\"");
+    assert_eq!(judge(&strict, &[equal, equal], 0, 1).outcome, Outcome::NotYet);
+    let many = vec![pair(labelled(1000, 950), labelled(1000, 960)); 40];
+    assert_eq!(judge(&g, &many, 0, 1).outcome, Outcome::Pass);
+    assert!(
+        of(&judge(&g, &many, 0, 1), "accuracy")
+            .text
+            .starts_with("no harm")
+    );
+}
+
+#[test]
+fn without_labels_the_gate_says_what_it_needs() {
+    let g = gate("accuracy_drop = 0.02\nmin_labelled = 50");
+    let v = judge(&g, &[pair(labelled(100, 95), labelled(0, 0))], 0, 1);
+    assert_eq!(v.reasons(), "not yet (needs 50 more labelled rows)");
+    let v = judge(&g, &[pair(labelled(3, 3), labelled(60, 60))], 0, 1);
+    assert!(v.reasons().contains("of the previous version"), "{}", v.reasons());
+}

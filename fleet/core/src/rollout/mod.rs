@@ -1,0 +1,16 @@
+//! The executor: makes reality match a plan, idempotently, for ever.
+//!
+//! [`step`] looks at the facts and says what to do now; doing it changes the facts, and asking again then answers
+//! nothing more. So it may be killed between any two steps and asked again by anybody. Always true: a paused or halted
+//! rollout offers nothing; no wave holds more devices than its cap; every state that is not terminal has a deadline.
+
+mod facts;
+mod state;
+mod step;
+
+pub use facts::{Action, DeviceFact, Facts, LateDevice, Offer, Report, WaveFact};
+pub use state::{DeviceState, RolloutState, Standing, UnknownState, WaveState};
+pub use step::step;
+
+#[cfg(test)]
+mod tests;
