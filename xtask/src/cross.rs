@@ -58,11 +58,7 @@ pub fn run(target: Option<&str>) -> Result<()> {
             Err(error) => return Err(error),
         }
     }
-    ensure!(
-        failed.is_empty(),
-        "not built or over budget: {}",
-        failed.join(", ")
-    );
+    ensure!(failed.is_empty(), "not built or over budget: {}", failed.join(", "));
     Ok(())
 }
 
@@ -80,34 +76,14 @@ pub fn build(root: &Path, target: &Target) -> Result<Built> {
     let mut cargo = way.command(&tools, target)?;
     cargo
         .current_dir(root)
-        .args([
-            "--package",
-            PACKAGE,
-            "--profile",
-            PROFILE,
-            "--target",
-            &target.triple,
-            "--locked",
-        ])
+        .args(["--package", PACKAGE, "--profile", PROFILE, "--target", &target.triple, "--locked"])
         .arg("--target-dir")
         .arg(&build_dir);
-    let status = cargo
-        .status()
-        .with_context(|| format!("cannot start {cargo:?}"))?;
-    ensure!(
-        status.success(),
-        "the build for {} failed ({status}); it was {cargo:?}",
-        target.triple
-    );
+    let status = cargo.status().with_context(|| format!("cannot start {cargo:?}"))?;
+    ensure!(status.success(), "the build for {} failed ({status}); it was {cargo:?}", target.triple);
     let path = build_dir.join(&target.triple).join(PROFILE).join(PACKAGE);
-    let bytes = std::fs::metadata(&path)
-        .with_context(|| format!("no binary at {}", path.display()))?
-        .len();
-    let linkage = if elf::is_static(&path)? {
-        "static"
-    } else {
-        "dynamic"
-    };
+    let bytes = std::fs::metadata(&path).with_context(|| format!("no binary at {}", path.display()))?.len();
+    let linkage = if elf::is_static(&path)? { "static" } else { "dynamic" };
     Ok(Built {
         triple: target.triple.clone(),
         path,
@@ -159,23 +135,14 @@ fn start(target: &Target, program: &Path) -> Result<()> {
     };
     match command.arg("--version").output() {
         Ok(done) if done.status.success() => {
-            println!(
-                "{}: it starts: {}",
-                target.triple,
-                String::from_utf8_lossy(&done.stdout).trim()
-            );
+            println!("{}: it starts: {}", target.triple, String::from_utf8_lossy(&done.stdout).trim());
             Ok(())
         }
-        Ok(done) => bail!(
-            "{command:?} failed ({}): {}",
-            done.status,
-            String::from_utf8_lossy(&done.stderr).trim()
-        ),
+        Ok(done) => {
+            bail!("{command:?} failed ({}): {}", done.status, String::from_utf8_lossy(&done.stderr).trim())
+        }
         Err(error) if error.kind() == ErrorKind::NotFound && target.emulator.is_some() => {
-            println!(
-                "{}: not started, {command:?} is not there (Debian: qemu-user-static)",
-                target.triple
-            );
+            println!("{}: not started, {command:?} is not there (Debian: qemu-user-static)", target.triple);
             Ok(())
         }
         Err(error) => Err(error).with_context(|| format!("cannot start {command:?}")),

@@ -12,7 +12,9 @@ pub fn node() -> Result<()> {
     if exists("node", "--version") && exists("npm", "--version") {
         return Ok(());
     }
-    bail!("Node.js 18 or later with npm is needed for the console's assets: on Debian, `apt-get install nodejs npm`")
+    bail!(
+        "Node.js 18 or later with npm is needed for the console's assets: on Debian, `apt-get install nodejs npm`"
+    )
 }
 
 /// A C compiler, for SQLite and ring.

@@ -10,12 +10,6 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
 }
 
-/// The directory cargo builds into.
-pub fn target_dir() -> PathBuf { std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from) }
-
-/// Where the `quick` profile leaves its programs.
-pub fn bin_dir() -> PathBuf { target_dir().join("quick") }
-
 /// A command in the workspace root.
 pub fn command(program: &str, args: &[&str]) -> Command {
     let mut c = Command::new(program);

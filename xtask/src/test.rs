@@ -71,7 +71,9 @@ fn timed(name: &str, step: &fn() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-fn format() -> Result<()> { run(cargo(&["fmt", "--all", "--", "--check"])) }
+fn format() -> Result<()> {
+    run(cargo(&["fmt", "--all", "--", "--check"]))
+}
 
 fn clippy() -> Result<()> {
     run(cargo(&["clippy", "--profile", "quick", "--workspace", "--all-targets", "--", "-D", "warnings"]))
@@ -88,12 +90,16 @@ fn deny() -> Result<()> {
     if database.is_some_and(|d| d.exists()) {
         run(cargo(&["deny", "--log-level", "error", "--offline", "check", "advisories"]))
     } else {
-        eprintln!("no advisory database on this machine (`cargo deny fetch` gets one): advisories were not checked");
+        eprintln!(
+            "no advisory database on this machine (`cargo deny fetch` gets one): advisories were not checked"
+        );
         Ok(())
     }
 }
 
-fn unit() -> Result<()> { nextest(&[], &[]) }
+fn unit() -> Result<()> {
+    nextest(&[], &[])
+}
 
 fn nextest(env: &[(&str, &str)], args: &[&str]) -> Result<()> {
     prerequisites::cargo_tool("nextest")?;
@@ -106,7 +112,11 @@ fn nextest(env: &[(&str, &str)], args: &[&str]) -> Result<()> {
     run(c)
 }
 
-fn doctests() -> Result<()> { run(cargo(&["test", "--profile", "quick", "--doc", "--workspace", "--quiet"])) }
+fn doctests() -> Result<()> {
+    run(cargo(&["test", "--profile", "quick", "--doc", "--workspace", "--quiet"]))
+}
 
 /// The tests marked `#[ignore]` need what `hil-tests/README.md` lists; each says what it misses.
-fn slow() -> Result<()> { nextest(&[], &["--run-ignored", "only"]) }
+fn slow() -> Result<()> {
+    nextest(&[], &["--run-ignored", "only"])
+}

@@ -24,11 +24,8 @@ fn needs_nothing(elf: &[u8]) -> Result<bool> {
     ensure!(elf.get(5) == Some(&1), "not little-endian");
     let wide = elf[4] == 2;
     // Offsets of e_phoff, e_phentsize, e_phnum; then of p_offset and p_filesz inside a program header; address size.
-    let (phoff, phentsize, phnum, p_offset, p_filesz, word) = if wide {
-        (32, 54, 56, 8, 32, 8)
-    } else {
-        (28, 42, 44, 4, 16, 4)
-    };
+    let (phoff, phentsize, phnum, p_offset, p_filesz, word) =
+        if wide { (32, 54, 56, 8, 32, 8) } else { (28, 42, 44, 4, 16, 4) };
     let table = number(elf, phoff, word)?;
     let entry_size = number(elf, phentsize, 2)?;
     for index in 0..number(elf, phnum, 2)? {
@@ -54,10 +51,7 @@ fn needs_nothing(elf: &[u8]) -> Result<bool> {
 fn number(bytes: &[u8], offset: u64, width: u64) -> Result<u64> {
     let start = usize::try_from(offset)?;
     let slice = bytes.get(start..start + width as usize).context("truncated")?;
-    Ok(slice
-        .iter()
-        .rev()
-        .fold(0, |value, byte| (value << 8) | u64::from(*byte)))
+    Ok(slice.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte)))
 }
 
 #[cfg(test)]

@@ -42,19 +42,10 @@ impl Target {
     pub fn read(root: &Path, triple: &str) -> Result<Target> {
         let path = root.join("targets").join(format!("{triple}.toml"));
         let text = std::fs::read_to_string(&path).with_context(|| {
-            format!(
-                "no {}; targets are {}",
-                path.display(),
-                names(root).unwrap_or_default().join(", ")
-            )
+            format!("no {}; targets are {}", path.display(), names(root).unwrap_or_default().join(", "))
         })?;
         let target: Target = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
-        ensure!(
-            target.triple == triple,
-            "{} says triple = {:?}",
-            path.display(),
-            target.triple
-        );
+        ensure!(target.triple == triple, "{} says triple = {:?}", path.display(), target.triple);
         Ok(target)
     }
 
@@ -87,34 +78,19 @@ mod tests {
 
     #[test]
     fn every_file_in_targets_is_read() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .expect("xtask lies in the workspace");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace");
         let all = Target::all(root).expect("all targets are read");
-        assert!(
-            all.iter()
-                .any(|t| t.triple == "aarch64-unknown-linux-musl" && t.is_static),
-            "{all:?}"
-        );
+        assert!(all.iter().any(|t| t.triple == "aarch64-unknown-linux-musl" && t.is_static), "{all:?}");
         for target in all {
-            assert!(
-                target.budget.binary_mb <= 12.0,
-                "{}: the mark is 12 MB",
-                target.triple
-            );
+            assert!(target.budget.binary_mb <= 12.0, "{}: the mark is 12 MB", target.triple);
             assert!(!target.about.is_empty());
         }
     }
 
     #[test]
     fn an_unknown_target_names_those_there_are() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .expect("xtask lies in the workspace");
-        let error = format!(
-            "{:#}",
-            Target::read(root, "riscv32-none").expect_err("there is no such target")
-        );
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace");
+        let error = format!("{:#}", Target::read(root, "riscv32-none").expect_err("there is no such target"));
         assert!(error.contains("aarch64-unknown-linux-musl"), "{error}");
     }
 }

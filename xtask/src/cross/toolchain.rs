@@ -40,10 +40,9 @@ impl fmt::Display for Way {
         match self {
             Way::Host => write!(f, "cargo, for this machine's own target"),
             Way::Rustup => write!(f, "rustup's target and cargo zigbuild"),
-            Way::Source { compiler } => write!(
-                f,
-                "{compiler} with the standard library from source and cargo zigbuild"
-            ),
+            Way::Source { compiler } => {
+                write!(f, "{compiler} with the standard library from source and cargo zigbuild")
+            }
         }
     }
 }
@@ -56,10 +55,7 @@ impl Way {
     pub fn first_that_works(tools: &Path, target: &Target) -> Result<Way> {
         let wanted = std::env::var("LONGSHORE_CROSS_WAY").ok();
         let allowed = |name: &str| wanted.as_deref().is_none_or(|w| w == name);
-        if let Some(name) = wanted
-            .as_deref()
-            .filter(|w| !["host", "rustup", "source"].contains(w))
-        {
+        if let Some(name) = wanted.as_deref().filter(|w| !["host", "rustup", "source"].contains(w)) {
             bail!("LONGSHORE_CROSS_WAY is {name:?}; it may be host, rustup or source");
         }
         if allowed("host") && host_triple()? == target.triple {
@@ -80,11 +76,7 @@ impl Way {
                 Err(error) => reasons.push(format!("standard library from source: {error:#}")),
             }
         }
-        bail!(
-            "no way to build for {} works here:\n  {}",
-            target.triple,
-            reasons.join("\n  ")
-        )
+        bail!("no way to build for {} works here:\n  {}", target.triple, reasons.join("\n  "))
     }
 
     /// The cargo command up to, but without, package, profile and target.
@@ -118,9 +110,7 @@ impl Way {
             flags.push(format!("-Ctarget-feature=+{feature}"));
         }
         if !flags.is_empty() {
-            command
-                .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
-                .env_remove("RUSTFLAGS");
+            command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).env_remove("RUSTFLAGS");
         }
         Ok(command)
     }
@@ -128,9 +118,7 @@ impl Way {
 
 fn zig_command(tools: &Path) -> Result<Command> {
     let mut command = Command::new(zigbuild(tools)?);
-    command
-        .arg("zigbuild")
-        .env("CARGO_ZIGBUILD_ZIG_PATH", zig(tools)?);
+    command.arg("zigbuild").env("CARGO_ZIGBUILD_ZIG_PATH", zig(tools)?);
     Ok(command)
 }
 
@@ -150,9 +138,7 @@ fn rustup_target(target: &Target) -> Result<()> {
         output(Command::new("rustc").args(["--print", "target-libdir", "--target", &target.triple]))?;
     let there = || {
         std::fs::read_dir(folder.trim()).is_ok_and(|entries| {
-            entries
-                .flatten()
-                .any(|e| e.file_name().to_string_lossy().starts_with("libstd-"))
+            entries.flatten().any(|e| e.file_name().to_string_lossy().starts_with("libstd-"))
         })
     };
     if there() {
@@ -173,11 +159,7 @@ fn system_compiler() -> Result<String> {
     let version = output(Command::new(SYSTEM_RUSTC).arg("-V")).with_context(|| install.to_owned())?;
     let root = output(Command::new(SYSTEM_RUSTC).args(["--print", "sysroot"]))?;
     let library = Path::new(root.trim()).join("lib/rustlib/src/rust/library/Cargo.lock");
-    ensure!(
-        library.is_file(),
-        "no sources at {}; {install}",
-        library.display()
-    );
+    ensure!(library.is_file(), "no sources at {}; {install}", library.display());
     Ok(version.trim().to_owned())
 }
 
@@ -189,24 +171,13 @@ fn zigbuild(tools: &Path) -> Result<PathBuf> {
     }
     println!("installing cargo-zigbuild {ZIGBUILD} into {}", tools.display());
     let status = Command::new(cargo())
-        .args([
-            "install",
-            "--quiet",
-            "--locked",
-            "--version",
-            ZIGBUILD,
-            "cargo-zigbuild",
-            "--root",
-        ])
+        .args(["install", "--quiet", "--locked", "--version", ZIGBUILD, "cargo-zigbuild", "--root"])
         .arg(tools)
         .arg("--target-dir")
         .arg(tools.join("build"))
         .status()
         .context("cannot start cargo install")?;
-    ensure!(
-        status.success(),
-        "cannot install cargo-zigbuild {ZIGBUILD} ({status})"
-    );
+    ensure!(status.success(), "cannot install cargo-zigbuild {ZIGBUILD} ({status})");
     Ok(own)
 }
 
@@ -221,12 +192,8 @@ fn zig(tools: &Path) -> Result<PathBuf> {
         return Ok(found.trim().into());
     }
     println!("installing ziglang {ZIGLANG} into {}", tools.display());
-    output(
-        Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(tools.join("zig")),
-    )
-    .context("Python 3 with venv is needed to install zig")?;
+    output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(tools.join("zig")))
+        .context("Python 3 with venv is needed to install zig")?;
     let package = format!("ziglang=={ZIGLANG}");
     output(Command::new(&python).args([
         "-m",
@@ -247,14 +214,8 @@ fn on_path(program: &str) -> Option<PathBuf> {
 
 /// Standard output of a command that must succeed.
 fn output(command: &mut Command) -> Result<String> {
-    let done = command
-        .output()
-        .with_context(|| format!("cannot start {command:?}"))?;
+    let done = command.output().with_context(|| format!("cannot start {command:?}"))?;
     let complaint = String::from_utf8_lossy(&done.stderr);
-    ensure!(
-        done.status.success(),
-        "{command:?}: {}",
-        complaint.trim().lines().last().unwrap_or("failed")
-    );
+    ensure!(done.status.success(), "{command:?}: {}", complaint.trim().lines().last().unwrap_or("failed"));
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }

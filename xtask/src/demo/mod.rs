@@ -2,9 +2,6 @@
 //! devices, served, counted, replaced by a better one, and a worse one is taken back, while things are killed on the way.
 
 mod script;
-mod socket;
-mod stage;
-mod stream;
 mod verdict;
 
 use std::io::IsTerminal as _;
@@ -16,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::run::{cargo, run};
 use crate::{assets, prerequisites};
-use stage::Stage;
+use longshore_hil_tests::stage::Stage;
 
 /// Options of `cargo xtask demo`.
 #[derive(clap::Args)]
@@ -117,5 +114,7 @@ impl Progress {
             eprintln!("[{:>2}] {what}", self.bar.position());
         }
     }
-    fn end(&self) { self.bar.finish_and_clear(); }
+    fn end(&self) {
+        self.bar.finish_and_clear();
+    }
 }

@@ -2,19 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use anyhow::Result;
+use longshore_hil_tests::load::{self, Load};
+use longshore_hil_tests::root;
+use longshore_hil_tests::script::{
+    await_state, build, enrol, kill_engine, make_keys, release, roll_out, set_up_fleet, settle, state,
+};
+use longshore_hil_tests::stage::Stage;
 
 use super::Progress;
-use super::stage::Stage;
-use super::stream::{self, Load};
-use super::verdict::{self, Rollout, Verdict};
-use crate::run::{output, root};
+use super::verdict::{Rollout, Verdict};
 
 /// How many steps the progress bar has.
 pub const STEPS: u64 = 16;
 
-const MODEL: &str = "meter-digits";
 const VERSIONS: [&str; 3] = ["1.0.0", "1.1.0", "1.2.0"];
 
 /// One canary device, then the rest; a version whose field accuracy is clearly worse is taken back.
@@ -57,7 +58,7 @@ on_inconclusive = "pause"
 pub fn play(stage: &mut Stage, devices: usize, progress: &Progress) -> Result<Verdict> {
     let start = Instant::now();
     progress.step("making signing keys (solo: one key a role)");
-    stage.json(&["keys", "init", "--fleet", "demo", "--solo", "--no-passphrase", "--out", "keys"])?;
+    make_keys(stage)?;
     progress.step("building three bundles from real models");
     for version in VERSIONS {
         build(stage, version)?;
@@ -73,7 +74,7 @@ pub fn play(stage: &mut Stage, devices: usize, progress: &Progress) -> Result<Ve
     await_state(stage, &first, "completed", Duration::from_secs(60))?;
 
     progress.step("streaming held-out digits with labels through every device");
-    let rows = stream::read(&root().join("examples/meter-digits/field/stream.csv"))?;
+    let rows = load::read(&root().join("examples/meter-digits/field/stream.csv"))?;
     let sockets: Vec<_> = (1..=devices).map(|i| stage.socket(i)).collect();
     let load = Load::start(&sockets, rows, Duration::from_millis(40));
     progress.step("killing an engine (SIGKILL) under load");
@@ -105,112 +106,11 @@ pub fn play(stage: &mut Stage, devices: usize, progress: &Progress) -> Result<Ve
     std::thread::sleep(Duration::from_secs(1));
     let tally = load.stop();
     progress.step("waiting until the fleet has counted what the devices have counted");
-    let totals = verdict::settle(stage, devices)?;
+    let totals = settle(stage, devices)?;
     progress.step("comparing the totals");
     let rollouts = [(VERSIONS[0], &first), (VERSIONS[1], &second), (VERSIONS[2], &third)]
         .into_iter()
         .map(|(version, id)| Ok(Rollout { version: version.into(), state: state(stage, id)? }))
         .collect::<Result<Vec<_>>>()?;
     Ok(Verdict::new(devices, &tally, totals, rollouts, start.elapsed()))
-}
-
-fn build(stage: &Stage, version: &str) -> Result<()> {
-    let from = root().join("examples").join(MODEL).join(version);
-    let file = |name: &str| from.join(name).display().to_string();
-    let out = format!("bundles/{version}");
-    std::fs::create_dir_all(stage.dir.join("bundles"))?;
-    let args = [
-        "bundle", "build", "--model", &file("model.onnx"), "--name", MODEL, "--version", version, "--reference",
-        &file("reference.csv"), "--golden", &file("golden.npz"), "--card", &file("card.md"), "--labels",
-        "0,1,2,3,4,5,6,7,8,9", "--out", &out,
-    ];
-    stage.json(&args).map(drop)
-}
-
-fn set_up_fleet(stage: &mut Stage) -> Result<()> {
-    stage.write_fleet_config()?;
-    std::fs::write(stage.dir.join("admin-password"), password())?;
-    let mut init = stage.program("longshore-fleet");
-    init.args(["init", "--online", "keys/online", "--data", "fleet", "--config", "fleet.toml"]);
-    init.args(["--admin-password-file", "admin-password", "--admin-token-file", "admin-token"]);
-    output(init)?;
-    stage.start_fleet()?;
-    let url = stage.url();
-    stage.json(&["login", "--url", &url, "--token-file", "admin-token", "--trust", "keys/trust"]).map(drop)
-}
-
-/// A password for the console, drawn anew for each demo.
-fn password() -> String {
-    let bytes = std::fs::File::open("/dev/urandom")
-        .and_then(|mut f| {
-            let mut b = [0u8; 9];
-            std::io::Read::read_exact(&mut f, &mut b).map(|()| b)
-        })
-        .expect("the kernel gives random bytes");
-    hex::encode(bytes)
-}
-
-/// Publishes, then signs on "the release manager's machine".
-fn release(stage: &Stage, version: &str) -> Result<()> {
-    let dir = format!("bundles/{version}");
-    stage.json(&["publish", &dir, "--wait"])?;
-    let what = format!("{MODEL}@{version}");
-    stage.json(&["approve", &what, "--keys", "keys/offline", "--yes"]).map(drop)
-}
-
-fn enrol(stage: &mut Stage, devices: usize) -> Result<()> {
-    for i in 1..=devices {
-        let config = stage.write_agent_config(i)?.display().to_string();
-        let dir = stage.device_dir(i);
-        let device_url = format!("https://localhost:{}", stage.ports.device);
-        let token = stage.json(&["devices", "token", "--device-url", &device_url])?;
-        let token = token["token"].as_str().context("`devices token --json` gave no token")?;
-        let file = dir.join("token");
-        std::fs::write(&file, token)?;
-        let mut agent = stage.program("longshore-agent");
-        agent.args(["enroll", "--config", &config, "--device", &Stage::device(i), "--token-file"]).arg(&file);
-        output(agent)?;
-        stage.start_agent(i)?;
-    }
-    let sockets: Vec<_> = (1..=devices).map(|i| stage.socket(i)).collect();
-    stage.wait("the agents", Duration::from_secs(20), || {
-        Ok(sockets.iter().all(|s| matches!(s.get("/v2/health/live"), super::socket::Answer::Response(200, _))))
-    })
-}
-
-fn roll_out(stage: &Stage, version: &str, policy: &str) -> Result<String> {
-    let file = format!("policy-{version}.toml");
-    std::fs::write(stage.dir.join(&file), policy)?;
-    let what = format!("{MODEL}@{version}");
-    let started = stage.json(&["rollout", "start", "--model", &what, "--policy", &file, "--yes"])?;
-    started["id"].as_str().map(str::to_owned).context("`rollout start --json` gave no id")
-}
-
-fn state(stage: &Stage, rollout: &str) -> Result<String> {
-    let shown = stage.json(&["rollout", "show", rollout])?;
-    shown["state"].as_str().map(str::to_owned).context("`rollout show --json` gave no state")
-}
-
-fn await_state(stage: &mut Stage, rollout: &str, wanted: &str, limit: Duration) -> Result<()> {
-    let start = Instant::now();
-    loop {
-        let now = state(stage, rollout)?;
-        if now == wanted {
-            return Ok(());
-        }
-        let over = ["completed", "reverted", "halted", "superseded"].contains(&now.as_str()) || now.starts_with("paused");
-        ensure!(!over, "rollout {rollout} came to {now}, not to {wanted}: {}", shown(stage, rollout));
-        ensure!(start.elapsed() < limit, "rollout {rollout} is still {now}: {}", shown(stage, rollout));
-        std::thread::sleep(Duration::from_millis(300));
-    }
-}
-
-fn shown(stage: &Stage, rollout: &str) -> String {
-    stage.json(&["rollout", "show", rollout]).unwrap_or(Value::Null).to_string()
-}
-
-fn kill_engine(stage: &Stage, device: usize) -> Result<()> {
-    let pid = stage.engine_pid(device)?;
-    let pid = rustix::process::Pid::from_raw(pid).context("a process id is never 0")?;
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).context("cannot kill the engine")
 }

@@ -1,13 +1,11 @@
 //! Are the totals right? Served rows are counted, every one, once.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::stage::Stage;
-use super::stream::Tally;
+use longshore_hil_tests::load::Tally;
+use longshore_hil_tests::script::Totals;
 
 /// What the demo prints.
 #[derive(Debug, Serialize)]
@@ -33,18 +31,17 @@ pub struct Rollout {
     pub state: String,
 }
 
-/// The fleet's total and the sum of the devices' journals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Totals {
-    counted: u64,
-    journalled: u64,
-}
-
 impl Verdict {
     /// Judges: served <= counted <= served + aborted, counted == journalled, and the rollouts ended as they must.
-    pub fn new(devices: usize, tally: &Tally, totals: Totals, rollouts: Vec<Rollout>, took: Duration) -> Self {
-        let served = tally.served.load(Ordering::Relaxed);
-        let aborted = tally.aborted.load(Ordering::Relaxed);
+    pub fn new(
+        devices: usize,
+        tally: &Tally,
+        totals: Totals,
+        rollouts: Vec<Rollout>,
+        took: Duration,
+    ) -> Self {
+        let served = tally.served();
+        let aborted = tally.aborted();
         let states: Vec<&str> = rollouts.iter().map(|r| r.state.as_str()).collect();
         let ok = served > 0
             && served <= totals.counted
@@ -58,7 +55,7 @@ impl Verdict {
             rows_aborted: aborted,
             rows_counted: totals.counted,
             rows_journalled: totals.journalled,
-            rows_labelled: tally.labelled.load(Ordering::Relaxed),
+            rows_labelled: tally.labelled(),
             rollouts,
             seconds: (took.as_secs_f64() * 10.0).round() / 10.0,
         }
@@ -77,49 +74,12 @@ impl Verdict {
     }
 }
 
-/// Waits until fleet and journals agree and nothing moves any more.
-///
-/// # Errors
-/// When they do not within 30 s (the last totals are judged then all the same), or a device does not answer.
-pub fn settle(stage: &mut Stage, devices: usize) -> Result<Totals> {
-    let mut before = None;
-    let mut last = totals(stage, devices)?;
-    for _ in 0..60 {
-        std::thread::sleep(Duration::from_millis(500));
-        last = totals(stage, devices)?;
-        if last.counted == last.journalled && before == Some(last) {
-            break;
-        }
-        before = Some(last);
-    }
-    Ok(last)
-}
-
-fn totals(stage: &Stage, devices: usize) -> Result<Totals> {
-    let token = std::fs::read_to_string(stage.dir.join("admin-token"))?;
-    let url = format!("{}/api/v1/fleet", stage.url());
-    let fleet: serde_json::Value =
-        ureq::get(&url).header("authorization", &format!("Bearer {}", token.trim())).call()?.body_mut().read_json()?;
-    let counted = fleet["rows_counted"].as_u64().context("GET /api/v1/fleet gave no rows_counted")?;
-    let mut journalled = 0;
-    for i in 1..=devices {
-        let mut agent = stage.program("longshore-agent");
-        agent.args(["status", "--json", "--config"]).arg(stage.device_dir(i).join("agent.toml"));
-        let status: serde_json::Value = serde_json::from_str(&crate::run::output(agent)?)?;
-        let models = status["models"].as_array().context("`longshore-agent status --json` gave no models")?;
-        journalled += models.iter().filter_map(|m| m["rows_total"].as_u64()).sum::<u64>();
-    }
-    Ok(Totals { counted, journalled })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn verdict(served: u64, aborted: u64, counted: u64, journalled: u64, last: &str) -> bool {
-        let tally = Tally::default();
-        tally.served.store(served, Ordering::Relaxed);
-        tally.aborted.store(aborted, Ordering::Relaxed);
+        let tally = Tally::of(served, aborted);
         let rollouts = ["completed", "completed", last]
             .map(|s| Rollout { version: "1".into(), state: s.into() })
             .to_vec();

@@ -19,8 +19,20 @@ pub const PURE: &[&str] = &[
 
 /// What a pure crate must not name.
 const IMPURE_LIBRARIES: &[&str] = &[
-    "tokio", "rusqlite", "sqlx", "rumqttc", "mqtt5", "axum", "hyper", "ureq", "tract-onnx", "rand", "getrandom",
-    "rustls", "sysinfo", "rustix",
+    "tokio",
+    "rusqlite",
+    "sqlx",
+    "rumqttc",
+    "mqtt5",
+    "axum",
+    "hyper",
+    "ureq",
+    "tract-onnx",
+    "rand",
+    "getrandom",
+    "rustls",
+    "sysinfo",
+    "rustix",
 ];
 
 /// Workspace crates each workspace crate may depend on.
@@ -71,7 +83,8 @@ const ONLY: &[(&str, &[&str])] = &[
 /// # Errors
 /// When the metadata or `docs/dependencies.md` cannot be read.
 pub fn check() -> Result<Vec<String>> {
-    let metadata = MetadataCommand::new().current_dir(root()).no_deps().exec().context("cargo metadata failed")?;
+    let metadata =
+        MetadataCommand::new().current_dir(root()).no_deps().exec().context("cargo metadata failed")?;
     let may: BTreeMap<_, _> = MAY.iter().copied().collect();
     let mut breaches = Vec::new();
     let mut external = BTreeSet::new();
@@ -100,7 +113,8 @@ pub fn check() -> Result<Vec<String>> {
             breaches.push(format!("the rules name {name}, which is no crate of this workspace"));
         }
     }
-    let explained = std::fs::read_to_string(root().join("docs/dependencies.md")).context("docs/dependencies.md")?;
+    let explained =
+        std::fs::read_to_string(root().join("docs/dependencies.md")).context("docs/dependencies.md")?;
     for library in external {
         if !explained.contains(&format!("| `{library}` |")) {
             breaches.push(format!("{library} has no line in docs/dependencies.md"));

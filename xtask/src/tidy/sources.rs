@@ -4,15 +4,28 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::run::{output, command, root};
+use crate::run::{command, output, root};
 
 /// Folders of the pure crates.
-const PURE: &[&str] =
-    &["shared/trust/src", "shared/wire/src", "shared/stats/src", "shared/bundle/src", "agent/core/src", "fleet/core/src"];
+const PURE: &[&str] = &[
+    "shared/trust/src",
+    "shared/wire/src",
+    "shared/stats/src",
+    "shared/bundle/src",
+    "agent/core/src",
+    "fleet/core/src",
+];
 
 /// Calls that make a decision depend on when or where it is taken.
-const IMPURE_CALLS: &[&str] =
-    &["Instant::now", "SystemTime::now", "Timestamp::now", "Zoned::now", "thread_rng", "getrandom", "rand::rng"];
+const IMPURE_CALLS: &[&str] = &[
+    "Instant::now",
+    "SystemTime::now",
+    "Timestamp::now",
+    "Zoned::now",
+    "thread_rng",
+    "getrandom",
+    "rand::rng",
+];
 
 /// Paths that a library name may appear under (as `name::`).
 const HOMES: &[(&str, &[&str])] = &[
@@ -49,12 +62,14 @@ pub fn check() -> Result<Vec<String>> {
 fn check_file(path: &Path, text: &str) -> Vec<String> {
     let shown = path.display();
     let mut breaches = Vec::new();
-    let is_test = path.components().any(|c| matches!(c.as_os_str().to_str(), Some("tests" | "benches" | "fixtures")))
-        || path.file_name().is_some_and(|n| n == "tests.rs");
+    let is_test =
+        path.components().any(|c| matches!(c.as_os_str().to_str(), Some("tests" | "benches" | "fixtures")))
+            || path.file_name().is_some_and(|n| n == "tests.rs");
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
     let lines = code.lines().count();
     if !is_test && lines > MAX_LINES {
-        breaches.push(format!("{shown} has {lines} lines of code; cut it at a seam (the limit is {MAX_LINES})"));
+        breaches
+            .push(format!("{shown} has {lines} lines of code; cut it at a seam (the limit is {MAX_LINES})"));
     } else if !is_test && lines > LOOK_AGAIN {
         eprintln!("tidy: look again at {shown}: {lines} lines");
     }
@@ -87,7 +102,9 @@ fn check_file(path: &Path, text: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn breaches(path: &str, text: &str) -> usize { check_file(Path::new(path), text).len() }
+    fn breaches(path: &str, text: &str) -> usize {
+        check_file(Path::new(path), text).len()
+    }
 
     #[test]
     fn a_clock_in_a_pure_crate_is_found_and_elsewhere_is_not() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::socket::{Answer, Socket};
+use crate::socket::{Answer, Socket};
 
 /// Rows a request carries.
 const BATCH: usize = 4;
@@ -45,14 +45,38 @@ pub fn read(path: &Path) -> Result<Vec<Row>> {
 /// What became of the rows sent, over all devices.
 #[derive(Debug, Default)]
 pub struct Tally {
+    served: AtomicU64,
+    aborted: AtomicU64,
+    refused: AtomicU64,
+    labelled: AtomicU64,
+}
+
+impl Tally {
+    /// A tally that is known already.
+    #[must_use]
+    pub fn of(served: u64, aborted: u64) -> Self {
+        Self { served: served.into(), aborted: aborted.into(), ..Self::default() }
+    }
     /// Rows in responses received.
-    pub served: AtomicU64,
+    #[must_use]
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
     /// Rows in requests whose connection died unanswered.
-    pub aborted: AtomicU64,
+    #[must_use]
+    pub fn aborted(&self) -> u64 {
+        self.aborted.load(Ordering::Relaxed)
+    }
     /// Requests answered with an error.
-    pub refused: AtomicU64,
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
     /// Labels that found their prediction.
-    pub labelled: AtomicU64,
+    #[must_use]
+    pub fn labelled(&self) -> u64 {
+        self.labelled.load(Ordering::Relaxed)
+    }
 }
 
 /// A running load.
@@ -66,7 +90,8 @@ pub struct Load {
 impl Load {
     /// Starts one thread a socket; each begins at another row of the stream.
     pub fn start(sockets: &[Socket], rows: Vec<Row>, pause: Duration) -> Self {
-        let (stop, tally, rows) = (Arc::new(AtomicBool::new(false)), Arc::new(Tally::default()), Arc::new(rows));
+        let (stop, tally, rows) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(Tally::default()), Arc::new(rows));
         let threads = sockets
             .iter()
             .enumerate()

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::socket::Socket;
-use crate::run::bin_dir;
+use crate::socket::Socket;
+use crate::{bin_dir, output};
 
 /// Ports of one fleet server.
 #[derive(Debug, Clone, Copy)]
@@ -51,13 +51,21 @@ impl Stage {
         Ok(Self { dir, ports, children: BTreeMap::new(), remove: false })
     }
     /// The console's address.
-    pub fn url(&self) -> String { format!("http://127.0.0.1:{}", self.ports.operator) }
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.operator)
+    }
     /// Name of device `i`, from 1.
-    pub fn device(i: usize) -> String { format!("meter-{i}") }
+    pub fn device(i: usize) -> String {
+        format!("meter-{i}")
+    }
     /// State and configuration of device `i`.
-    pub fn device_dir(&self, i: usize) -> PathBuf { self.dir.join("agents").join(Self::device(i)) }
+    pub fn device_dir(&self, i: usize) -> PathBuf {
+        self.dir.join("agents").join(Self::device(i))
+    }
     /// The API of device `i`.
-    pub fn socket(&self, i: usize) -> Socket { Socket(self.device_dir(i).join("run/api.sock")) }
+    pub fn socket(&self, i: usize) -> Socket {
+        Socket(self.device_dir(i).join("run/api.sock"))
+    }
 
     /// Writes the server's configuration.
     ///
@@ -108,9 +116,32 @@ impl Stage {
     pub fn json(&self, args: &[&str]) -> Result<Value> {
         let mut all = args.to_vec();
         all.push("--json");
-        let text = crate::run::output(self.longshore(&all))?;
+        let text = output(self.longshore(&all))?;
         let last = text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("null");
-        serde_json::from_str(&text).or_else(|_| serde_json::from_str(last)).with_context(|| format!("not JSON: {text}"))
+        serde_json::from_str(&text)
+            .or_else(|_| serde_json::from_str(last))
+            .with_context(|| format!("not JSON: {text}"))
+    }
+
+    /// Asks the fleet's API as the operator.
+    ///
+    /// # Errors
+    /// When it does not answer with JSON.
+    pub fn api(&self, path: &str) -> Result<Value> {
+        let token = std::fs::read_to_string(self.dir.join("admin-token"))?;
+        let url = format!("{}{path}", self.url());
+        let mut answer =
+            ureq::get(&url).header("authorization", &format!("Bearer {}", token.trim())).call()?;
+        Ok(answer.body_mut().read_json()?)
+    }
+    /// `longshore-agent status` of device `i`.
+    ///
+    /// # Errors
+    /// When the agent does not run.
+    pub fn status(&self, i: usize) -> Result<Value> {
+        let mut agent = self.program("longshore-agent");
+        agent.args(["status", "--json", "--config"]).arg(self.device_dir(i).join("agent.toml"));
+        Ok(serde_json::from_str(&output(agent)?)?)
     }
 
     /// Starts a process that goes on; its output goes to `log/<name>.log`.
@@ -128,7 +159,9 @@ impl Stage {
         Ok(())
     }
     /// Where the output of a process goes.
-    pub fn log(&self, name: &str) -> PathBuf { self.dir.join("log").join(format!("{name}.log")) }
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.dir.join("log").join(format!("{name}.log"))
+    }
     /// Starts the server and waits until it is ready.
     ///
     /// # Errors
@@ -183,25 +216,41 @@ impl Stage {
     ///
     /// # Errors
     /// When `limit` has passed, or a process of the stage has ended by itself.
-    pub fn wait(&mut self, what: &str, limit: Duration, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    pub fn wait(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut done: impl FnMut() -> Result<bool>,
+    ) -> Result<()> {
         let start = Instant::now();
         while !done()? {
             for (name, child) in &mut self.children {
                 if let Some(status) = child.try_wait()? {
-                    bail!("{name} ended by itself ({status}) while waiting for {what}:\n{}", tail(&self.dir.join("log").join(format!("{name}.log"))));
+                    bail!(
+                        "{name} ended by itself ({status}) while waiting for {what}:\n{}",
+                        tail(&self.dir.join("log").join(format!("{name}.log")))
+                    );
                 }
             }
             if start.elapsed() > limit {
-                bail!("waited {} s in vain for {what}; the logs are in {}", limit.as_secs(), self.dir.join("log").display());
+                bail!(
+                    "waited {} s in vain for {what}; the logs are in {}",
+                    limit.as_secs(),
+                    self.dir.join("log").display()
+                );
             }
             std::thread::sleep(Duration::from_millis(150));
         }
         Ok(())
     }
     /// Leaves the processes running when the stage is left.
-    pub fn leave_running(mut self) { self.children.clear(); }
+    pub fn leave_running(mut self) {
+        self.children.clear();
+    }
     /// Stops the processes and removes the directory; without this, a failed run leaves its logs.
-    pub fn strike(mut self) { self.remove = true; }
+    pub fn strike(mut self) {
+        self.remove = true;
+    }
 }
 
 impl Drop for Stage {
@@ -219,11 +268,14 @@ impl Drop for Stage {
 
 /// Children of `parent`, for kernels that do not list them.
 fn children_of(parent: u32) -> Vec<i32> {
-    let Ok(proc) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(proc) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     proc.filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok())
         .filter(|pid| {
             std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-                stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)) == Some(&parent.to_string())
+                stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1))
+                    == Some(&parent.to_string())
             })
         })
         .collect()

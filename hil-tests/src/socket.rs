@@ -25,13 +25,19 @@ pub struct Socket(pub PathBuf);
 
 impl Socket {
     /// Posts JSON.
-    pub fn post(&self, path: &str, body: &Value) -> Answer { exchange(&self.0, "POST", path, body.to_string().as_bytes()) }
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        exchange(&self.0, "POST", path, body.to_string().as_bytes())
+    }
     /// Gets JSON.
-    pub fn get(&self, path: &str) -> Answer { exchange(&self.0, "GET", path, b"") }
+    pub fn get(&self, path: &str) -> Answer {
+        exchange(&self.0, "GET", path, b"")
+    }
 }
 
 fn exchange(socket: &Path, method: &str, path: &str, body: &[u8]) -> Answer {
-    let Ok(mut stream) = UnixStream::connect(socket) else { return Answer::NotSent };
+    let Ok(mut stream) = UnixStream::connect(socket) else {
+        return Answer::NotSent;
+    };
     let limit = Some(Duration::from_secs(10));
     if stream.set_read_timeout(limit).and_then(|()| stream.set_write_timeout(limit)).is_err() {
         return Answer::NotSent;
@@ -60,7 +66,8 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
         .and_then(|(_, value)| value.trim().parse().ok())?;
     let body = body.get(..length)?;
-    let value = if body.is_empty() { Value::Null } else { serde_json::from_slice(body).unwrap_or(Value::Null) };
+    let value =
+        if body.is_empty() { Value::Null } else { serde_json::from_slice(body).unwrap_or(Value::Null) };
     Some(Answer::Response(status, value))
 }
 
