@@ -189,8 +189,7 @@ fn claim(
     )?;
     let nonce = STANDARD.decode(&nonce.nonce).ok().and_then(|n| n.try_into().ok());
     let PublicKey::Ed25519(report) = keys.report.public() else { bail!("the report key is not ed25519") };
-    let clock = host::clock::Clock::new(longshore_trust::UnixMs(0));
-    let (time, time_quality) = (clock.now(), clock.quality());
+    let (time, time_quality) = host::now();
     let header = Header {
         schema: SCHEMA,
         fleet: token.fleet.clone(),

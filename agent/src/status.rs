@@ -113,7 +113,7 @@ pub fn run(config: &Path, json: bool) -> anyhow::Result<ExitCode> {
         value["running"] = alive.into();
         println!("{value}");
     } else {
-        print!("{}", for_people(&status, alive, crate::host::clock::wall()));
+        print!("{}", for_people(&status, alive, crate::host::now().0));
     }
     Ok(if alive { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
