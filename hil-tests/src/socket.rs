@@ -1,9 +1,9 @@
-//! An application's side of the device: HTTP over the agent's unix socket, one connection a request, so that it is known
-//! for every row whether it was answered, refused before it was sent, or died unanswered.
+//! An application's side of the device: HTTP over the agent's unix socket. It is known for every request whether it was
+//! answered, refused before it was sent, or died unanswered.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -24,37 +24,69 @@ pub enum Answer {
 pub struct Socket(pub PathBuf);
 
 impl Socket {
-    /// Posts JSON.
+    /// Posts JSON over a connection of its own.
+    #[must_use]
     pub fn post(&self, path: &str, body: &Value) -> Answer {
-        exchange(&self.0, "POST", path, body.to_string().as_bytes())
+        self.once("POST", path, body.to_string().as_bytes())
     }
-    /// Gets JSON.
+    /// Gets JSON over a connection of its own.
+    #[must_use]
     pub fn get(&self, path: &str) -> Answer {
-        exchange(&self.0, "GET", path, b"")
+        self.once("GET", path, b"")
+    }
+    /// A connection that stays, for measuring.
+    ///
+    /// # Errors
+    /// When nobody takes it.
+    pub fn connect(&self) -> std::io::Result<Connection> {
+        let stream = UnixStream::connect(&self.0)?;
+        let limit = Some(Duration::from_secs(10));
+        stream.set_read_timeout(limit)?;
+        stream.set_write_timeout(limit)?;
+        Ok(Connection { stream, received: Vec::new() })
+    }
+    fn once(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+        match self.connect() {
+            Ok(mut connection) => connection.exchange(method, path, body),
+            Err(_) => Answer::NotSent,
+        }
     }
 }
 
-fn exchange(socket: &Path, method: &str, path: &str, body: &[u8]) -> Answer {
-    let Ok(mut stream) = UnixStream::connect(socket) else {
-        return Answer::NotSent;
-    };
-    let limit = Some(Duration::from_secs(10));
-    if stream.set_read_timeout(limit).and_then(|()| stream.set_write_timeout(limit)).is_err() {
-        return Answer::NotSent;
-    }
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        body.len()
-    );
-    let mut received = Vec::new();
-    let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
-    if sent.is_err() || stream.read_to_end(&mut received).is_err() && received.is_empty() {
-        return Answer::Aborted;
-    }
-    parse(&received).unwrap_or(Answer::Aborted)
+/// A connection that stays.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+    received: Vec<u8>,
 }
 
-/// A response that is whole: its head, and a body of the length the head gives (or chunks up to the last).
+impl Connection {
+    /// Sends a request and reads the whole response. After [`Answer::Aborted`] the connection is of no use.
+    pub fn exchange(&mut self, method: &str, path: &str, body: &[u8]) -> Answer {
+        let mut request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        )
+        .into_bytes();
+        request.extend_from_slice(body);
+        self.received.clear();
+        if self.stream.write_all(&request).is_err() {
+            return Answer::Aborted;
+        }
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) | Err(_) => return Answer::Aborted,
+                Ok(n) => self.received.extend_from_slice(&chunk[..n]),
+            }
+            if let Some(answer) = parse(&self.received) {
+                return answer;
+            }
+        }
+    }
+}
+
+/// A response, once it is whole: its head, and a body of the length the head gives.
 fn parse(bytes: &[u8]) -> Option<Answer> {
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).ok()?;
@@ -66,8 +98,7 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
         .and_then(|(_, value)| value.trim().parse().ok())?;
     let body = body.get(..length)?;
-    let value =
-        if body.is_empty() { Value::Null } else { serde_json::from_slice(body).unwrap_or(Value::Null) };
+    let value = if body.is_empty() { Value::Null } else { serde_json::from_slice(body).unwrap_or(Value::Null) };
     Some(Answer::Response(status, value))
 }
 
