@@ -32,14 +32,7 @@ fn rule(field: impl Into<String>, text: impl Into<String>) -> Checked {
 }
 fn at_most(field: &str, what: &'static str, found: usize, limit: usize) -> Checked {
     if found > limit {
-        return refuse(
-            field,
-            Refusal::TooMany {
-                what,
-                found: found as u64,
-                limit: limit as u64,
-            },
-        );
+        return refuse(field, Refusal::TooMany { what, found: found as u64, limit: limit as u64 });
     }
     Ok(())
 }
@@ -63,12 +56,7 @@ impl Manifest {
         self.check_preprocess()?;
         self.check_postprocess()?;
         self.check_monitor()?;
-        let Self {
-            golden,
-            requires,
-            policy,
-            ..
-        } = self;
+        let Self { golden, requires, policy, .. } = self;
         for (field, v) in [("golden.abs", golden.abs), ("golden.rel", golden.rel)] {
             if !(v.is_finite() && (0.0..=1.0).contains(&v)) {
                 return rule(field, "must be between 0 and 1");
@@ -80,10 +68,7 @@ impl Manifest {
             return rule(format!("lineage.metrics.{name}"), "must be a finite number");
         }
         if policy.retention_days == Some(0) {
-            return rule(
-                "policy.retention_days",
-                "must be at least 1; leave it out for no limit",
-            );
+            return rule("policy.retention_days", "must be at least 1; leave it out for no limit");
         }
         Ok(())
     }
@@ -99,11 +84,7 @@ impl Manifest {
                 let (found, limit) = (f.length, FILE_MAX_BYTES);
                 return refuse(
                     format!("files[{i}].length"),
-                    Refusal::TooMany {
-                        what: "bytes",
-                        found,
-                        limit,
-                    },
+                    Refusal::TooMany { what: "bytes", found, limit },
                 );
             }
             if f.length == 0 {
@@ -142,13 +123,7 @@ impl Manifest {
             return rule("batch.axis", text);
         };
         for (i, input) in self.inputs.iter().enumerate() {
-            if input
-                .shape
-                .iter()
-                .filter(|d| matches!(d, Dim::Symbol(s) if s == symbol))
-                .count()
-                > 1
-            {
+            if input.shape.iter().filter(|d| matches!(d, Dim::Symbol(s) if s == symbol)).count() > 1 {
                 return rule(
                     format!("inputs[{i}].shape"),
                     format!("the batch symbol {symbol:?} may appear once"),
@@ -221,10 +196,7 @@ impl Manifest {
         for (i, step) in self.postprocess.iter().enumerate() {
             let field = format!("postprocess[{i}]");
             if !known.contains(step.output()) {
-                return refuse(
-                    format!("{field}.output"),
-                    Refusal::MissingTensor(step.output().to_owned()),
-                );
+                return refuse(format!("{field}.output"), Refusal::MissingTensor(step.output().to_owned()));
             }
             if let Some(to) = step.to() {
                 name(&format!("{field}.to"), to)?;
@@ -253,55 +225,35 @@ impl Manifest {
         }
         at_most("monitor.classes", "classes", m.classes.len(), CLASSES_MAX)?;
         if m.classes.len() == 1 {
-            return rule(
-                "monitor.classes",
-                "needs at least 2 classes, or none for a regression",
-            );
+            return rule("monitor.classes", "needs at least 2 classes, or none for a regression");
         }
         unique("monitor.classes", m.classes.iter().map(String::as_str))?;
         let served = self.api_outputs()?;
-        for (field, output) in [
-            ("monitor.score_output", &m.score_output),
-            ("monitor.class_output", &m.class_output),
-        ] {
+        for (field, output) in
+            [("monitor.score_output", &m.score_output), ("monitor.class_output", &m.class_output)]
+        {
             let Some(output) = output else { continue };
             let Some(spec) = served.iter().find(|s| s.name == *output) else {
                 return refuse(field, Refusal::MissingTensor(output.clone()));
             };
-            let right = if field.ends_with("class_output") {
-                spec.dtype.is_integer()
-            } else {
-                spec.dtype.is_float()
-            };
+            let right =
+                if field.ends_with("class_output") { spec.dtype.is_integer() } else { spec.dtype.is_float() };
             if !right {
-                let expected = if field.ends_with("class_output") {
-                    "whole numbers"
-                } else {
-                    "floating point"
-                };
+                let expected =
+                    if field.ends_with("class_output") { "whole numbers" } else { "floating point" };
                 let (found, expected) = (spec.dtype.to_string(), expected.to_owned());
                 return refuse(field, Refusal::DType { found, expected });
             }
         }
         if !m.classes.is_empty() && m.score_output.is_none() && m.class_output.is_none() {
-            return rule(
-                "monitor.classes",
-                "needs monitor.score_output or monitor.class_output beside it",
-            );
+            return rule("monitor.classes", "needs monitor.score_output or monitor.class_output beside it");
         }
-        if let Some(spec) = m
-            .score_output
-            .as_ref()
-            .and_then(|o| served.iter().find(|s| s.name == *o))
+        if let Some(spec) = m.score_output.as_ref().and_then(|o| served.iter().find(|s| s.name == *o))
             && let Some(Dim::Fixed(n)) = spec.shape.last()
             && m.classes.len() > 2
             && *n != m.classes.len() as u64
         {
-            let text = format!(
-                "there are {} names, but `{}` has {n} scores",
-                m.classes.len(),
-                spec.name
-            );
+            let text = format!("there are {} names, but `{}` has {n} scores", m.classes.len(), spec.name);
             return rule("monitor.classes", text);
         }
         at_most("monitor.features", "features", m.features.len(), FEATURES_MAX)?;
@@ -356,10 +308,7 @@ impl Manifest {
             let field = format!("postprocess[{i}].output");
             let missing =
                 || ManifestError::manifest(field.clone(), Refusal::MissingTensor(step.output().to_owned()));
-            let at = outputs
-                .iter()
-                .position(|o| o.name == step.output())
-                .ok_or_else(missing)?;
+            let at = outputs.iter().position(|o| o.name == step.output()).ok_or_else(missing)?;
             let mut spec = outputs[at].clone();
             let is_index = matches!(step, PostStep::Labels { .. });
             let fits = if is_index {
@@ -387,10 +336,7 @@ impl Manifest {
                 PostStep::Labels { .. } => spec.dtype = DType::Bytes,
             }
             match step.to() {
-                Some(to) => outputs.push(TensorSpec {
-                    name: to.to_owned(),
-                    ..spec
-                }),
+                Some(to) => outputs.push(TensorSpec { name: to.to_owned(), ..spec }),
                 None => outputs[at] = spec,
             }
         }
@@ -407,10 +353,8 @@ fn specs(field: &str, specs: &[TensorSpec]) -> Checked {
     for (i, s) in specs.iter().enumerate() {
         name(&format!("{field}[{i}].name"), &s.name)?;
         if s.dtype == DType::Bytes {
-            let (found, expected) = (
-                "BYTES".to_owned(),
-                "a number type; strings do not enter a graph".to_owned(),
-            );
+            let (found, expected) =
+                ("BYTES".to_owned(), "a number type; strings do not enter a graph".to_owned());
             return refuse(format!("{field}[{i}].dtype"), Refusal::DType { found, expected });
         }
         let shape = format!("{field}[{i}].shape");
@@ -444,10 +388,7 @@ fn specs(field: &str, specs: &[TensorSpec]) -> Checked {
 
 fn name(field: &str, name: &str) -> Checked {
     if name.is_empty() || name.len() > 256 || name.chars().any(char::is_control) {
-        return rule(
-            field,
-            "must have 1 to 256 characters, none of them a control character",
-        );
+        return rule(field, "must have 1 to 256 characters, none of them a control character");
     }
     Ok(())
 }
@@ -464,20 +405,12 @@ fn unique<'a>(field: &str, names: impl Iterator<Item = &'a str>) -> Checked {
 }
 
 fn finite(field: &str, values: &[f64]) -> Checked {
-    if values.iter().all(|v| v.is_finite()) {
-        Ok(())
-    } else {
-        rule(field, "must hold finite numbers")
-    }
+    if values.iter().all(|v| v.is_finite()) { Ok(()) } else { rule(field, "must hold finite numbers") }
 }
 
 fn clip(field: &str, min: f64, max: f64) -> Checked {
     finite(field, &[min, max])?;
-    if min > max {
-        rule(field, "min must not be above max")
-    } else {
-        Ok(())
-    }
+    if min > max { rule(field, "min must not be above max") } else { Ok(()) }
 }
 
 fn axis_of(spec: &TensorSpec, axis: i32) -> Option<&Dim> {
@@ -490,15 +423,10 @@ fn axis_of(spec: &TensorSpec, axis: i32) -> Option<&Dim> {
 fn is_utc_time(text: &str) -> bool {
     let b = text.as_bytes();
     let pattern = b"dddd-dd-ddTdd:dd:ddZ";
-    let number = |r: std::ops::Range<usize>| {
-        text.get(r)
-            .and_then(|t| t.parse::<u32>().ok())
-            .unwrap_or(u32::MAX)
-    };
+    let number =
+        |r: std::ops::Range<usize>| text.get(r).and_then(|t| t.parse::<u32>().ok()).unwrap_or(u32::MAX);
     b.len() == pattern.len()
-        && b.iter()
-            .zip(pattern)
-            .all(|(c, p)| if *p == b'd' { c.is_ascii_digit() } else { c == p })
+        && b.iter().zip(pattern).all(|(c, p)| if *p == b'd' { c.is_ascii_digit() } else { c == p })
         && (1..=12).contains(&number(5..7))
         && (1..=31).contains(&number(8..10))
         && number(11..13) < 24

@@ -50,12 +50,7 @@ pub fn read_dir(dir: &Path) -> Result<Bundle, ManifestError> {
     }
     no_strays(dir, "", &manifest)?;
     let digest = Manifest::digest(&manifest_bytes);
-    Ok(Bundle {
-        dir: dir.to_owned(),
-        manifest_bytes,
-        manifest,
-        digest,
-    })
+    Ok(Bundle { dir: dir.to_owned(), manifest_bytes, manifest, digest })
 }
 
 fn io(file: &str, e: &std::io::Error) -> ManifestError {
@@ -71,25 +66,11 @@ fn read_pinned(dir: &Path, file: &FileEntry) -> Result<Vec<u8>, ManifestError> {
     let bytes = read_plain(dir, path, file.length.saturating_add(1))?;
     if bytes.len() as u64 != file.length {
         let found = fs::metadata(dir.join(path)).map_or(bytes.len() as u64, |m| m.len());
-        return Err(ManifestError::new(
-            path,
-            "length",
-            Refusal::Length {
-                found,
-                expected: file.length,
-            },
-        ));
+        return Err(ManifestError::new(path, "length", Refusal::Length { found, expected: file.length }));
     }
     let found = Digest::of(&bytes);
     if found != file.sha256 {
-        return Err(ManifestError::new(
-            path,
-            "sha256",
-            Refusal::Hash {
-                found,
-                expected: file.sha256,
-            },
-        ));
+        return Err(ManifestError::new(path, "sha256", Refusal::Hash { found, expected: file.sha256 }));
     }
     Ok(bytes)
 }
@@ -127,20 +108,12 @@ fn kind_of(meta: &fs::Metadata) -> &'static str {
 }
 
 fn no_strays(dir: &Path, below: &str, manifest: &Manifest) -> Result<(), ManifestError> {
-    let here = if below.is_empty() {
-        dir.to_owned()
-    } else {
-        dir.join(below)
-    };
+    let here = if below.is_empty() { dir.to_owned() } else { dir.join(below) };
     let shown = if below.is_empty() { "." } else { below };
     for entry in fs::read_dir(&here).map_err(|e| io(shown, &e))? {
         let entry = entry.map_err(|e| io(shown, &e))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let path = if below.is_empty() {
-            name
-        } else {
-            format!("{below}/{name}")
-        };
+        let path = if below.is_empty() { name } else { format!("{below}/{name}") };
         let kind = kind_of(&entry.metadata().map_err(|e| io(&path, &e))?);
         match kind {
             "a folder" if below.is_empty() => no_strays(dir, &path, manifest)?,

@@ -16,11 +16,7 @@ impl ManifestError {
     /// A refusal of `field` in `file`.
     #[must_use]
     pub fn new(file: &str, field: impl Into<String>, reason: Refusal) -> Self {
-        Self {
-            file: file.to_owned(),
-            field: field.into(),
-            reason,
-        }
+        Self { file: file.to_owned(), field: field.into(), reason }
     }
     /// A refusal of `field` in `manifest.json`.
     #[must_use]

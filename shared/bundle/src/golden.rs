@@ -32,15 +32,7 @@ fn refuse(field: &str, reason: Refusal, manifest: &Manifest) -> ManifestError {
 pub fn parse(bytes: &[u8], manifest: &Manifest) -> Result<Golden, ManifestError> {
     if bytes.len() > GOLDEN_MAX_BYTES {
         let (found, limit) = (bytes.len() as u64, GOLDEN_MAX_BYTES as u64);
-        return Err(refuse(
-            "(whole file)",
-            Refusal::TooMany {
-                what: "bytes",
-                found,
-                limit,
-            },
-            manifest,
-        ));
+        return Err(refuse("(whole file)", Refusal::TooMany { what: "bytes", found, limit }, manifest));
     }
     let tensors = read_safetensors(bytes).map_err(|r| refuse("(whole file)", r, manifest))?;
     from_tensors(tensors, manifest)
@@ -56,12 +48,7 @@ pub fn read_safetensors(bytes: &[u8]) -> Result<Vec<Tensor>, Refusal> {
     let mut out = Vec::new();
     for (name, view) in file.tensors() {
         let dtype = dtype_of(view.dtype())?;
-        out.push(Tensor {
-            name,
-            dtype,
-            shape: view.shape().to_vec(),
-            data: view.data().to_vec(),
-        });
+        out.push(Tensor { name, dtype, shape: view.shape().to_vec(), data: view.data().to_vec() });
     }
     out.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(out)
@@ -82,10 +69,8 @@ fn dtype_of(dtype: Dtype) -> Result<DType, Refusal> {
         Dtype::I64 => DType::Int64,
         Dtype::F64 => DType::Fp64,
         other => {
-            let (found, expected) = (
-                format!("{other:?}"),
-                "a type of the Open Inference Protocol".to_owned(),
-            );
+            let (found, expected) =
+                (format!("{other:?}"), "a type of the Open Inference Protocol".to_owned());
             return Err(Refusal::DType { found, expected });
         }
     })
@@ -98,27 +83,16 @@ fn dtype_of(dtype: Dtype) -> Result<DType, Refusal> {
 pub fn from_tensors(mut tensors: Vec<Tensor>, manifest: &Manifest) -> Result<Golden, ManifestError> {
     let inputs = manifest.api_inputs();
     // Text is derived from numbers that are compared already.
-    let outputs: Vec<TensorSpec> = manifest
-        .api_outputs()?
-        .into_iter()
-        .filter(|o| o.dtype != DType::Bytes)
-        .collect();
+    let outputs: Vec<TensorSpec> =
+        manifest.api_outputs()?.into_iter().filter(|o| o.dtype != DType::Bytes).collect();
     let mut symbols = Symbols::default();
     let inputs = take("input", &inputs, &mut tensors, &mut symbols, manifest)?;
     let outputs = take("output", &outputs, &mut tensors, &mut symbols, manifest)?;
     if let Some(stray) = tensors.first() {
-        return Err(refuse(
-            &stray.name,
-            Refusal::StrayTensor(stray.name.clone()),
-            manifest,
-        ));
+        return Err(refuse(&stray.name, Refusal::StrayTensor(stray.name.clone()), manifest));
     }
     let rows = manifest.batch_symbol().and_then(|s| symbols.get(s)).unwrap_or(1);
-    Ok(Golden {
-        inputs,
-        outputs,
-        rows,
-    })
+    Ok(Golden { inputs, outputs, rows })
 }
 
 fn take<'a>(
@@ -135,9 +109,7 @@ fn take<'a>(
             return Err(refuse(&wanted, Refusal::MissingTensor(wanted.clone()), manifest));
         };
         let mut tensor = tensors.swap_remove(at);
-        symbols
-            .check(&tensor, spec)
-            .map_err(|r| refuse(&wanted, r, manifest))?;
+        symbols.check(&tensor, spec).map_err(|r| refuse(&wanted, r, manifest))?;
         if let Some(i) = first_nan(&tensor) {
             return Err(refuse(&wanted, Refusal::NaN(i), manifest));
         }
@@ -154,9 +126,8 @@ impl Golden {
     /// When a tensor holds byte strings or its data does not fit its shape.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Refusal> {
         let sides = [("input", &self.inputs), ("output", &self.outputs)];
-        let named = sides
-            .into_iter()
-            .flat_map(|(p, ts)| ts.iter().map(move |t| (format!("{p}.{}", t.name), t)));
+        let named =
+            sides.into_iter().flat_map(|(p, ts)| ts.iter().map(move |t| (format!("{p}.{}", t.name), t)));
         let views = named
             .map(|(name, t)| {
                 let view = safetensors::tensor::TensorView::new(
@@ -186,19 +157,13 @@ fn safetensors_dtype(dtype: DType) -> Result<Dtype, Refusal> {
         DType::Int64 => Dtype::I64,
         DType::Fp64 => Dtype::F64,
         DType::Bytes => {
-            return Err(Refusal::DType {
-                found: "BYTES".into(),
-                expected: "a number type".into(),
-            });
+            return Err(Refusal::DType { found: "BYTES".into(), expected: "a number type".into() });
         }
     })
 }
 
 fn first_nan(t: &Tensor) -> Option<usize> {
-    t.dtype
-        .is_float()
-        .then(|| t.values().position(f64::is_nan))
-        .flatten()
+    t.dtype.is_float().then(|| t.values().position(f64::is_nan)).flatten()
 }
 
 /// What each symbol stands for in one request: the same length everywhere.
@@ -256,10 +221,7 @@ impl<'a> Symbols<'a> {
             Some(n) if n == tensor.data.len() => Ok(()),
             n => {
                 let expected = n.map_or(u64::MAX, |n| n as u64);
-                Err(Refusal::Length {
-                    found: tensor.data.len() as u64,
-                    expected,
-                })
+                Err(Refusal::Length { found: tensor.data.len() as u64, expected })
             }
         }
     }

@@ -348,8 +348,7 @@ impl Manifest {
     /// Path of the golden vectors inside the bundle.
     #[must_use]
     pub fn golden_path(&self) -> &str {
-        self.file(Role::Golden)
-            .map_or("golden.safetensors", |f| f.path.as_str())
+        self.file(Role::Golden).map_or("golden.safetensors", |f| f.path.as_str())
     }
     /// The symbol that stands for the number of rows.
     #[must_use]

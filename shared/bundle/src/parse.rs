@@ -13,11 +13,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
         let (found, limit) = (bytes.len() as u64, MANIFEST_MAX_BYTES as u64);
         return Err(ManifestError::manifest(
             "(whole file)",
-            Refusal::TooMany {
-                what: "bytes",
-                found,
-                limit,
-            },
+            Refusal::TooMany { what: "bytes", found, limit },
         ));
     }
     // Straight into the struct: only so are keys that appear twice noticed.
@@ -80,15 +76,9 @@ fn one<T: DeserializeOwned>(field: &str, value: &Value) -> Option<ManifestError>
 
 fn each<T: DeserializeOwned>(field: &str, value: &Value) -> Option<ManifestError> {
     let Value::Array(items) = value else {
-        return Some(ManifestError::manifest(
-            field,
-            Refusal::Syntax("must be a list".to_owned()),
-        ));
+        return Some(ManifestError::manifest(field, Refusal::Syntax("must be a list".to_owned())));
     };
-    items
-        .iter()
-        .enumerate()
-        .find_map(|(i, v)| one::<T>(&format!("{field}[{i}]"), v))
+    items.iter().enumerate().find_map(|(i, v)| one::<T>(&format!("{field}[{i}]"), v))
 }
 
 /// Bad paths keep their own kind of refusal, which serde's text would lose.

@@ -22,10 +22,7 @@ impl BundlePath {
     /// # Errors
     /// [`Refusal::Path`] or [`Refusal::ReservedName`].
     pub fn new(path: &str) -> Result<Self, Refusal> {
-        let bad = |why: &'static str| Refusal::Path {
-            path: path.chars().take(200).collect(),
-            why,
-        };
+        let bad = |why: &'static str| Refusal::Path { path: path.chars().take(200).collect(), why };
         if path.is_empty() || path.len() > 128 {
             return Err(bad("must have 1 to 128 characters"));
         }
@@ -43,10 +40,7 @@ impl BundlePath {
             if part.is_empty() || part.starts_with('.') || part.ends_with('.') {
                 return Err(bad("parts must not be empty, nor start or end with a dot"));
             }
-            if !part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-            {
+            if !part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
                 return Err(bad("may hold only A-Z a-z 0-9 . _ -"));
             }
             if is_device_name(part) {
@@ -69,8 +63,7 @@ impl BundlePath {
 fn is_device_name(part: &str) -> bool {
     let stem = part.split('.').next().unwrap_or(part).to_ascii_uppercase();
     let numbered = |prefix: &str| {
-        stem.strip_prefix(prefix)
-            .is_some_and(|n| n.len() == 1 && n.bytes().all(|b| b.is_ascii_digit()))
+        stem.strip_prefix(prefix).is_some_and(|n| n.len() == 1 && n.bytes().all(|b| b.is_ascii_digit()))
     };
     matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL") || numbered("COM") || numbered("LPT")
 }

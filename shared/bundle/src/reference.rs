@@ -9,19 +9,13 @@ use crate::{Manifest, ManifestError, Refusal, Role};
 /// # Errors
 /// [`ManifestError`] naming the file and the feature.
 pub fn parse(bytes: &[u8], manifest: &Manifest) -> Result<Profile, ManifestError> {
-    let file = manifest
-        .file(Role::Reference)
-        .map_or("reference.lsp", |f| f.path.as_str());
+    let file = manifest.file(Role::Reference).map_or("reference.lsp", |f| f.path.as_str());
     let profile = Profile::from_bytes(bytes)
         .map_err(|e| ManifestError::new(file, "(whole file)", Refusal::Syntax(e.to_string())))?;
     for feature in &manifest.monitor.features {
         if !profile.features.iter().any(|f| f.name == feature.name) {
             let text = "the manifest monitors it, but the profile does not have it".to_owned();
-            return Err(ManifestError::new(
-                file,
-                feature.name.clone(),
-                Refusal::Rule(text),
-            ));
+            return Err(ManifestError::new(file, feature.name.clone(), Refusal::Rule(text)));
         }
     }
     Ok(profile)

@@ -167,23 +167,13 @@ impl Tensor {
     #[must_use]
     pub fn from_f32(name: impl Into<String>, shape: &[usize], values: &[f32]) -> Self {
         let data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        Self {
-            name: name.into(),
-            dtype: DType::Fp32,
-            shape: shape.to_vec(),
-            data,
-        }
+        Self { name: name.into(), dtype: DType::Fp32, shape: shape.to_vec(), data }
     }
     /// A tensor of 64-bit integers.
     #[must_use]
     pub fn from_i64(name: impl Into<String>, shape: &[usize], values: &[i64]) -> Self {
         let data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        Self {
-            name: name.into(),
-            dtype: DType::Int64,
-            shape: shape.to_vec(),
-            data,
-        }
+        Self { name: name.into(), dtype: DType::Int64, shape: shape.to_vec(), data }
     }
     /// A tensor of byte strings.
     #[must_use]
@@ -197,12 +187,7 @@ impl Tensor {
             data.extend_from_slice(&u32::try_from(v.len()).unwrap_or(u32::MAX).to_le_bytes());
             data.extend_from_slice(v.as_bytes());
         }
-        Self {
-            name: name.into(),
-            dtype: DType::Bytes,
-            shape: shape.to_vec(),
-            data,
-        }
+        Self { name: name.into(), dtype: DType::Bytes, shape: shape.to_vec(), data }
     }
     /// Number of elements the shape names; `None` when it overflows.
     #[must_use]
@@ -280,12 +265,7 @@ mod tests {
 
     #[test]
     fn half_floats_widen_exactly() {
-        for (h, want) in [
-            (0x3c00, 1.0),
-            (0xc000, -2.0),
-            (0x0001, 2f64.powi(-24)),
-            (0x7bff, 65504.0),
-        ] {
+        for (h, want) in [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 2f64.powi(-24)), (0x7bff, 65504.0)] {
             assert_eq!(half_to_f64(h), want);
         }
         assert!(half_to_f64(0x7e00).is_nan());
@@ -296,10 +276,7 @@ mod tests {
     fn names_round_trip() {
         for name in ["BOOL", "UINT8", "INT64", "FP16", "FP32", "FP64", "BYTES"] {
             assert_eq!(DType::from_name(name).unwrap().name(), name);
-            assert_eq!(
-                serde_json::to_string(&DType::from_name(name).unwrap()).unwrap(),
-                format!("{name:?}")
-            );
+            assert_eq!(serde_json::to_string(&DType::from_name(name).unwrap()).unwrap(), format!("{name:?}"));
         }
         assert_eq!(DType::from_name("FLOAT"), None);
     }
@@ -308,21 +285,13 @@ mod tests {
     fn byte_strings_survive_truncation() {
         let t = Tensor::from_strings("x", &[2], ["zero", "one"]);
         assert_eq!(t.strings(), ["zero", "one"]);
-        let cut = Tensor {
-            data: t.data[..t.data.len() - 2].to_vec(),
-            ..t
-        };
+        let cut = Tensor { data: t.data[..t.data.len() - 2].to_vec(), ..t };
         assert_eq!(cut.strings(), ["zero", "o"]);
     }
 
     #[test]
     fn overlong_shapes_do_not_overflow() {
-        let t = Tensor {
-            name: "x".into(),
-            dtype: DType::Fp64,
-            shape: vec![usize::MAX, 2],
-            data: vec![],
-        };
+        let t = Tensor { name: "x".into(), dtype: DType::Fp64, shape: vec![usize::MAX, 2], data: vec![] };
         assert_eq!((t.elements(), t.expected_bytes()), (None, None));
     }
 }

@@ -46,23 +46,15 @@ impl Requires {
         if let (Some(need), Some(have)) = (self.max_rss_mb, device.memory_mb)
             && u64::from(need) > have
         {
-            return incompatible(format!(
-                "it may take {need} MB of memory; this device has {have} MB"
-            ));
+            return incompatible(format!("it may take {need} MB of memory; this device has {have} MB"));
         }
         if let Some(need) = &self.min_agent
             && device.agent < need
         {
             return Verdict::Outgrown { needs: need.clone() };
         }
-        match self
-            .features
-            .iter()
-            .find(|f| !device.features.contains(&f.as_str()))
-        {
-            Some(f) => incompatible(format!(
-                "it needs the feature `{f}`, which this device does not offer"
-            )),
+        match self.features.iter().find(|f| !device.features.contains(&f.as_str())) {
+            Some(f) => incompatible(format!("it needs the feature `{f}`, which this device does not offer")),
             None => Verdict::Compatible,
         }
     }
@@ -73,12 +65,7 @@ mod tests {
     use super::*;
 
     fn device<'a>(agent: &'a Version) -> DeviceFacts<'a> {
-        DeviceFacts {
-            arch: "aarch64",
-            agent,
-            memory_mb: Some(512),
-            features: &["gpu"],
-        }
+        DeviceFacts { arch: "aarch64", agent, memory_mb: Some(512), features: &["gpu"] }
     }
 
     #[test]
@@ -98,39 +85,13 @@ mod tests {
             features: vec!["gpu".into()],
         };
         assert_eq!(all.verdict(&device(&agent)), Verdict::Compatible);
-        let other = Requires {
-            targets: vec!["x86_64".into()],
-            ..all.clone()
-        };
-        assert!(matches!(
-            other.verdict(&device(&agent)),
-            Verdict::Incompatible { .. }
-        ));
-        let big = Requires {
-            max_rss_mb: Some(513),
-            ..all.clone()
-        };
-        assert!(matches!(
-            big.verdict(&device(&agent)),
-            Verdict::Incompatible { .. }
-        ));
-        let new = Requires {
-            min_agent: Some(Version::new(0, 2, 0)),
-            ..all.clone()
-        };
-        assert_eq!(
-            new.verdict(&device(&agent)),
-            Verdict::Outgrown {
-                needs: Version::new(0, 2, 0)
-            }
-        );
-        let npu = Requires {
-            features: vec!["npu".into()],
-            ..all
-        };
-        assert!(matches!(
-            npu.verdict(&device(&agent)),
-            Verdict::Incompatible { .. }
-        ));
+        let other = Requires { targets: vec!["x86_64".into()], ..all.clone() };
+        assert!(matches!(other.verdict(&device(&agent)), Verdict::Incompatible { .. }));
+        let big = Requires { max_rss_mb: Some(513), ..all.clone() };
+        assert!(matches!(big.verdict(&device(&agent)), Verdict::Incompatible { .. }));
+        let new = Requires { min_agent: Some(Version::new(0, 2, 0)), ..all.clone() };
+        assert_eq!(new.verdict(&device(&agent)), Verdict::Outgrown { needs: Version::new(0, 2, 0) });
+        let npu = Requires { features: vec!["npu".into()], ..all };
+        assert!(matches!(npu.verdict(&device(&agent)), Verdict::Incompatible { .. }));
     }
 }

@@ -86,10 +86,5 @@ pub(crate) fn from_tract(name: &str, value: &tract::Tensor) -> tract::TractResul
     } else {
         value.as_bytes().to_vec()
     };
-    Ok(Tensor {
-        name: name.to_owned(),
-        dtype,
-        shape,
-        data,
-    })
+    Ok(Tensor { name: name.to_owned(), dtype, shape, data })
 }

@@ -36,32 +36,18 @@ pub fn describe(onnx: &[u8]) -> Result<Description, LoadError> {
     let proto = tract_onnx::onnx()
         .proto_model_for_read(&mut std::io::Cursor::new(onnx))
         .map_err(|e| LoadError::NotOnnx(e.root_cause().to_string()))?;
-    let graph = proto
-        .graph
-        .as_ref()
-        .ok_or_else(|| LoadError::NotOnnx("it holds no graph".to_owned()))?;
-    let opset = proto
-        .opset_import
-        .iter()
-        .find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
+    let graph = proto.graph.as_ref().ok_or_else(|| LoadError::NotOnnx("it holds no graph".to_owned()))?;
+    let opset = proto.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
     let mut operators = BTreeMap::new();
     count(graph, &mut operators);
     let given: BTreeSet<&str> = graph.initializer.iter().map(|i| i.name.as_str()).collect();
     let mut symbols = Symbols::default();
     let mut unusable = Vec::new();
     let inputs = graph.input.iter().filter(|i| !given.contains(i.name.as_str()));
-    let inputs = inputs
-        .filter_map(|i| spec(i, &mut symbols, &mut unusable))
-        .collect();
-    let outputs = graph
-        .output
-        .iter()
-        .filter_map(|o| spec(o, &mut symbols, &mut unusable))
-        .collect();
+    let inputs = inputs.filter_map(|i| spec(i, &mut symbols, &mut unusable)).collect();
+    let outputs = graph.output.iter().filter_map(|o| spec(o, &mut symbols, &mut unusable)).collect();
     Ok(Description {
-        producer: format!("{} {}", proto.producer_name, proto.producer_version)
-            .trim()
-            .to_owned(),
+        producer: format!("{} {}", proto.producer_name, proto.producer_version).trim().to_owned(),
         opset: opset.map_or(0, |o| o.version),
         nodes: operators.values().sum(),
         operators,
@@ -75,11 +61,7 @@ fn count(graph: &pb::GraphProto, operators: &mut BTreeMap<String, usize>) {
     for node in &graph.node {
         *operators.entry(node.op_type.clone()).or_default() += 1;
         for attribute in &node.attribute {
-            attribute
-                .g
-                .iter()
-                .chain(&attribute.graphs)
-                .for_each(|g| count(g, operators));
+            attribute.g.iter().chain(&attribute.graphs).for_each(|g| count(g, operators));
         }
     }
 }
@@ -98,14 +80,8 @@ impl Symbols {
             return Dim::Symbol(s.clone());
         }
         if is_batch && !self.by_param.values().any(|s| s == "N") {
-            self.by_param.insert(
-                if nameless {
-                    "\0batch".to_owned()
-                } else {
-                    param.to_owned()
-                },
-                "N".to_owned(),
-            );
+            self.by_param
+                .insert(if nameless { "\0batch".to_owned() } else { param.to_owned() }, "N".to_owned());
             return Dim::Symbol("N".to_owned());
         }
         if is_batch && nameless {
@@ -128,17 +104,10 @@ fn spec(info: &pb::ValueInfoProto, symbols: &mut Symbols, unusable: &mut Vec<Str
     };
     let Some(dtype) = DataType::try_from(tensor.elem_type).ok().and_then(dtype) else {
         let found = DataType::try_from(tensor.elem_type).map_or("unknown", |d| d.as_str_name());
-        unusable.push(format!(
-            "`{}` has element type {found}, which cannot be served",
-            info.name
-        ));
+        unusable.push(format!("`{}` has element type {found}, which cannot be served", info.name));
         return None;
     };
-    let dims = tensor
-        .shape
-        .as_ref()
-        .map(|s| s.dim.as_slice())
-        .unwrap_or_default();
+    let dims = tensor.shape.as_ref().map(|s| s.dim.as_slice()).unwrap_or_default();
     let shape = dims
         .iter()
         .enumerate()
@@ -148,11 +117,7 @@ fn spec(info: &pb::ValueInfoProto, symbols: &mut Symbols, unusable: &mut Vec<Str
             _ => symbols.of("", axis == 0),
         })
         .collect();
-    Some(TensorSpec {
-        name: info.name.clone(),
-        dtype,
-        shape,
-    })
+    Some(TensorSpec { name: info.name.clone(), dtype, shape })
 }
 
 fn dtype(d: DataType) -> Option<DType> {

@@ -44,20 +44,12 @@ impl From<LoadError> for Finding {
             }
         };
         let (node, operator, reason) = match &error {
-            LoadError::Node {
-                node,
-                operator,
-                reason,
-                ..
-            } => (Some(node.clone()), Some(operator.clone()), reason.clone()),
+            LoadError::Node { node, operator, reason, .. } => {
+                (Some(node.clone()), Some(operator.clone()), reason.clone())
+            }
             other => (None, None, other.to_string()),
         };
-        Self {
-            node,
-            operator,
-            reason,
-            advice: advice.to_owned(),
-        }
+        Self { node, operator, reason, advice: advice.to_owned() }
     }
 }
 
@@ -70,10 +62,7 @@ pub fn examine(
     let description = match describe(onnx) {
         Ok(d) => d,
         Err(e) => {
-            return Diagnosis {
-                description: None,
-                findings: vec![e.into()],
-            };
+            return Diagnosis { description: None, findings: vec![e.into()] };
         }
     };
     let mut findings: Vec<Finding> = Vec::new();
@@ -108,8 +97,5 @@ pub fn examine(
             }),
         }
     }
-    Diagnosis {
-        description: Some(description),
-        findings,
-    }
+    Diagnosis { description: Some(description), findings }
 }

@@ -109,11 +109,7 @@ impl GoldenError {
 /// # Errors
 /// [`GoldenError`]: the first difference that is too large, or why it does not run.
 pub fn run(model: &Model, manifest: &Manifest, golden: &[u8]) -> Result<GoldenReport, GoldenError> {
-    run_vectors(
-        model,
-        manifest,
-        &longshore_bundle::golden::parse(golden, manifest)?,
-    )
+    run_vectors(model, manifest, &longshore_bundle::golden::parse(golden, manifest)?)
 }
 
 /// As [`run`], for vectors that are read already.
@@ -137,35 +133,18 @@ pub fn run_vectors(model: &Model, manifest: &Manifest, golden: &Golden) -> Resul
         };
     // Rows can be cut only when every golden output has them.
     let can_cut = symbol.is_some()
-        && golden
-            .inputs
-            .iter()
-            .any(|t| axis_of(model.inputs(), &t.name).is_some())
-        && golden
-            .outputs
-            .iter()
-            .all(|t| axis_of(model.outputs(), &t.name).is_some());
-    let step = if can_cut {
-        model.max_rows().max(1)
-    } else {
-        golden.rows.max(1)
-    };
+        && golden.inputs.iter().any(|t| axis_of(model.inputs(), &t.name).is_some())
+        && golden.outputs.iter().all(|t| axis_of(model.outputs(), &t.name).is_some());
+    let step = if can_cut { model.max_rows().max(1) } else { golden.rows.max(1) };
     let mut deviations: Vec<Deviation> = golden
         .outputs
         .iter()
-        .map(|t| Deviation {
-            name: t.name.clone(),
-            max_abs: 0.0,
-            max_rel: 0.0,
-        })
+        .map(|t| Deviation { name: t.name.clone(), max_abs: 0.0, max_rel: 0.0 })
         .collect();
     for from in (0..golden.rows.max(1)).step_by(step) {
         let n = step.min(golden.rows.max(1) - from);
         let (inputs, expected) = if can_cut {
-            (
-                slice(&golden.inputs, model.inputs(), from, n),
-                slice(&golden.outputs, model.outputs(), from, n),
-            )
+            (slice(&golden.inputs, model.inputs(), from, n), slice(&golden.outputs, model.outputs(), from, n))
         } else {
             (golden.inputs.clone(), golden.outputs.clone())
         };
@@ -181,13 +160,11 @@ pub fn run_vectors(model: &Model, manifest: &Manifest, golden: &Golden) -> Resul
     let requests: Vec<Vec<Tensor>> = (0..golden.rows.max(1))
         .step_by(one)
         .take(256)
-        .map(|from| {
-            if can_cut {
-                slice(&golden.inputs, model.inputs(), from, 1)
-            } else {
-                golden.inputs.clone()
-            }
-        })
+        .map(
+            |from| {
+                if can_cut { slice(&golden.inputs, model.inputs(), from, 1) } else { golden.inputs.clone() }
+            },
+        )
         .collect();
     let mut times = time_runs(model, &requests)?;
     times.sort_unstable();
@@ -200,10 +177,9 @@ pub fn run_vectors(model: &Model, manifest: &Manifest, golden: &Golden) -> Resul
         p99_us: at(99),
     };
     match manifest.requires.max_p99_ms {
-        Some(limit_ms) if report.p99_us > u64::from(limit_ms) * 1000 => Err(GoldenError::Slow {
-            p99_us: report.p99_us,
-            limit_ms,
-        }),
+        Some(limit_ms) if report.p99_us > u64::from(limit_ms) * 1000 => {
+            Err(GoldenError::Slow { p99_us: report.p99_us, limit_ms })
+        }
         _ => Ok(report),
     }
 }
@@ -234,12 +210,7 @@ fn rows_of(t: &Tensor, axis: usize, from: usize, n: usize) -> Tensor {
         .collect();
     let mut shape = t.shape.clone();
     shape[axis] = n;
-    Tensor {
-        name: t.name.clone(),
-        dtype: t.dtype,
-        shape,
-        data,
-    }
+    Tensor { name: t.name.clone(), dtype: t.dtype, shape, data }
 }
 
 fn compare(
@@ -251,18 +222,10 @@ fn compare(
 ) -> Result<(), GoldenError> {
     if want.shape != got.shape || want.dtype != got.dtype {
         let (expected, found) = (want.shape.clone(), got.shape.clone());
-        return Err(GoldenError::Shape {
-            output: want.name.clone(),
-            expected,
-            found,
-        });
+        return Err(GoldenError::Shape { output: want.name.clone(), expected, found });
     }
     let exact = !want.dtype.is_float() || want.dtype == DType::Bool;
-    let (abs, rel) = if exact {
-        (0.0, 0.0)
-    } else {
-        (manifest.golden.abs, manifest.golden.rel)
-    };
+    let (abs, rel) = if exact { (0.0, 0.0) } else { (manifest.golden.abs, manifest.golden.rel) };
     let each: usize = want.shape.iter().skip(1).product::<usize>().max(1);
     for (i, (b, a)) in want.values().zip(got.values()).enumerate() {
         // Equal infinities are equal; their difference would be NaN.
@@ -275,15 +238,7 @@ fn compare(
         if !(off <= abs + rel * b.abs()) || (off > 0.0 && b.is_infinite()) {
             let (row, index) = (first_row + i / each, i % each);
             let output = want.name.clone();
-            return Err(GoldenError::Deviates {
-                output,
-                row,
-                index,
-                expected: b,
-                found: a,
-                abs,
-                rel,
-            });
+            return Err(GoldenError::Deviates { output, row, index, expected: b, found: a, abs, rel });
         }
     }
     Ok(())
@@ -296,13 +251,7 @@ mod tests {
     #[test]
     fn rows_are_cut_along_any_axis() {
         let t = Tensor::from_i64("x", &[2, 3], &[0, 1, 2, 10, 11, 12]);
-        assert_eq!(
-            rows_of(&t, 0, 1, 1),
-            Tensor::from_i64("x", &[1, 3], &[10, 11, 12])
-        );
-        assert_eq!(
-            rows_of(&t, 1, 1, 2),
-            Tensor::from_i64("x", &[2, 2], &[1, 2, 11, 12])
-        );
+        assert_eq!(rows_of(&t, 0, 1, 1), Tensor::from_i64("x", &[1, 3], &[10, 11, 12]));
+        assert_eq!(rows_of(&t, 1, 1, 2), Tensor::from_i64("x", &[2, 2], &[1, 2, 11, 12]));
     }
 }

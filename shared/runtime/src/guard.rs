@@ -52,29 +52,18 @@ fn check_graph(
     depth: usize,
 ) -> Result<(), LoadError> {
     if depth > DEPTH_MAX {
-        return Err(LoadError::Limit {
-            what: "levels of subgraphs",
-            found: depth,
-            limit: DEPTH_MAX,
-        });
+        return Err(LoadError::Limit { what: "levels of subgraphs", found: depth, limit: DEPTH_MAX });
     }
     totals.nodes += graph.node.len();
     if totals.nodes > limits.max_nodes {
-        return Err(LoadError::Limit {
-            what: "nodes",
-            found: totals.nodes,
-            limit: limits.max_nodes,
-        });
+        return Err(LoadError::Limit { what: "nodes", found: totals.nodes, limit: limits.max_nodes });
     }
     let known = |name: &str| {
         let made = graph.node.iter().any(|n| n.output.iter().any(|o| o == name));
         made || graph.input.iter().any(|i| i.name == name) || graph.initializer.iter().any(|i| i.name == name)
     };
     if let Some(output) = graph.output.iter().find(|o| !known(&o.name)) {
-        return Err(LoadError::NotOnnx(format!(
-            "nothing in the graph makes its output `{}`",
-            output.name
-        )));
+        return Err(LoadError::NotOnnx(format!("nothing in the graph makes its output `{}`", output.name)));
     }
     for tensor in &graph.initializer {
         check_tensor(tensor, &format!("initializer `{}`", tensor.name), limits, totals)?;
@@ -100,19 +89,13 @@ fn check_tensor(
     limits: &Limits,
     totals: &mut Totals,
 ) -> Result<(), LoadError> {
-    let bad = |reason: String| LoadError::BadTensor {
-        place: place.to_owned(),
-        reason,
-    };
+    let bad = |reason: String| LoadError::BadTensor { place: place.to_owned(), reason };
     if tensor.data_location == Some(1) || !tensor.external_data.is_empty() {
         return Err(bad("its data lies in another file; save the model as one file \
                         (onnx.save_model(..., save_as_external_data=False))"
             .to_owned()));
     }
-    let dims = tensor
-        .dims
-        .iter()
-        .try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?));
+    let dims = tensor.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?));
     let Some(elements) = dims else {
         return Err(bad(format!("its dimensions {:?} are absurd", tensor.dims)));
     };
@@ -126,10 +109,7 @@ fn check_tensor(
         DataType::Complex128 => 16,
         DataType::String | DataType::Undefined => 0,
         _ => {
-            return Err(bad(format!(
-                "element type {} is not supported",
-                dtype.as_str_name()
-            )));
+            return Err(bad(format!("element type {} is not supported", dtype.as_str_name())));
         }
     };
     let there = if !tensor.raw_data.is_empty() && size > 0 {
@@ -160,11 +140,7 @@ fn check_tensor(
     totals.tensor_bytes = totals.tensor_bytes.saturating_add(elements.saturating_mul(size));
     if totals.tensor_bytes > limits.max_model_bytes {
         let (found, limit) = (totals.tensor_bytes, limits.max_model_bytes);
-        return Err(LoadError::Limit {
-            what: "bytes of weights",
-            found,
-            limit,
-        });
+        return Err(LoadError::Limit { what: "bytes of weights", found, limit });
     }
     Ok(())
 }
@@ -186,11 +162,7 @@ pub(crate) fn unsupported(graph: &pb::GraphProto) -> Vec<LoadError> {
                 });
             }
             for attribute in &node.attribute {
-                attribute
-                    .g
-                    .iter()
-                    .chain(&attribute.graphs)
-                    .for_each(|g| walk(g, known, out));
+                attribute.g.iter().chain(&attribute.graphs).for_each(|g| walk(g, known, out));
             }
         }
     }
@@ -212,11 +184,7 @@ fn forget_shapes(graph: &mut pb::GraphProto) {
     }
     for node in &mut graph.node {
         for attribute in &mut node.attribute {
-            attribute
-                .g
-                .iter_mut()
-                .chain(&mut attribute.graphs)
-                .for_each(forget_shapes);
+            attribute.g.iter_mut().chain(&mut attribute.graphs).for_each(forget_shapes);
         }
     }
 }

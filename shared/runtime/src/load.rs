@@ -27,11 +27,7 @@ pub struct Limits {
 }
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            max_nodes: 50_000,
-            max_model_bytes: 1 << 30,
-            max_tensor_bytes: 256 << 20,
-        }
+        Self { max_nodes: 50_000, max_model_bytes: 1 << 30, max_tensor_bytes: 256 << 20 }
     }
 }
 
@@ -138,6 +134,21 @@ impl Model {
         catch_unwind(AssertUnwindSafe(|| load(manifest, onnx, limits)))
             .unwrap_or_else(|panic| Err(LoadError::Panicked(panic_text(&*panic))))
     }
+    /// Outputs of the graph as the engine works them out, whatever the manifest says of their types and shapes: for
+    /// drafting a manifest. Dimensions the engine cannot tell are symbols.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn probe(manifest: &Manifest, onnx: &[u8], limits: &Limits) -> Result<Vec<TensorSpec>, LoadError> {
+        let probe = || {
+            let proto = guard::decode(onnx, limits)?;
+            let nodes = proto.graph.as_ref().map(NodeIndex::of).unwrap_or_default();
+            let (typed, _) = build(manifest, &proto, &nodes)?;
+            engine_outputs(manifest, &typed)
+        };
+        catch_unwind(AssertUnwindSafe(probe))
+            .unwrap_or_else(|panic| Err(LoadError::Panicked(panic_text(&*panic))))
+    }
     /// Inputs as a client sends them.
     #[must_use]
     pub fn inputs(&self) -> &[TensorSpec] {
@@ -166,23 +177,17 @@ impl Model {
 }
 
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied());
+    let text =
+        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("no message").chars().take(400).collect()
 }
 
 fn load(manifest: &Manifest, onnx: &[u8], limits: &Limits) -> Result<Model, LoadError> {
-    let api_outputs = manifest.api_outputs().map_err(|e| LoadError::Mismatch {
-        field: e.field.clone(),
-        reason: e.reason.to_string(),
-    })?;
+    let api_outputs = manifest
+        .api_outputs()
+        .map_err(|e| LoadError::Mismatch { field: e.field.clone(), reason: e.reason.to_string() })?;
     let proto = guard::decode(onnx, limits)?;
-    let graph = proto
-        .graph
-        .as_ref()
-        .ok_or_else(|| LoadError::NotOnnx("it holds no graph".to_owned()))?;
+    let graph = proto.graph.as_ref().ok_or_else(|| LoadError::NotOnnx("it holds no graph".to_owned()))?;
     let nodes = NodeIndex::of(graph);
     let (typed, plan) = build(manifest, &proto, &nodes)?;
     let graph_outputs = check_outputs(manifest, &typed)?;
@@ -210,12 +215,7 @@ pub(crate) fn engine_error(nodes: &NodeIndex, error: &tract_onnx::prelude::Tract
     match nodes.locate(&causes) {
         Some(place) => {
             let advice = advice(&place.operator, &causes.join(" "));
-            LoadError::Node {
-                node: place.node,
-                operator: place.operator,
-                reason,
-                advice,
-            }
+            LoadError::Node { node: place.node, operator: place.operator, reason, advice }
         }
         None => LoadError::Graph(causes.join(": ")),
     }
@@ -230,36 +230,24 @@ fn build(
     let framework = tract_onnx::onnx().with_ignore_value_info(true);
     let parsed = framework.parse(proto, None).map_err(fail)?;
     if let Some(name) = parsed.unresolved_inputs.first() {
-        return Err(LoadError::NotOnnx(format!(
-            "nothing in the graph makes the tensor `{name}`"
-        )));
+        return Err(LoadError::NotOnnx(format!("nothing in the graph makes the tensor `{name}`")));
     }
     let mut model = parsed.model;
     set_inputs(manifest, &mut model)?;
     let mut outlets: Vec<OutletId> = Vec::new();
     for (i, spec) in manifest.outputs.iter().enumerate() {
         let outlet = parsed.outlets_by_name.get(&spec.name).ok_or_else(|| {
-            let known: Vec<&str> = proto
-                .graph
-                .iter()
-                .flat_map(|g| g.output.iter().map(|o| o.name.as_str()))
-                .collect();
+            let known: Vec<&str> =
+                proto.graph.iter().flat_map(|g| g.output.iter().map(|o| o.name.as_str())).collect();
             LoadError::Mismatch {
                 field: format!("outputs[{i}].name"),
-                reason: format!(
-                    "the graph has no output `{}`; it has {}",
-                    spec.name,
-                    known.join(", ")
-                ),
+                reason: format!("the graph has no output `{}`; it has {}", spec.name, known.join(", ")),
             }
         })?;
         outlets.push(*outlet);
     }
     model.select_output_outlets(&outlets).map_err(fail)?;
-    let typed = model
-        .into_typed()
-        .and_then(|m| m.into_decluttered())
-        .map_err(fail)?;
+    let typed = model.into_typed().and_then(|m| m.into_decluttered()).map_err(fail)?;
     let optimised = typed.clone().into_optimized().map_err(fail)?;
     let plan = TypedSimplePlan::new(optimised).map_err(fail)?;
     Ok((typed, plan))
@@ -269,10 +257,7 @@ fn set_inputs(manifest: &Manifest, model: &mut InferenceModel) -> Result<(), Loa
     let outlets: Vec<OutletId> = model.inputs.clone();
     let name_of = |model: &InferenceModel, o: &OutletId| model.node(o.node).name.clone();
     let names: Vec<String> = outlets.iter().map(|o| name_of(model, o)).collect();
-    if let Some(name) = names
-        .iter()
-        .find(|n| !manifest.inputs.iter().any(|i| i.name == **n))
-    {
+    if let Some(name) = names.iter().find(|n| !manifest.inputs.iter().any(|i| i.name == **n)) {
         return Err(LoadError::Mismatch {
             field: "inputs".to_owned(),
             reason: format!("the graph needs an input `{name}` that the manifest does not name"),
@@ -280,24 +265,15 @@ fn set_inputs(manifest: &Manifest, model: &mut InferenceModel) -> Result<(), Loa
     }
     let mut ordered = Vec::new();
     for (i, spec) in manifest.inputs.iter().enumerate() {
-        let mismatch = |reason| LoadError::Mismatch {
-            field: format!("inputs[{i}]"),
-            reason,
-        };
+        let mismatch = |reason| LoadError::Mismatch { field: format!("inputs[{i}]"), reason };
         let Some(at) = names.iter().position(|n| *n == spec.name) else {
             let names = names.join(", ");
-            return Err(mismatch(format!(
-                "the graph has no input `{}`; it has {names}",
-                spec.name
-            )));
+            return Err(mismatch(format!("the graph has no input `{}`; it has {names}", spec.name)));
         };
         let Some(dt) = convert::datum_type(spec.dtype) else {
             return Err(mismatch("strings do not enter a graph".to_owned()));
         };
-        let said = model
-            .outlet_fact(outlets[at])
-            .ok()
-            .and_then(|f| f.datum_type.concretize());
+        let said = model.outlet_fact(outlets[at]).ok().and_then(|f| f.datum_type.concretize());
         if let Some(said) = said.filter(|s| *s != dt) {
             let said = convert::dtype(said).map_or_else(|| format!("{said:?}"), |d| d.to_string());
             return Err(mismatch(format!(
@@ -313,9 +289,7 @@ fn set_inputs(manifest: &Manifest, model: &mut InferenceModel) -> Result<(), Loa
                 Dim::Symbol(s) => DimFact::from(model.symbols.sym(s).to_dim()),
             })
             .collect();
-        let fact = InferenceFact::new()
-            .with_datum_type(dt)
-            .with_shape(ShapeFactoid::closed(dims));
+        let fact = InferenceFact::new().with_datum_type(dt).with_shape(ShapeFactoid::closed(dims));
         let set = model.set_outlet_fact(outlets[at], fact);
         set.map_err(|e| mismatch(format!("the graph refuses this shape: {}", e.root_cause())))?;
         ordered.push(outlets[at]);
@@ -328,58 +302,47 @@ fn set_inputs(manifest: &Manifest, model: &mut InferenceModel) -> Result<(), Loa
     Ok(())
 }
 
-/// Compares outputs as the engine sees them with the manifest.
-fn check_outputs(manifest: &Manifest, typed: &TypedModel) -> Result<Vec<TensorSpec>, LoadError> {
+/// Outputs as the engine sees them.
+fn engine_outputs(manifest: &Manifest, typed: &TypedModel) -> Result<Vec<TensorSpec>, LoadError> {
     let mut found = Vec::new();
     for (i, spec) in manifest.outputs.iter().enumerate() {
-        let mismatch = |reason| LoadError::Mismatch {
-            field: format!("outputs[{i}]"),
-            reason,
-        };
+        let mismatch = |reason| LoadError::Mismatch { field: format!("outputs[{i}]"), reason };
         let fact = typed.output_fact(i).map_err(|e| mismatch(e.to_string()))?;
         let Some(dtype) = convert::dtype(fact.datum_type) else {
+            let found = fact.datum_type;
             return Err(mismatch(format!(
-                "`{}` has element type {:?}, which cannot be served",
-                spec.name, fact.datum_type
+                "`{}` has element type {found:?}, which cannot be served",
+                spec.name
             )));
         };
         let symbol = |axis: usize, dim: &tract_onnx::prelude::TDim| {
             let text = dim.to_string();
             let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-            if plain {
-                Dim::Symbol(text)
-            } else {
-                Dim::Symbol(format!("d{axis}"))
-            }
+            Dim::Symbol(if plain { text } else { format!("d{axis}") })
         };
-        let shape: Vec<Dim> = fact
-            .shape
-            .iter()
-            .enumerate()
-            .map(|(axis, d)| {
-                d.to_usize()
-                    .map_or_else(|_| symbol(axis, d), |n| Dim::Fixed(n as u64))
-            })
-            .collect();
-        if dtype != spec.dtype {
-            return Err(mismatch(format!(
-                "`{}` is {} here, but the graph gives {dtype}",
-                spec.name, spec.dtype
-            )));
+        let dim = |(axis, d): (usize, &tract_onnx::prelude::TDim)| {
+            d.to_usize().map_or_else(|_| symbol(axis, d), |n| Dim::Fixed(n as u64))
+        };
+        let shape = fact.shape.iter().enumerate().map(dim).collect();
+        found.push(TensorSpec { name: spec.name.clone(), dtype, shape });
+    }
+    Ok(found)
+}
+
+/// Compares outputs as the engine sees them with the manifest.
+fn check_outputs(manifest: &Manifest, typed: &TypedModel) -> Result<Vec<TensorSpec>, LoadError> {
+    let found = engine_outputs(manifest, typed)?;
+    for (i, (spec, real)) in manifest.outputs.iter().zip(&found).enumerate() {
+        let mismatch = |reason| LoadError::Mismatch { field: format!("outputs[{i}]"), reason };
+        if real.dtype != spec.dtype {
+            let text = format!("`{}` is {} here, but the graph gives {}", spec.name, spec.dtype, real.dtype);
+            return Err(mismatch(text));
         }
         let clash = |(a, b): (&Dim, &Dim)| matches!((a, b), (Dim::Fixed(a), Dim::Fixed(b)) if a != b);
-        if shape.len() != spec.shape.len() || shape.iter().zip(&spec.shape).any(clash) {
-            let (said, real) = (guard::show_shape(&spec.shape), guard::show_shape(&shape));
-            return Err(mismatch(format!(
-                "`{}` is {said} here, but the graph gives {real}",
-                spec.name
-            )));
+        if real.shape.len() != spec.shape.len() || real.shape.iter().zip(&spec.shape).any(clash) {
+            let (said, real) = (guard::show_shape(&spec.shape), guard::show_shape(&real.shape));
+            return Err(mismatch(format!("`{}` is {said} here, but the graph gives {real}", spec.name)));
         }
-        found.push(TensorSpec {
-            name: spec.name.clone(),
-            dtype,
-            shape,
-        });
     }
     Ok(found)
 }

@@ -25,11 +25,7 @@ impl NodeIndex {
         for node in &graph.node {
             self.0.insert(node_name(node).to_owned(), node.op_type.clone());
             for attribute in &node.attribute {
-                attribute
-                    .g
-                    .iter()
-                    .chain(&attribute.graphs)
-                    .for_each(|g| self.add(g));
+                attribute.g.iter().chain(&attribute.graphs).for_each(|g| self.add(g));
             }
         }
     }
@@ -37,25 +33,15 @@ impl NodeIndex {
     /// quoted name wins, the innermost cause first.
     pub(crate) fn locate(&self, causes: &[String]) -> Option<Place> {
         causes.iter().rev().find_map(|cause| {
-            cause
-                .split('"')
-                .skip(1)
-                .step_by(2)
-                .find_map(|quoted| self.longest_prefix(quoted))
+            cause.split('"').skip(1).step_by(2).find_map(|quoted| self.longest_prefix(quoted))
         })
     }
     fn longest_prefix(&self, name: &str) -> Option<Place> {
         let found = self.0.get_key_value(name).or_else(|| {
-            let longest = self
-                .0
-                .iter()
-                .filter(|(n, _)| !n.is_empty() && name.starts_with(n.as_str()));
+            let longest = self.0.iter().filter(|(n, _)| !n.is_empty() && name.starts_with(n.as_str()));
             longest.max_by_key(|(n, _)| n.len())
         });
-        found.map(|(node, operator)| Place {
-            node: node.clone(),
-            operator: operator.clone(),
-        })
+        found.map(|(node, operator)| Place { node: node.clone(), operator: operator.clone() })
     }
 }
 
@@ -69,10 +55,7 @@ pub(crate) fn node_name(node: &pb::NodeProto) -> &str {
 
 /// The chain of an error, outermost first, each line cut to a readable length.
 pub(crate) fn causes(error: &tract_onnx::prelude::TractError) -> Vec<String> {
-    error
-        .chain()
-        .map(|c| c.to_string().chars().take(400).collect())
-        .collect()
+    error.chain().map(|c| c.to_string().chars().take(400).collect()).collect()
 }
 
 /// What an author can change when this operator does not load.

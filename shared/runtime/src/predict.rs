@@ -28,15 +28,11 @@ pub(crate) struct PredictionPlan {
 
 impl PredictionPlan {
     pub(crate) fn new(manifest: &Manifest, outputs: &[TensorSpec]) -> Self {
-        let find = |name: &Option<String>| {
-            name.as_ref()
-                .and_then(|n| outputs.iter().position(|o| o.name == *n))
-        };
+        let find =
+            |name: &Option<String>| name.as_ref().and_then(|n| outputs.iter().position(|o| o.name == *n));
         let symbol = manifest.batch_symbol();
         let axis = |o: &TensorSpec| {
-            o.shape
-                .iter()
-                .position(|d| matches!(d, Dim::Symbol(s) if Some(s.as_str()) == symbol))
+            o.shape.iter().position(|d| matches!(d, Dim::Symbol(s) if Some(s.as_str()) == symbol))
         };
         Self {
             score: find(&manifest.monitor.score_output),
@@ -52,19 +48,8 @@ impl Model {
     #[must_use]
     pub fn predictions(&self, rows: usize, outputs: &[Tensor]) -> Vec<Prediction> {
         let plan = &self.prediction;
-        let mut out = vec![
-            Prediction {
-                class: None,
-                score: f32::NAN,
-                nan: false
-            };
-            rows
-        ];
-        for (tensor, axis) in outputs
-            .iter()
-            .zip(&plan.row_axes)
-            .filter(|(t, _)| t.dtype.is_float())
-        {
+        let mut out = vec![Prediction { class: None, score: f32::NAN, nan: false }; rows];
+        for (tensor, axis) in outputs.iter().zip(&plan.row_axes).filter(|(t, _)| t.dtype.is_float()) {
             mark_nan(&mut out, tensor, *axis);
         }
         if let Some(scores) = plan.score.and_then(|i| outputs.get(i)) {
@@ -80,9 +65,7 @@ impl Model {
             for (r, (p, class)) in out.iter_mut().zip(classes.values()).enumerate() {
                 let known = class >= 0.0 && (class as usize) < plan.classes;
                 p.class = known.then_some(class as u32);
-                let of_class = scores
-                    .as_ref()
-                    .filter(|s| known && s.len() == rows * plan.classes);
+                let of_class = scores.as_ref().filter(|s| known && s.len() == rows * plan.classes);
                 if let Some(scores) = of_class {
                     p.score = scores[r * plan.classes + class as usize] as f32;
                 }
@@ -140,21 +123,14 @@ mod tests {
 
     #[test]
     fn nan_is_charged_to_its_row() {
-        let clean = Prediction {
-            class: None,
-            score: 0.0,
-            nan: false,
-        };
+        let clean = Prediction { class: None, score: 0.0, nan: false };
         let t = Tensor::from_f32("x", &[2, 3], &[0.0, 0.0, 0.0, 0.0, f32::NAN, 0.0]);
         let mut rows = vec![clean; 2];
         mark_nan(&mut rows, &t, Some(0));
         assert_eq!(rows.iter().map(|r| r.nan).collect::<Vec<_>>(), [false, true]);
         let mut rows = vec![clean; 3];
         mark_nan(&mut rows, &t, Some(1));
-        assert_eq!(
-            rows.iter().map(|r| r.nan).collect::<Vec<_>>(),
-            [false, true, false]
-        );
+        assert_eq!(rows.iter().map(|r| r.nan).collect::<Vec<_>>(), [false, true, false]);
         let mut rows = vec![clean; 2];
         mark_nan(&mut rows, &t, None);
         assert!(rows.iter().all(|r| r.nan));

@@ -96,20 +96,15 @@ pub fn recheck_bundle(bundle: &Bundle, limits: &Limits) -> Result<CheckReport, C
     let onnx = read(Role::Model)?;
     let vectors = longshore_bundle::golden::parse(&read(Role::Golden)?, manifest)?;
     let begin = std::time::Instant::now();
-    let model = Model::load(manifest, &onnx, limits).map_err(|error| CheckError::Load {
-        file: manifest.model_path().to_owned(),
-        error,
-    })?;
+    let model = Model::load(manifest, &onnx, limits)
+        .map_err(|error| CheckError::Load { file: manifest.model_path().to_owned(), error })?;
     let load_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     let golden = golden::run_vectors(&model, manifest, &vectors)?;
     let peak_rss_kb = peak_rss_kb();
     if let (Some(kb), Some(limit_mb)) = (peak_rss_kb, manifest.requires.max_rss_mb)
         && kb > u64::from(limit_mb) * 1024
     {
-        return Err(CheckError::Memory {
-            found_mb: kb / 1024,
-            limit_mb,
-        });
+        return Err(CheckError::Memory { found_mb: kb / 1024, limit_mb });
     }
     Ok(CheckReport {
         model: manifest.model.to_string(),

@@ -87,17 +87,10 @@ impl Model {
             let Some(tensor) = inputs.iter().find(|t| t.name == spec.name) else {
                 return Err(RunError::MissingInput(spec.name.clone()));
             };
-            let refuse = |reason| RunError::Input {
-                name: spec.name.clone(),
-                reason,
-            };
+            let refuse = |reason| RunError::Input { name: spec.name.clone(), reason };
             if tensor.data.len() > self.max_tensor_bytes {
                 let (found, limit) = (tensor.data.len() as u64, self.max_tensor_bytes as u64);
-                return Err(refuse(Refusal::TooMany {
-                    what: "bytes",
-                    found,
-                    limit,
-                }));
+                return Err(refuse(Refusal::TooMany { what: "bytes", found, limit }));
             }
             symbols.check(tensor, spec).map_err(refuse)?;
             ordered.push(tensor);
@@ -108,16 +101,11 @@ impl Model {
                 .iter()
                 .enumerate()
                 .find(|(i, t)| known(t) == 0 || inputs[..*i].iter().any(|other| other.name == t.name));
-            return Err(RunError::UnknownInput(
-                stray.map_or_else(String::new, |(_, t)| t.name.clone()),
-            ));
+            return Err(RunError::UnknownInput(stray.map_or_else(String::new, |(_, t)| t.name.clone())));
         }
         let rows = self.count_rows(&ordered, &symbols)?;
         if rows > self.max_rows {
-            return Err(RunError::Rows {
-                found: rows,
-                max: self.max_rows,
-            });
+            return Err(RunError::Rows { found: rows, max: self.max_rows });
         }
         Ok((ordered, rows))
     }
@@ -160,10 +148,8 @@ impl Model {
         for (tensor, spec) in inputs.iter().zip(&self.graph_inputs) {
             let steps = || self.preprocess.iter().filter(|s| s.input() == spec.name);
             let value = if steps().next().is_some() {
-                let ready = steps::prepare(tensor, spec, steps()).map_err(|reason| RunError::Input {
-                    name: spec.name.clone(),
-                    reason,
-                })?;
+                let ready = steps::prepare(tensor, spec, steps())
+                    .map_err(|reason| RunError::Input { name: spec.name.clone(), reason })?;
                 convert::to_tract(ready.dtype, &ready.shape, &ready.data)
             } else {
                 convert::to_tract(tensor.dtype, &tensor.shape, &tensor.data)
@@ -183,16 +169,10 @@ impl Model {
         let causes = causes(error);
         let reason = causes.last().cloned().unwrap_or_default();
         match self.nodes.locate(&causes) {
-            Some(place) => RunError::Failed {
-                node: place.node,
-                operator: place.operator,
-                reason,
-            },
-            None => RunError::Failed {
-                node: String::new(),
-                operator: String::new(),
-                reason: causes.join(": "),
-            },
+            Some(place) => RunError::Failed { node: place.node, operator: place.operator, reason },
+            None => {
+                RunError::Failed { node: String::new(), operator: String::new(), reason: causes.join(": ") }
+            }
         }
     }
 }

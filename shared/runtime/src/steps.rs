@@ -27,11 +27,7 @@ pub(crate) fn prepare<'a>(
                 let along = shape.get(at).copied().unwrap_or(1).max(1);
                 let inner: usize = shape.iter().skip(at + 1).product::<usize>().max(1);
                 let pick = |list: &[f64], i: usize| {
-                    if list.len() == 1 {
-                        list[0]
-                    } else {
-                        list[i % list.len()]
-                    }
+                    if list.len() == 1 { list[0] } else { list[i % list.len()] }
                 };
                 for (i, v) in values.iter_mut().enumerate() {
                     let k = i / inner % along;
@@ -43,9 +39,7 @@ pub(crate) fn prepare<'a>(
                 let rows = window_rows(values.len(), size, step).ok_or_else(|| {
                     Refusal::Rule(format!("{} samples do not fill a window of {size}", values.len()))
                 })?;
-                values = (0..rows)
-                    .flat_map(|r| values[r * step..r * step + size].iter().copied())
-                    .collect();
+                values = (0..rows).flat_map(|r| values[r * step..r * step + size].iter().copied()).collect();
                 shape = vec![rows, size];
             }
             PreStep::OneHot { classes, .. } => {
@@ -85,12 +79,7 @@ fn encode(name: &str, dtype: DType, shape: Vec<usize>, values: &[f64]) -> Tensor
     } else {
         values.iter().flat_map(|v| (*v as f32).to_le_bytes()).collect()
     };
-    Tensor {
-        name: name.to_owned(),
-        dtype,
-        shape,
-        data,
-    }
+    Tensor { name: name.to_owned(), dtype, shape, data }
 }
 
 /// Runs the steps after the graph. The manifest's check has made sure that each finds its output.
@@ -110,12 +99,8 @@ pub(crate) fn finish(outputs: &mut Vec<Tensor>, steps: &[PostStep], classes: &[S
                 Tensor::from_i64(source.name.as_str(), &source.shape, &bits)
             }
             PostStep::Labels { .. } => {
-                let name_of = |v: f64| {
-                    classes
-                        .get(v as usize)
-                        .filter(|_| v >= 0.0)
-                        .map_or("", String::as_str)
-                };
+                let name_of =
+                    |v: f64| classes.get(v as usize).filter(|_| v >= 0.0).map_or("", String::as_str);
                 Tensor::from_strings(source.name.as_str(), &source.shape, source.values().map(name_of))
             }
         };
@@ -151,10 +136,7 @@ fn softmax(t: &Tensor) -> Tensor {
 
 fn argmax(t: &Tensor) -> Tensor {
     let values: Vec<f64> = t.values().collect();
-    let best: Vec<i64> = values
-        .chunks(last_axis(t))
-        .map(|row| greatest(row).0 as i64)
-        .collect();
+    let best: Vec<i64> = values.chunks(last_axis(t)).map(|row| greatest(row).0 as i64).collect();
     let shape = &t.shape[..t.shape.len().saturating_sub(1)];
     Tensor::from_i64(t.name.as_str(), shape, &best)
 }
@@ -180,60 +162,31 @@ mod tests {
 
     #[test]
     fn normalize_runs_along_its_axis() {
-        let spec = TensorSpec {
-            name: "x".into(),
-            dtype: DType::Fp32,
-            shape: vec![],
-        };
+        let spec = TensorSpec { name: "x".into(), dtype: DType::Fp32, shape: vec![] };
         let x = Tensor::from_f32("x", &[1, 2, 2], &[1.0, 2.0, 3.0, 4.0]);
-        let step = PreStep::Normalize {
-            input: "x".into(),
-            mean: vec![1.0, 3.0],
-            std: vec![1.0, 0.5],
-            axis: 1,
-        };
+        let step =
+            PreStep::Normalize { input: "x".into(), mean: vec![1.0, 3.0], std: vec![1.0, 0.5], axis: 1 };
         let got = prepare(&x, &spec, [&step].into_iter()).unwrap();
         assert_eq!(f32s(&got), [0.0, 1.0, 0.0, 2.0]);
     }
 
     #[test]
     fn windows_overlap_and_drop_the_rest() {
-        let spec = TensorSpec {
-            name: "x".into(),
-            dtype: DType::Fp32,
-            shape: vec![],
-        };
+        let spec = TensorSpec { name: "x".into(), dtype: DType::Fp32, shape: vec![] };
         let x = Tensor::from_f32("x", &[6], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
-        let step = PreStep::Window {
-            input: "x".into(),
-            size: 3,
-            step: 2,
-        };
+        let step = PreStep::Window { input: "x".into(), size: 3, step: 2 };
         let got = prepare(&x, &spec, [&step].into_iter()).unwrap();
-        assert_eq!(
-            (got.shape.clone(), f32s(&got)),
-            (vec![2, 3], vec![0.0, 1.0, 2.0, 2.0, 3.0, 4.0])
-        );
+        assert_eq!((got.shape.clone(), f32s(&got)), (vec![2, 3], vec![0.0, 1.0, 2.0, 2.0, 3.0, 4.0]));
         let short = Tensor::from_f32("x", &[2], &[0.0, 1.0]);
         assert!(prepare(&short, &spec, [&step].into_iter()).is_err());
     }
 
     #[test]
     fn one_hot_refuses_what_is_no_class() {
-        let spec = TensorSpec {
-            name: "x".into(),
-            dtype: DType::Fp32,
-            shape: vec![],
-        };
-        let step = PreStep::OneHot {
-            input: "x".into(),
-            classes: 3,
-        };
+        let spec = TensorSpec { name: "x".into(), dtype: DType::Fp32, shape: vec![] };
+        let step = PreStep::OneHot { input: "x".into(), classes: 3 };
         let got = prepare(&Tensor::from_i64("x", &[2], &[2, 0]), &spec, [&step].into_iter()).unwrap();
-        assert_eq!(
-            (got.shape.clone(), f32s(&got)),
-            (vec![2, 3], vec![0.0, 0.0, 1.0, 1.0, 0.0, 0.0])
-        );
+        assert_eq!((got.shape.clone(), f32s(&got)), (vec![2, 3], vec![0.0, 0.0, 1.0, 1.0, 0.0, 0.0]));
         for bad in [-1, 3] {
             assert!(prepare(&Tensor::from_i64("x", &[1], &[bad]), &spec, [&step].into_iter()).is_err());
         }
@@ -243,18 +196,9 @@ mod tests {
     fn softmax_argmax_and_labels_chain() {
         let mut outputs = vec![Tensor::from_f32("logits", &[2, 2], &[1000.0, 0.0, 1.0, 1.0])];
         let steps = [
-            PostStep::Softmax {
-                output: "logits".into(),
-                to: Some("p".into()),
-            },
-            PostStep::Argmax {
-                output: "p".into(),
-                to: Some("class".into()),
-            },
-            PostStep::Labels {
-                output: "class".into(),
-                to: None,
-            },
+            PostStep::Softmax { output: "logits".into(), to: Some("p".into()) },
+            PostStep::Argmax { output: "p".into(), to: Some("class".into()) },
+            PostStep::Labels { output: "class".into(), to: None },
         ];
         finish(&mut outputs, &steps, &["cat".into(), "dog".into()]);
         assert_eq!(f32s(&outputs[1]), [1.0, 0.0, 0.5, 0.5]);

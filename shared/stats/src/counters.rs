@@ -40,11 +40,7 @@ impl Counters {
     /// Empty counters for `k` classes (0 for none).
     #[must_use]
     pub fn with_classes(k: usize) -> Self {
-        Self {
-            classes: vec![0; k],
-            confusion: vec![0; k * k],
-            ..Self::default()
-        }
+        Self { classes: vec![0; k], confusion: vec![0; k * k], ..Self::default() }
     }
     /// Nothing was counted.
     #[must_use]

@@ -25,21 +25,13 @@ impl DdSketch {
         }
         let gamma: f64 = (1.0 + ALPHA) / (1.0 - ALPHA);
         let i = (value.ln() / gamma.ln()).ceil();
-        if i >= f64::from(MAX_BUCKET) {
-            MAX_BUCKET
-        } else {
-            i as u16
-        }
+        if i >= f64::from(MAX_BUCKET) { MAX_BUCKET } else { i as u16 }
     }
     /// The value that stands for a bucket: within ALPHA of all values in it.
     #[must_use]
     pub fn value(bucket: u16) -> f64 {
         let gamma: f64 = (1.0 + ALPHA) / (1.0 - ALPHA);
-        if bucket == 0 {
-            1.0
-        } else {
-            2.0 * gamma.powi(i32::from(bucket)) / (gamma + 1.0)
-        }
+        if bucket == 0 { 1.0 } else { 2.0 * gamma.powi(i32::from(bucket)) / (gamma + 1.0) }
     }
     /// Counts one value.
     pub fn insert(&mut self, value: f64) {

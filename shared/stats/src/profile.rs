@@ -176,10 +176,7 @@ impl Histogram {
             let seen = &mut single[histogram.bin(v)];
             *seen = Some(seen.map_or((v, true), |(first, same)| (first, same && first == v)));
         }
-        let singles = single
-            .iter()
-            .enumerate()
-            .filter(|(_, s)| s.is_some_and(|(_, same)| same));
+        let singles = single.iter().enumerate().filter(|(_, s)| s.is_some_and(|(_, same)| same));
         histogram.atoms = singles.filter_map(|(b, _)| u16::try_from(b).ok()).collect();
         Some(histogram)
     }
@@ -270,11 +267,7 @@ impl Categories {
         let mut vocabulary: Vec<String> = by_count.into_iter().map(|(v, _)| v.to_owned()).collect();
         vocabulary.sort();
         let counts = vec![0; vocabulary.len()];
-        Self {
-            vocabulary,
-            counts,
-            other: 0,
-        }
+        Self { vocabulary, counts, other: 0 }
     }
     /// Counts one value.
     pub fn insert(&mut self, value: &str) {
@@ -305,10 +298,7 @@ impl Profile {
         let mut rows = 0;
         let mut features = Vec::new();
         for (name, column) in columns {
-            let empty = || ProfileError::Feature {
-                feature: name.clone(),
-                reason: "has no value at all",
-            };
+            let empty = || ProfileError::Feature { feature: name.clone(), reason: "has no value at all" };
             let (n, values, missing) = match column {
                 Column::Numeric(values) => {
                     let mut h = Histogram::bins_of(values.iter().flatten().copied()).ok_or_else(empty)?;
@@ -327,11 +317,7 @@ impl Profile {
                 }
             };
             rows = rows.max(n as u64);
-            features.push(FeatureProfile {
-                name: name.clone(),
-                values,
-                missing: missing as u64,
-            });
+            features.push(FeatureProfile { name: name.clone(), values, missing: missing as u64 });
         }
         let profile = Self { rows, features };
         profile.check()?;
@@ -387,21 +373,13 @@ impl Profile {
     /// [`ProfileError`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ProfileError> {
         if bytes.len() > PROFILE_MAX_BYTES {
-            return Err(ProfileError::Corrupt(format!(
-                "{} bytes are too many",
-                bytes.len()
-            )));
+            return Err(ProfileError::Corrupt(format!("{} bytes are too many", bytes.len())));
         }
-        let body = bytes
-            .strip_prefix(HEADER.as_slice())
-            .ok_or(ProfileError::Header)?;
+        let body = bytes.strip_prefix(HEADER.as_slice()).ok_or(ProfileError::Header)?;
         let (profile, rest) =
             postcard::take_from_bytes::<Self>(body).map_err(|e| ProfileError::Corrupt(e.to_string()))?;
         if !rest.is_empty() {
-            return Err(ProfileError::Corrupt(format!(
-                "{} bytes after its end",
-                rest.len()
-            )));
+            return Err(ProfileError::Corrupt(format!("{} bytes after its end", rest.len())));
         }
         profile.check()?;
         Ok(profile)
@@ -412,10 +390,7 @@ impl Profile {
         }
         let mut names = std::collections::BTreeSet::new();
         for f in &self.features {
-            let bad = |reason| ProfileError::Feature {
-                feature: f.name.clone(),
-                reason,
-            };
+            let bad = |reason| ProfileError::Feature { feature: f.name.clone(), reason };
             if !names.insert(f.name.as_str()) {
                 return Err(bad("appears twice"));
             }

@@ -41,10 +41,7 @@ fn a_heavy_value_gets_a_bin_of_its_own() {
 #[test]
 fn a_constant_column_is_one_atom() {
     let h = numeric(&[3.0; 20]);
-    assert_eq!(
-        (h.edges.len(), h.counts.as_slice(), h.atoms.as_slice()),
-        (0, &[20][..], &[0][..])
-    );
+    assert_eq!((h.edges.len(), h.counts.as_slice(), h.atoms.as_slice()), (0, &[20][..], &[0][..]));
 }
 
 #[test]
@@ -53,10 +50,7 @@ fn special_values_and_the_range_are_counted_apart() {
     for v in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.5, 3.5, 2.0] {
         h.insert(v);
     }
-    assert_eq!(
-        (h.nan, h.pos_inf, h.neg_inf, h.below, h.above, h.total()),
-        (1, 1, 1, 1, 1, 3)
-    );
+    assert_eq!((h.nan, h.pos_inf, h.neg_inf, h.below, h.above, h.total()), (1, 1, 1, 1, 1, 3));
 }
 
 #[test]
@@ -72,10 +66,7 @@ fn rare_categories_count_as_other() {
     for v in ["a", "b", "c"] {
         c.insert(v);
     }
-    assert_eq!(
-        (c.vocabulary, c.counts, c.other),
-        (vec!["a".to_owned(), "b".to_owned()], vec![1, 1], 1)
-    );
+    assert_eq!((c.vocabulary, c.counts, c.other), (vec!["a".to_owned(), "b".to_owned()], vec![1, 1], 1));
 }
 
 #[test]
@@ -83,10 +74,7 @@ fn profiles_of_other_bins_are_not_merged() {
     let of = |v: Vec<Option<f64>>| Profile::of(&[("x".to_owned(), Column::Numeric(v))]).unwrap();
     let mut a = of(vec![Some(1.0), Some(2.0), None]);
     let before = a.clone();
-    assert_eq!(
-        a.merge(&of(vec![Some(1.0), Some(3.0)])),
-        Err(ProfileError::OtherBins("x".to_owned()))
-    );
+    assert_eq!(a.merge(&of(vec![Some(1.0), Some(3.0)])), Err(ProfileError::OtherBins("x".to_owned())));
     assert_eq!(a, before);
     assert_eq!(a.features[0].missing, 1);
 }
@@ -94,10 +82,7 @@ fn profiles_of_other_bins_are_not_merged() {
 #[test]
 fn an_empty_column_makes_no_profile() {
     let column = Column::Numeric(vec![None, Some(f64::NAN)]);
-    assert!(matches!(
-        Profile::of(&[("x".to_owned(), column)]),
-        Err(ProfileError::Feature { .. })
-    ));
+    assert!(matches!(Profile::of(&[("x".to_owned(), column)]), Err(ProfileError::Feature { .. })));
 }
 
 fn any_value() -> impl Strategy<Value = f64> {
