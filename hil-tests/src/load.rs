@@ -122,10 +122,16 @@ impl Load {
     }
 }
 
+/// The inference request for some rows.
+#[must_use]
+pub fn request(batch: &[&Row]) -> Value {
+    let data: Vec<f32> = batch.iter().flat_map(|r| r.pixels.iter().copied()).collect();
+    json!({ "inputs": [{ "name": "pixels", "datatype": "FP32", "shape": [batch.len(), 64], "data": data }] })
+}
+
 /// Sends one batch and its labels; whether it was answered.
 fn send(socket: &Socket, batch: &[&Row], tally: &Tally) -> bool {
-    let data: Vec<f32> = batch.iter().flat_map(|r| r.pixels.iter().copied()).collect();
-    let request = json!({ "inputs": [{ "name": "pixels", "datatype": "FP32", "shape": [batch.len(), 64], "data": data }] });
+    let request = request(batch);
     match socket.post("/v2/models/meter-digits/infer", &request) {
         Answer::Response(200, body) => {
             tally.served.fetch_add(batch.len() as u64, Ordering::Relaxed);

@@ -98,7 +98,8 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
         .and_then(|(_, value)| value.trim().parse().ok())?;
     let body = body.get(..length)?;
-    let value = if body.is_empty() { Value::Null } else { serde_json::from_slice(body).unwrap_or(Value::Null) };
+    let value =
+        if body.is_empty() { Value::Null } else { serde_json::from_slice(body).unwrap_or(Value::Null) };
     Some(Answer::Response(status, value))
 }
 

@@ -30,6 +30,7 @@ pub struct Stage {
     pub dir: PathBuf,
     /// The server's ports.
     pub ports: Ports,
+    programs: PathBuf,
     children: BTreeMap<String, Child>,
     remove: bool,
 }
@@ -40,6 +41,13 @@ impl Stage {
     /// # Errors
     /// When the directory holds something or cannot be made, or no port is free.
     pub fn new(dir: PathBuf) -> Result<Self> {
+        Self::with_programs(dir, bin_dir())
+    }
+    /// [`Stage::new`] with the programs of another directory than the running one's.
+    ///
+    /// # Errors
+    /// As [`Stage::new`].
+    pub fn with_programs(dir: PathBuf, programs: PathBuf) -> Result<Self> {
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         if std::fs::read_dir(&dir)?.next().is_some() {
             bail!("{} is not empty: name a new directory, or remove it first", dir.display());
@@ -48,7 +56,7 @@ impl Stage {
             std::fs::create_dir(dir.join(sub))?;
         }
         let ports = Ports { operator: port(8080)?, device: port(8443)?, mqtt: port(8883)? };
-        Ok(Self { dir, ports, children: BTreeMap::new(), remove: false })
+        Ok(Self { dir, ports, programs, children: BTreeMap::new(), remove: false })
     }
     /// The console's address.
     pub fn url(&self) -> String {
@@ -105,7 +113,7 @@ impl Stage {
     }
     /// One of our programs, in the stage's directory.
     pub fn program(&self, name: &str) -> Command {
-        let mut c = Command::new(bin_dir().join(name));
+        let mut c = Command::new(self.programs.join(name));
         c.current_dir(&self.dir).stdin(Stdio::null());
         c
     }
@@ -191,6 +199,17 @@ impl Stage {
         child.kill()?;
         child.wait()?;
         Ok(())
+    }
+    /// Where the programs are.
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+    /// Process id of a running process.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn pid(&self, name: &str) -> Result<u32> {
+        Ok(self.children.get(name).with_context(|| format!("no process {name} runs"))?.id())
     }
     /// The engine process of device `i`: the child of its supervisor that was started as `engine`.
     ///

@@ -1,0 +1,61 @@
+//! The agent's size: proportional set size of supervisor and engine with one small model, idle; its binary; its start.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use longshore_hil_tests::socket::Answer;
+use longshore_hil_tests::stage::Stage;
+use serde_json::{Value, json};
+
+use super::{one_device, quantile, rounded};
+
+/// Samples of the short form; the long one is 10 s apart for ten minutes.
+const SAMPLES: usize = 20;
+
+/// Measures.
+///
+/// # Errors
+/// When the stage cannot be set up or `/proc` not be read.
+pub fn run() -> Result<Value> {
+    let mut stage = one_device(&["1.0.0"])?;
+    std::thread::sleep(Duration::from_secs(5));
+    let mut total = Vec::new();
+    for _ in 0..SAMPLES {
+        total.push(pss_kib(&stage)?);
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    total.sort_by(f64::total_cmp);
+    let binary = std::fs::metadata(stage.programs().join("longshore-agent"))?.len();
+
+    let mut starts = Vec::new();
+    for _ in 0..5 {
+        stage.kill(&Stage::device(1))?;
+        let begin = Instant::now();
+        stage.start_agent(1)?;
+        let socket = stage.socket(1);
+        while !matches!(socket.get("/v2/models/meter-digits/ready"), Answer::Response(200, _)) {
+            anyhow::ensure!(begin.elapsed() < Duration::from_secs(20), "the agent does not get ready");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        starts.push(begin.elapsed().as_secs_f64() * 1000.0);
+    }
+    starts.sort_by(f64::total_cmp);
+    stage.strike();
+    Ok(json!({
+        "pss_mib_median": rounded(quantile(&total, 0.5) / 1024.0),
+        "pss_mib_max": rounded(quantile(&total, 1.0) / 1024.0),
+        "binary_mib_release": rounded(binary as f64 / 1024.0 / 1024.0),
+        "start_to_ready_ms_median": rounded(quantile(&starts, 0.5)),
+    }))
+}
+
+/// PSS of the supervisor and its engine together.
+fn pss_kib(stage: &Stage) -> Result<f64> {
+    let mut sum = 0.0;
+    for pid in [stage.pid(&Stage::device(1))?, stage.engine_pid(1)?] {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+        let line = text.lines().find(|l| l.starts_with("Pss:")).context("no Pss in smaps_rollup")?;
+        sum += line.split_whitespace().nth(1).context("no number behind Pss")?.parse::<f64>()?;
+    }
+    Ok(sum)
+}
