@@ -13,6 +13,8 @@ mod login;
 mod models;
 mod publish;
 mod rollout;
+mod token;
+mod trust_store;
 
 use std::process::ExitCode;
 
@@ -22,12 +24,7 @@ use context::{Context, Failure, GlobalArgs};
 
 /// Build, sign, publish and roll out machine-learning models to fleets of devices.
 #[derive(Parser)]
-#[command(
-    name = "longshore",
-    version,
-    propagate_version = true,
-    arg_required_else_help = true
-)]
+#[command(name = "longshore", version, propagate_version = true, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
     global: GlobalArgs,

@@ -116,19 +116,10 @@ impl Envelope {
         let sig = key.sign(&dsse::pae(kind.payload_type(), &body));
         let (a, b) = sig.split_at(32);
         let half = |s: &[u8]| Half::try_from(s).expect("half of 64 bytes");
-        let envelope = Self {
-            v: VERSION,
-            kind: kind as u8,
-            body,
-            key_id: key.public().id(),
-            sig: (half(a), half(b)),
-        };
+        let envelope =
+            Self { v: VERSION, kind: kind as u8, body, key_id: key.public().id(), sig: (half(a), half(b)) };
         let bytes = postcard::to_stdvec(&envelope).expect("an envelope always encodes");
-        if bytes.len() > MAX_MESSAGE_BYTES {
-            Err(EnvelopeError::TooLong(bytes.len()))
-        } else {
-            Ok(bytes)
-        }
+        if bytes.len() > MAX_MESSAGE_BYTES { Err(EnvelopeError::TooLong(bytes.len())) } else { Ok(bytes) }
     }
 
     /// Parses the outer layer only.
@@ -144,11 +135,7 @@ impl Envelope {
         if envelope.v != VERSION {
             return Err(EnvelopeError::UnknownVersion(envelope.v));
         }
-        if rest.is_empty() {
-            Ok(envelope)
-        } else {
-            Err(EnvelopeError::Malformed)
-        }
+        if rest.is_empty() { Ok(envelope) } else { Err(EnvelopeError::Malformed) }
     }
     /// Who claims to have signed it: for finding the key, before anything is believed.
     #[must_use]
@@ -166,10 +153,7 @@ impl Envelope {
     /// [`EnvelopeError`].
     pub fn verify(self, expected: Kind, key: &PublicKey) -> Result<Verified<Vec<u8>>, EnvelopeError> {
         if self.kind != expected as u8 {
-            return Err(EnvelopeError::WrongKind {
-                got: self.kind,
-                expected,
-            });
+            return Err(EnvelopeError::WrongKind { got: self.kind, expected });
         }
         if self.key_id != key.id() {
             return Err(EnvelopeError::WrongKey(self.key_id));
@@ -199,10 +183,7 @@ mod tests {
     #[test]
     fn opens_what_was_sealed() {
         let bytes = Envelope::seal(Kind::Report, b"body".to_vec(), &key(1)).unwrap();
-        assert_eq!(
-            *Envelope::open(&bytes, Kind::Report, &key(1).public()).unwrap(),
-            b"body".to_vec()
-        );
+        assert_eq!(*Envelope::open(&bytes, Kind::Report, &key(1).public()).unwrap(), b"body".to_vec());
     }
     #[test]
     fn a_signature_for_one_kind_is_not_one_for_another() {
@@ -212,10 +193,7 @@ mod tests {
             Err(EnvelopeError::WrongKind { .. })
         ));
         bytes[1] = Kind::Command as u8;
-        assert_eq!(
-            Envelope::open(&bytes, Kind::Command, &key(1).public()),
-            Err(EnvelopeError::BadSignature)
-        );
+        assert_eq!(Envelope::open(&bytes, Kind::Command, &key(1).public()), Err(EnvelopeError::BadSignature));
     }
     #[test]
     fn no_single_changed_byte_is_accepted() {
@@ -224,10 +202,7 @@ mod tests {
             for flip in [1u8, 0x80, 0xff] {
                 let mut b = bytes.clone();
                 b[at] ^= flip;
-                assert!(
-                    Envelope::open(&b, Kind::Report, &key(1).public()).is_err(),
-                    "byte {at} ^ {flip}"
-                );
+                assert!(Envelope::open(&b, Kind::Report, &key(1).public()).is_err(), "byte {at} ^ {flip}");
             }
         }
     }

@@ -18,20 +18,12 @@ pub struct IdError {
 }
 
 fn check(what: &'static str, s: &str) -> Result<(), IdError> {
-    let head = s
-        .bytes()
-        .next()
-        .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    let rest = s
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+    let head = s.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let rest = s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
     if head && rest && s.len() <= 64 {
         Ok(())
     } else {
-        Err(IdError {
-            what,
-            got: s.chars().take(80).collect(),
-        })
+        Err(IdError { what, got: s.chars().take(80).collect() })
     }
 }
 
@@ -168,9 +160,7 @@ impl FromStr for Digest {
     type Err = IdError;
     fn from_str(s: &str) -> Result<Self, IdError> {
         let mut out = [0u8; 32];
-        let lower = s
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let lower = s.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if !lower || hex::decode_to_slice(s, &mut out).is_err() {
             return Err(IdError {
                 what: "SHA-256 (64 lower-case hex digits)",
@@ -182,11 +172,7 @@ impl FromStr for Digest {
 }
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        if s.is_human_readable() {
-            s.serialize_str(&self.to_hex())
-        } else {
-            self.0.serialize(s)
-        }
+        if s.is_human_readable() { s.serialize_str(&self.to_hex()) } else { self.0.serialize(s) }
     }
 }
 impl<'de> Deserialize<'de> for Digest {

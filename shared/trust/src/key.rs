@@ -44,11 +44,12 @@ impl PublicKey {
     /// From the 32 bytes of an ed25519 key.
     ///
     /// # Errors
-    /// [`KeyError::NotAKey`] when they are no point, or a weak one.
+    /// [`KeyError::NotAKey`] when they are no point, a weak one, or not its canonical encoding.
     pub fn ed25519(raw: &[u8]) -> Result<Self, KeyError> {
         let raw: [u8; 32] = raw.try_into().map_err(|_| KeyError::NotAKey("ed25519"))?;
         let key = ed25519_dalek::VerifyingKey::from_bytes(&raw).map_err(|_| KeyError::NotAKey("ed25519"))?;
-        if key.is_weak() {
+        // One encoding a key: distinct keys are told apart by their bytes.
+        if key.is_weak() || key.to_edwards().compress().to_bytes() != raw {
             Err(KeyError::NotAKey("ed25519"))
         } else {
             Ok(Self::Ed25519(key))

@@ -41,10 +41,6 @@ impl Verified<Vec<u8>> {
     /// The digest found, when it differs (or the length does).
     pub fn by_digest(bytes: Vec<u8>, length: u64, sha256: &crate::Digest) -> Result<Self, crate::Digest> {
         let found = crate::Digest::of(&bytes);
-        if bytes.len() as u64 == length && found == *sha256 {
-            Ok(Self(bytes))
-        } else {
-            Err(found)
-        }
+        if bytes.len() as u64 == length && found == *sha256 { Ok(Self(bytes)) } else { Err(found) }
     }
 }

@@ -33,14 +33,7 @@ pub(super) fn parse(s: &str) -> Option<UnixMs> {
     if b.len() != 20 || !b.is_ascii() {
         return None;
     }
-    let shape = [
-        (4, b'-'),
-        (7, b'-'),
-        (10, b'T'),
-        (13, b':'),
-        (16, b':'),
-        (19, b'Z'),
-    ];
+    let shape = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'Z')];
     if shape.iter().any(|&(at, c)| b[at] != c) {
         return None;
     }
@@ -70,12 +63,7 @@ pub(super) fn format(t: UnixMs) -> String {
     let secs = i64::try_from(t.secs().min(LAST_SECS)).expect("capped far below 2^63");
     let (y, m, d) = civil_from_days(secs.div_euclid(DAY_SECS));
     let s = secs.rem_euclid(DAY_SECS);
-    format!(
-        "{y:04}-{m:02}-{d:02}T{:02}:{:02}:{:02}Z",
-        s / 3600,
-        s / 60 % 60,
-        s % 60
-    )
+    format!("{y:04}-{m:02}-{d:02}T{:02}:{:02}:{:02}Z", s / 3600, s / 60 % 60, s % 60)
 }
 
 #[cfg(test)]

@@ -33,10 +33,7 @@ impl RoleKeys {
         }
     }
     fn of_set(set: &RoleKeySet) -> Self {
-        Self {
-            keys: set.public_keys(),
-            threshold: set.threshold,
-        }
+        Self { keys: set.public_keys(), threshold: set.threshold }
     }
     fn entry(&self) -> Value {
         let ids: Vec<String> = self.keys.iter().map(key_id).collect();
@@ -108,10 +105,7 @@ pub struct Signed {
 impl Signed {
     fn new(signed: Value) -> Self {
         match signed {
-            Value::Object(signed) => Self {
-                signed,
-                signatures: Signatures::new(),
-            },
+            Value::Object(signed) => Self { signed, signatures: Signatures::new() },
             _ => unreachable!("every document is built as an object"),
         }
     }
@@ -141,10 +135,7 @@ impl Signed {
     /// When it is not a TUF document.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TufError> {
         let unverified = Unverified::parse("trust", bytes)?;
-        let this = Self {
-            signed: unverified.signed,
-            signatures: unverified.signatures,
-        };
+        let this = Self { signed: unverified.signed, signatures: unverified.signatures };
         if this.version() == 0 {
             return Err(TufError::malformed("trust", "`version` is not a positive number"));
         }
@@ -158,10 +149,7 @@ impl Signed {
     /// The document type: `root`, `timestamp`, `snapshot` or `targets`.
     #[must_use]
     pub fn kind(&self) -> &str {
-        self.signed
-            .get("_type")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
+        self.signed.get("_type").and_then(Value::as_str).unwrap_or_default()
     }
     /// Distinct keys of `keys` that have signed it.
     #[must_use]
@@ -311,14 +299,7 @@ pub fn read_targets(bytes: &[u8]) -> Result<TargetsSpec, TufError> {
         let sha256 =
             sha256.ok_or_else(|| TufError::malformed("targets", format!("{path} has no SHA-256")))?;
         let (length, custom) = (file.length, file.custom);
-        Ok((
-            path,
-            TargetInfo {
-                length,
-                sha256,
-                custom,
-            },
-        ))
+        Ok((path, TargetInfo { length, sha256, custom }))
     });
     let targets = targets.collect::<Result<_, TufError>>()?;
     let delegations = doc.delegations.into_iter().map(|d| match d.scope {

@@ -139,9 +139,6 @@ pub enum TufError {
 
 impl TufError {
     pub(super) fn malformed(role: &str, reason: impl Into<String>) -> Self {
-        Self::Malformed {
-            role: role.to_owned(),
-            reason: reason.into(),
-        }
+        Self::Malformed { role: role.to_owned(), reason: reason.into() }
     }
 }

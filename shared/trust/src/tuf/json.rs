@@ -32,11 +32,7 @@ pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
     let mut reader = Reader { bytes, at: 0 };
     let value = reader.value(0)?;
     reader.space();
-    if reader.at == bytes.len() {
-        Ok(value)
-    } else {
-        Err(reader.error("data behind the end of the value"))
-    }
+    if reader.at == bytes.len() { Ok(value) } else { Err(reader.error("data behind the end of the value")) }
 }
 
 struct Reader<'a> {

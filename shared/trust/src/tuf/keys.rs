@@ -44,11 +44,7 @@ impl RoleKeySet {
         if have >= self.threshold as usize {
             Ok(())
         } else {
-            Err(TufError::Threshold {
-                role: role.to_owned(),
-                have,
-                need: self.threshold,
-            })
+            Err(TufError::Threshold { role: role.to_owned(), have, need: self.threshold })
         }
     }
     /// The distinct public keys.
@@ -117,15 +113,10 @@ pub(super) fn role_keys(
         .ok_or_else(|| TufError::malformed(doc, "a role has no list of keyids"))?;
     let mut set = BTreeMap::new();
     for id in ids {
-        let id = id
-            .as_str()
-            .ok_or_else(|| TufError::malformed(doc, "a keyid is not a string"))?;
+        let id = id.as_str().ok_or_else(|| TufError::malformed(doc, "a keyid is not a string"))?;
         let key = keys.get(id).cloned().flatten();
         if set.insert(id.to_owned(), key).is_some() {
-            return Err(TufError::malformed(
-                doc,
-                format!("keyid {id} occurs twice in one role"),
-            ));
+            return Err(TufError::malformed(doc, format!("keyid {id} occurs twice in one role")));
         }
     }
     let threshold = role

@@ -22,16 +22,13 @@ pub(super) struct Unverified {
 impl Unverified {
     /// Splits `bytes` into what is signed and the signatures.
     pub fn parse(role: &str, bytes: &[u8]) -> Result<Self, TufError> {
-        let tree = json::parse(bytes).map_err(|e| TufError::Json {
-            what: format!("{role} metadata"),
-            reason: e.to_string(),
-        })?;
+        let tree = json::parse(bytes)
+            .map_err(|e| TufError::Json { what: format!("{role} metadata"), reason: e.to_string() })?;
         let Value::Object(mut envelope) = tree else {
             return Err(TufError::malformed(role, "it is not an object"));
         };
-        let signed = envelope
-            .remove("signed")
-            .ok_or_else(|| TufError::malformed(role, "`signed` is missing"))?;
+        let signed =
+            envelope.remove("signed").ok_or_else(|| TufError::malformed(role, "`signed` is missing"))?;
         let message = json::canonical(&signed);
         let Value::Object(signed) = signed else {
             return Err(TufError::malformed(role, "`signed` is not an object"));
@@ -51,17 +48,10 @@ impl Unverified {
             let key_id = text("keyid")?.to_owned();
             let sig = text("sig")?.to_owned();
             if signatures.insert(key_id.clone(), sig).is_some() {
-                return Err(TufError::DuplicateSignature {
-                    role: role.to_owned(),
-                    key_id,
-                });
+                return Err(TufError::DuplicateSignature { role: role.to_owned(), key_id });
             }
         }
-        Ok(Self {
-            signed,
-            message,
-            signatures,
-        })
+        Ok(Self { signed, message, signatures })
     }
     /// Checks the signatures and hands out the tree.
     pub fn verify(self, role: &str, keys: &RoleKeySet) -> Result<Map<String, Value>, TufError> {
@@ -87,17 +77,11 @@ impl Head {
         };
         let found = text("_type")?;
         if found != kind {
-            return Err(TufError::malformed(
-                role,
-                format!("`_type` is {found:?}, expected {kind:?}"),
-            ));
+            return Err(TufError::malformed(role, format!("`_type` is {found:?}, expected {kind:?}")));
         }
         let spec = text("spec_version")?;
         if spec != "1" && !spec.starts_with("1.") {
-            return Err(TufError::malformed(
-                role,
-                format!("spec_version {spec:?} is not 1.x"),
-            ));
+            return Err(TufError::malformed(role, format!("spec_version {spec:?} is not 1.x")));
         }
         let expires = date::parse(text("expires")?).ok_or_else(|| {
             TufError::malformed(role, "`expires` is not a date of the form 2030-01-31T00:00:00Z")
@@ -137,9 +121,7 @@ impl Root {
         }
         let consistent_snapshot = match signed.get("consistent_snapshot") {
             None => false,
-            Some(v) => v
-                .as_bool()
-                .ok_or_else(|| bad("`consistent_snapshot` is not a boolean"))?,
+            Some(v) => v.as_bool().ok_or_else(|| bad("`consistent_snapshot` is not a boolean"))?,
         };
         let fleet = match signed.get("x-fleet") {
             None => None,
@@ -151,9 +133,7 @@ impl Root {
         let director = match signed.get("x-director") {
             None => None,
             Some(v) => {
-                let entry = v
-                    .as_object()
-                    .ok_or_else(|| bad("`x-director` is not an object"))?;
+                let entry = v.as_object().ok_or_else(|| bad("`x-director` is not an object"))?;
                 let keys = key_map("root", entry.get("keys"))?;
                 Some(role_keys("root", entry, &keys)?)
             }
@@ -162,14 +142,7 @@ impl Root {
             None => false,
             Some(v) => v.as_bool().ok_or_else(|| bad("`x-solo` is not a boolean"))?,
         };
-        Ok(Self {
-            head,
-            consistent_snapshot,
-            roles,
-            fleet,
-            director,
-            solo,
-        })
+        Ok(Self { head, consistent_snapshot, roles, fleet, director, solo })
     }
     pub fn keys_of(&self, role: &str) -> &RoleKeySet {
         &self.roles[role]
@@ -200,18 +173,11 @@ impl MetaFile {
             None => None,
             Some(v) => Some(Hashes::read(role, v)?),
         };
-        Ok(Self {
-            version,
-            length,
-            hashes,
-        })
+        Ok(Self { version, length, hashes })
     }
     pub fn check(&self, what: &str, bytes: &[u8]) -> Result<(), TufError> {
         if self.length.is_some_and(|n| n != bytes.len() as u64) {
-            return Err(TufError::Mismatch {
-                what: what.to_owned(),
-                property: "length",
-            });
+            return Err(TufError::Mismatch { what: what.to_owned(), property: "length" });
         }
         match &self.hashes {
             Some(hashes) => hashes.check(what, bytes),
@@ -244,35 +210,16 @@ impl Hashes {
         use sha2::Digest as _;
         let mut known = false;
         for (property, found) in [
-            (
-                "sha256",
-                self.0
-                    .get("sha256")
-                    .map(|h| (h, sha2::Sha256::digest(bytes).to_vec())),
-            ),
-            (
-                "sha512",
-                self.0
-                    .get("sha512")
-                    .map(|h| (h, sha2::Sha512::digest(bytes).to_vec())),
-            ),
+            ("sha256", self.0.get("sha256").map(|h| (h, sha2::Sha256::digest(bytes).to_vec()))),
+            ("sha512", self.0.get("sha512").map(|h| (h, sha2::Sha512::digest(bytes).to_vec()))),
         ] {
             let Some((signed, found)) = found else { continue };
             known = true;
             if hex::decode(signed).ok() != Some(found) {
-                return Err(TufError::Mismatch {
-                    what: what.to_owned(),
-                    property,
-                });
+                return Err(TufError::Mismatch { what: what.to_owned(), property });
             }
         }
-        if known {
-            Ok(())
-        } else {
-            Err(TufError::NoKnownHash {
-                what: what.to_owned(),
-            })
-        }
+        if known { Ok(()) } else { Err(TufError::NoKnownHash { what: what.to_owned() }) }
     }
 }
 
@@ -289,10 +236,7 @@ impl Timestamp {
         let entry = signed.get("meta").and_then(|m| m.get("snapshot.json"));
         let entry =
             entry.ok_or_else(|| TufError::malformed("timestamp", "it does not name snapshot.json"))?;
-        Ok(Self {
-            head,
-            snapshot: MetaFile::read("timestamp", entry)?,
-        })
+        Ok(Self { head, snapshot: MetaFile::read("timestamp", entry)? })
     }
 }
 
@@ -333,11 +277,7 @@ impl TargetFile {
         let length = length.ok_or_else(|| TufError::malformed(role, "a target has no length"))?;
         let hashes = value.get("hashes").unwrap_or(&Value::Null);
         let custom = value.get("custom").and_then(Value::as_object).cloned();
-        Ok(Self {
-            length,
-            hashes: Hashes::read(role, hashes)?,
-            custom: custom.unwrap_or_default(),
-        })
+        Ok(Self { length, hashes: Hashes::read(role, hashes)?, custom: custom.unwrap_or_default() })
     }
 }
 
@@ -392,11 +332,7 @@ impl Targets {
             None => Vec::new(),
             Some(value) => read_delegations(role, value)?,
         };
-        Ok(Self {
-            head,
-            targets,
-            delegations,
-        })
+        Ok(Self { head, targets, delegations })
     }
     pub fn delegation(&self, role: &str) -> Option<&Delegation> {
         self.delegations.iter().find(|d| d.role == role)
@@ -410,9 +346,7 @@ fn read_delegations(doc: &str, value: &Value) -> Result<Vec<Delegation>, TufErro
     let list = list.ok_or_else(|| bad("delegated `roles` is not a list"))?;
     let mut out: Vec<Delegation> = Vec::with_capacity(list.len());
     for entry in list {
-        let entry = entry
-            .as_object()
-            .ok_or_else(|| bad("a delegation is not an object"))?;
+        let entry = entry.as_object().ok_or_else(|| bad("a delegation is not an object"))?;
         let role = entry.get("name").and_then(Value::as_str).unwrap_or_default();
         if role.is_empty() || TOP_LEVEL.contains(&role) {
             return Err(bad(&format!("a delegated role cannot be named {role:?}")));
@@ -424,22 +358,16 @@ fn read_delegations(doc: &str, value: &Value) -> Result<Vec<Delegation>, TufErro
             let Some(value) = entry.get(field) else {
                 return Ok(None);
             };
-            let items = value
-                .as_array()
-                .ok_or_else(|| bad(&format!("`{field}` is not a list")))?;
+            let items = value.as_array().ok_or_else(|| bad(&format!("`{field}` is not a list")))?;
             let items = items.iter().map(|v| v.as_str().map(str::to_owned));
             let items: Option<Vec<_>> = items.collect();
-            items
-                .ok_or_else(|| bad(&format!("`{field}` is not a list of strings")))
-                .map(Some)
+            items.ok_or_else(|| bad(&format!("`{field}` is not a list of strings"))).map(Some)
         };
         let scope = match (strings("paths")?, strings("path_hash_prefixes")?) {
             (Some(paths), None) => Scope::Paths(paths),
             (None, Some(prefixes)) => Scope::HashPrefixes(prefixes),
             _ => {
-                return Err(bad(&format!(
-                    "role {role} needs either `paths` or `path_hash_prefixes`"
-                )));
+                return Err(bad(&format!("role {role} needs either `paths` or `path_hash_prefixes`")));
             }
         };
         let terminating = entry.get("terminating").and_then(Value::as_bool);

@@ -100,10 +100,7 @@ mod tests {
     }
     #[test]
     fn targets_are_served_under_their_hash() {
-        assert_eq!(
-            target_url("m/1.0.0/manifest.json", Some("ab")),
-            "m/1.0.0/ab.manifest.json"
-        );
+        assert_eq!(target_url("m/1.0.0/manifest.json", Some("ab")), "m/1.0.0/ab.manifest.json");
         assert_eq!(target_url("a b", Some("ab")), "ab.a%20b");
         assert_eq!(target_url("d/x", None), "d/x");
     }

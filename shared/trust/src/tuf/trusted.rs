@@ -47,9 +47,7 @@ impl Found<'_> {
     pub fn url(&self) -> String {
         let hashes = &self.file.hashes.0;
         let preferred = ["sha256", "sha512"].into_iter().find_map(|a| hashes.get(a));
-        let hash = preferred
-            .or_else(|| hashes.values().next())
-            .filter(|_| self.consistent);
+        let hash = preferred.or_else(|| hashes.values().next()).filter(|_| self.consistent);
         super::name::target_url(self.path, hash.map(String::as_str))
     }
     /// Whether `bytes` are the signed contents.
@@ -58,10 +56,7 @@ impl Found<'_> {
     /// [`TufError::Mismatch`] or [`TufError::NoKnownHash`].
     pub fn check(&self, bytes: &[u8]) -> Result<(), TufError> {
         if bytes.len() as u64 != self.file.length {
-            return Err(TufError::Mismatch {
-                what: self.path.to_owned(),
-                property: "length",
-            });
+            return Err(TufError::Mismatch { what: self.path.to_owned(), property: "length" });
         }
         self.file.hashes.check(self.path, bytes)
     }
@@ -138,11 +133,7 @@ impl Trusted {
         let mut todo = vec!["targets".to_owned()];
         let mut seen = BTreeSet::new();
         while let Some(delegator) = todo.pop() {
-            let Some(loaded) = self
-                .roles
-                .get(&delegator)
-                .filter(|_| seen.insert(delegator.clone()))
-            else {
+            let Some(loaded) = self.roles.get(&delegator).filter(|_| seen.insert(delegator.clone())) else {
                 continue;
             };
             let children: Vec<String> = loaded.doc.delegations.iter().map(|d| d.role.clone()).collect();
@@ -179,11 +170,7 @@ impl Trusted {
         unverified.verify("root", root.keys_of("root"))?;
         let expected = self.root.head.version + 1;
         if root.head.version != expected {
-            return Err(TufError::WrongVersion {
-                role: "root".into(),
-                expected,
-                got: root.head.version,
-            });
+            return Err(TufError::WrongVersion { role: "root".into(), expected, got: root.head.version });
         }
         let rotated = ["timestamp", "snapshot"]
             .into_iter()
@@ -239,9 +226,7 @@ impl Trusted {
             for (file, old) in &old.meta {
                 let role = file.strip_suffix(".json").unwrap_or(file);
                 let Some(new) = new.meta.get(file) else {
-                    return Err(TufError::Dropped {
-                        role: role.to_owned(),
-                    });
+                    return Err(TufError::Dropped { role: role.to_owned() });
                 };
                 not_older(role, old.version, new.version)?;
             }
@@ -252,9 +237,7 @@ impl Trusted {
     /// Accepts a fetched snapshot only if it is the one that timestamp names, and unexpired.
     pub(super) fn accept_fresh_snapshot(&mut self, bytes: &[u8], now: UnixMs) -> Result<(), TufError> {
         let before = self.snapshot.clone();
-        let accepted = self
-            .accept_snapshot(bytes, false)
-            .and_then(|()| self.check_snapshot(now));
+        let accepted = self.accept_snapshot(bytes, false).and_then(|()| self.check_snapshot(now));
         if accepted.is_err() {
             self.snapshot = before;
         }
@@ -263,9 +246,7 @@ impl Trusted {
     /// Whether the snapshot at hand is the current one.
     pub(super) fn check_snapshot(&self, now: UnixMs) -> Result<(), TufError> {
         let (Some(timestamp), Some(snapshot)) = (&self.timestamp, &self.snapshot) else {
-            return Err(TufError::NotFound {
-                name: "snapshot.json".into(),
-            });
+            return Err(TufError::NotFound { name: "snapshot.json".into() });
         };
         exactly("snapshot", timestamp.snapshot.version, snapshot.head.version)?;
         unexpired("snapshot", snapshot.head, now)
@@ -284,11 +265,7 @@ impl Trusted {
             self.root.keys_of(role)
         } else {
             let loaded = self.roles.get(delegator).and_then(|l| l.doc.delegation(role));
-            &loaded
-                .ok_or_else(|| TufError::NotInSnapshot {
-                    role: role.to_owned(),
-                })?
-                .keys
+            &loaded.ok_or_else(|| TufError::NotInSnapshot { role: role.to_owned() })?.keys
         };
         let meta = self.snapshot.as_ref().map(|s| s.of(role));
         let signed = match (meta, now) {
@@ -298,9 +275,7 @@ impl Trusted {
             }
             (Some(Some(_)) | None, None) => Unverified::parse(role, bytes)?.verify(role, keys)?,
             _ => {
-                return Err(TufError::NotInSnapshot {
-                    role: role.to_owned(),
-                });
+                return Err(TufError::NotInSnapshot { role: role.to_owned() });
             }
         };
         let doc = Targets::read(role, &signed)?;
@@ -317,21 +292,12 @@ impl Trusted {
         }
         let digest = Digest::of(bytes);
         if self.roles.get(role).is_some_and(|l| l.digest != digest) {
-            return Err(TufError::Inconsistent {
-                role: role.to_owned(),
-            });
+            return Err(TufError::Inconsistent { role: role.to_owned() });
         }
         let infos = doc.targets.iter().filter_map(|(path, file)| {
             let sha256 = file.hashes.sha256()?;
             let (length, custom) = (file.length, file.custom.clone());
-            Some((
-                path.clone(),
-                TargetInfo {
-                    length,
-                    sha256,
-                    custom,
-                },
-            ))
+            Some((path.clone(), TargetInfo { length, sha256, custom }))
         });
         let infos = infos.collect();
         self.roles.insert(role.to_owned(), Loaded { doc, digest, infos });
@@ -353,10 +319,7 @@ impl Trusted {
             }
             let verified = self.verified.contains(&(delegator.to_owned(), role.to_owned()));
             let Some((name, loaded)) = self.roles.get_key_value(role).filter(|_| verified) else {
-                return Search::Needs {
-                    delegator: delegator.to_owned(),
-                    role: role.to_owned(),
-                };
+                return Search::Needs { delegator: delegator.to_owned(), role: role.to_owned() };
             };
             if loaded.doc.targets.contains_key(path) {
                 return Search::Found(name);
@@ -393,16 +356,12 @@ impl Trusted {
     /// Version of every loaded role, by role name.
     #[must_use]
     pub fn versions(&self) -> BTreeMap<String, u64> {
-        self.heads()
-            .map(|(role, head)| (role.to_owned(), head.version))
-            .collect()
+        self.heads().map(|(role, head)| (role.to_owned(), head.version)).collect()
     }
     /// Expiry of every loaded role, by role name.
     #[must_use]
     pub fn expires(&self) -> BTreeMap<String, UnixMs> {
-        self.heads()
-            .map(|(role, head)| (role.to_owned(), head.expires))
-            .collect()
+        self.heads().map(|(role, head)| (role.to_owned(), head.expires)).collect()
     }
     fn heads(&self) -> impl Iterator<Item = (&str, Head)> {
         let top = [
@@ -429,21 +388,13 @@ impl Trusted {
             return None;
         };
         let (path, file) = self.roles[role].doc.targets.get_key_value(path)?;
-        Some(Found {
-            role,
-            path,
-            file,
-            consistent: self.root.consistent_snapshot,
-        })
+        Some(Found { role, path, file, consistent: self.root.consistent_snapshot })
     }
     /// The targets of `role` that it is trusted for: those that a search from the top finds in it.
     pub fn targets_of(&self, role: &str) -> impl Iterator<Item = (&str, &TargetInfo)> {
         let found = self.roles.get_key_value(role);
         let entries = found.into_iter().flat_map(|(name, loaded)| {
-            loaded
-                .infos
-                .iter()
-                .map(move |(path, info)| (name.as_str(), path.as_str(), info))
+            loaded.infos.iter().map(move |(path, info)| (name.as_str(), path.as_str(), info))
         });
         entries.filter_map(|(name, path, info)| match self.search(path) {
             Search::Found(role) if role == name => Some((path, info)),
@@ -486,29 +437,17 @@ fn unexpired(role: &str, head: Head, now: UnixMs) -> Result<(), TufError> {
     if head.expires > now {
         return Ok(());
     }
-    Err(TufError::Expired {
-        role: role.to_owned(),
-        at: head.expires,
-        now,
-    })
+    Err(TufError::Expired { role: role.to_owned(), at: head.expires, now })
 }
 fn not_older(role: &str, trusted: u64, got: u64) -> Result<(), TufError> {
     if got >= trusted {
         return Ok(());
     }
-    Err(TufError::Rollback {
-        role: role.to_owned(),
-        trusted,
-        got,
-    })
+    Err(TufError::Rollback { role: role.to_owned(), trusted, got })
 }
 fn exactly(role: &str, expected: u64, got: u64) -> Result<(), TufError> {
     if got == expected {
         return Ok(());
     }
-    Err(TufError::WrongVersion {
-        role: role.to_owned(),
-        expected,
-        got,
-    })
+    Err(TufError::WrongVersion { role: role.to_owned(), expected, got })
 }

@@ -163,10 +163,7 @@ impl Updater {
     fn wish(&self) -> (String, u64) {
         let (role, cap) = match &self.state {
             State::Root { .. } => {
-                return (
-                    format!("{}.root.json", self.work.root_version() + 1),
-                    MAX_ROOT_BYTES,
-                );
+                return (format!("{}.root.json", self.work.root_version() + 1), MAX_ROOT_BYTES);
             }
             State::Timestamp => return ("timestamp.json".into(), MAX_TIMESTAMP_BYTES),
             State::Snapshot => ("snapshot", MAX_SNAPSHOT_BYTES),
@@ -248,8 +245,7 @@ impl Updater {
                 Ok(State::Idle)
             }
             State::Targets { delegator, role } => {
-                self.work
-                    .accept_targets(&delegator, &role, &bytes, Some(self.now))?;
+                self.work.accept_targets(&delegator, &role, &bytes, Some(self.now))?;
                 self.keep(&role, bytes);
                 self.look_up();
                 Ok(State::Idle)
@@ -336,9 +332,6 @@ pub fn drive(
             Output::Done => return Ok(()),
             Output::Failed(e) => return Err(e),
         };
-        persist(change).map_err(|e| TufError::Store {
-            file,
-            reason: e.to_string(),
-        })?;
+        persist(change).map_err(|e| TufError::Store { file, reason: e.to_string() })?;
     }
 }

@@ -1,0 +1,21 @@
+//! The TUF client against a repository that we can break at will. One name, one behaviour.
+
+#[path = "tuf/repo.rs"]
+mod repo;
+
+#[path = "tuf/attacks.rs"]
+mod attacks;
+#[path = "tuf/delegations.rs"]
+mod delegations;
+#[path = "tuf/editing.rs"]
+mod editing;
+#[path = "tuf/json.rs"]
+mod json;
+#[path = "tuf/keys.rs"]
+mod keys;
+#[path = "tuf/mutation.rs"]
+mod mutation;
+#[path = "tuf/offline.rs"]
+mod offline;
+#[path = "tuf/workflow.rs"]
+mod workflow;
