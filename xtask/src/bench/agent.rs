@@ -52,7 +52,7 @@ pub fn run() -> Result<Value> {
 /// PSS of the supervisor and its engine together.
 fn pss_kib(stage: &Stage) -> Result<f64> {
     let mut sum = 0.0;
-    for pid in [stage.pid(&Stage::device(1))?, stage.engine_pid(1)?] {
+    for pid in [i64::from(stage.pid(&Stage::device(1))?), i64::from(stage.engine_pid(1)?)] {
         let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
         let line = text.lines().find(|l| l.starts_with("Pss:")).context("no Pss in smaps_rollup")?;
         sum += line.split_whitespace().nth(1).context("no number behind Pss")?.parse::<f64>()?;
