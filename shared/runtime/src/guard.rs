@@ -1,6 +1,8 @@
 //! What is checked of an ONNX file before the engine sees it: sizes, because an absurd dimension would end the process
 //! by an allocation and not by an error; and what the engine cannot do, because here the node can be named.
 
+use std::collections::BTreeSet;
+
 use longshore_bundle::Dim;
 use tract_onnx::pb::{self, tensor_proto::DataType};
 use tract_onnx::prelude::Framework as _;
@@ -36,7 +38,25 @@ pub(crate) fn decode(onnx: &[u8], limits: &Limits) -> Result<pb::ModelProto, Loa
         return Err(first);
     }
     forget_shapes(graph);
+    name_apart(graph);
     Ok(proto)
+}
+
+/// Exporters give several nodes one name, or a node the name of a weight; the engine wants each name once.
+fn name_apart(graph: &mut pb::GraphProto) {
+    let inputs = graph.input.iter().map(|i| i.name.clone());
+    let mut taken: BTreeSet<String> = inputs.chain(graph.initializer.iter().map(|i| i.name.clone())).collect();
+    for node in &mut graph.node {
+        let name = node_name(node).to_owned();
+        if !taken.insert(name.clone()) {
+            let free = (2..).map(|k| format!("{name}~{k}")).find(|n| !taken.contains(n));
+            node.name = free.unwrap_or_default();
+            taken.insert(node.name.clone());
+        }
+        for attribute in &mut node.attribute {
+            attribute.g.iter_mut().chain(&mut attribute.graphs).for_each(name_apart);
+        }
+    }
 }
 
 #[derive(Default)]
