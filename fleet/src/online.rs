@@ -1,1 +1,150 @@
-//! The online keys.
+//! The online keys: `<data>/online/`, made by `longshore keys init`, copied here by `longshore-fleet init`.
+//!
+//! They say which approved metadata is current (snapshot, timestamp), choose among approved bundles (director) and name
+//! devices (CA). None of them can approve a bundle.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use longshore_trust::{FleetId, SigningKey};
+use serde::Deserialize;
+
+use crate::tls::{Ca, TlsError};
+
+/// The files, all of which must be there.
+pub const FILES: [&str; 8] = [
+    "snapshot.key",
+    "timestamp.key",
+    "director.key",
+    "ca.key",
+    "ca.pem",
+    "1.root.json",
+    "1.targets.json",
+    "fleet.json",
+];
+
+/// Why the online keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OnlineError {
+    /// There are none.
+    #[error(
+        "{path} holds no online keys ({missing} is missing). Make keys once with `longshore keys init --fleet NAME \
+         --out KEYS`, then run `longshore-fleet init --online KEYS/online --data DIR`"
+    )]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+        /// The first missing file.
+        missing: &'static str,
+    },
+    /// One cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// One is not what it should be.
+    #[error("{path} is not {what}: {why}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What it should be.
+        what: &'static str,
+        /// Why it is not.
+        why: String,
+    },
+    /// The CA.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// All online keys and the first metadata.
+pub struct OnlineKeys {
+    /// Signs snapshot.json.
+    pub snapshot: SigningKey,
+    /// Signs timestamp.json.
+    pub timestamp: SigningKey,
+    /// Signs assignments, commands, receipts.
+    pub director: SigningKey,
+    /// Signs certificates.
+    pub ca: Ca,
+    /// Whose keys these are.
+    pub fleet: FleetId,
+    /// `1.root.json`, as signed offline.
+    pub root: Vec<u8>,
+    /// `1.targets.json`, as signed offline.
+    pub targets: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct KeyFile {
+    keytype: String,
+    seed: String,
+}
+#[derive(Deserialize)]
+struct FleetFile {
+    fleet: FleetId,
+}
+
+impl OnlineKeys {
+    /// Reads a directory of online keys.
+    ///
+    /// # Errors
+    /// [`OnlineError`].
+    pub fn load(dir: &Path) -> Result<Self, OnlineError> {
+        if let Some(missing) = FILES.into_iter().find(|f| !dir.join(f).is_file()) {
+            return Err(OnlineError::Missing {
+                path: dir.to_owned(),
+                missing,
+            });
+        }
+        let fleet: FleetFile = json(&dir.join("fleet.json"), "the name of a fleet")?;
+        let ca = Ca::from_pem(&text(&dir.join("ca.pem"))?, &text(&dir.join("ca.key"))?)?;
+        Ok(Self {
+            snapshot: key(&dir.join("snapshot.key"))?,
+            timestamp: key(&dir.join("timestamp.key"))?,
+            director: key(&dir.join("director.key"))?,
+            ca,
+            fleet: fleet.fleet,
+            root: bytes(&dir.join("1.root.json"))?,
+            targets: bytes(&dir.join("1.targets.json"))?,
+        })
+    }
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, OnlineError> {
+    std::fs::read(path).map_err(|source| OnlineError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+fn text(path: &Path) -> Result<String, OnlineError> {
+    std::fs::read_to_string(path).map_err(|source| OnlineError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+fn json<T: serde::de::DeserializeOwned>(path: &Path, what: &'static str) -> Result<T, OnlineError> {
+    serde_json::from_slice(&bytes(path)?).map_err(|e| OnlineError::Malformed {
+        path: path.to_owned(),
+        what,
+        // The text of a key file must not end up in a log: position only.
+        why: format!("line {}, column {}", e.line(), e.column()),
+    })
+}
+fn key(path: &Path) -> Result<SigningKey, OnlineError> {
+    let file: KeyFile = json(path, "an online key")?;
+    let malformed = |why: &str| OnlineError::Malformed {
+        path: path.to_owned(),
+        what: "an online key",
+        why: why.into(),
+    };
+    if file.keytype != "ed25519" {
+        return Err(malformed("only keytype ed25519 is used"));
+    }
+    let mut seed = [0u8; 32];
+    hex::decode_to_slice(&file.seed, &mut seed).map_err(|_| malformed("the seed is not 64 hex digits"))?;
+    Ok(SigningKey::from_seed(&seed))
+}

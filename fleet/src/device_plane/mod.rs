@@ -1,1 +1,225 @@
-//! HTTPS for devices.
+//! HTTPS for devices: enrolment, trust metadata, bundle files.
+//!
+//! What always holds: bundle files go only to a device whose certificate this CA signed and whose registry entry stands;
+//! a slow or silent client costs one of a bounded number of permits and never holds up another.
+
+mod accept;
+mod files;
+mod problem;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as B64;
+use longshore_trust::Digest;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+pub use accept::serve;
+pub use files::{targets_for_operators, trust};
+pub use problem::Problem;
+
+use crate::app::{self, Shared};
+use crate::enrol::{self, EnrolError, EnrolRequest, Nonces};
+use crate::tls::{Ca, Peer};
+
+/// Largest request body of a device, bytes.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// Who is at the other end of this connection, if it showed a certificate.
+#[derive(Debug, Clone)]
+pub struct MaybePeer(pub Option<Peer>);
+
+/// What the routes need beside the app.
+#[derive(Clone)]
+struct Plane {
+    app: Shared,
+    ca: Arc<Ca>,
+    nonces: Arc<Nonces>,
+    mqtt_url: Arc<str>,
+}
+
+/// All routes for devices.
+pub fn router(app: Shared, ca: Arc<Ca>, mqtt_url: &str) -> Router {
+    let plane = Plane {
+        app: Arc::clone(&app),
+        ca,
+        nonces: Arc::new(Nonces::default()),
+        mqtt_url: mqtt_url.into(),
+    };
+    Router::new()
+        .route("/device/v1/bootstrap", get(bootstrap))
+        .route("/device/v1/enroll/nonce", post(nonce))
+        .route("/device/v1/enroll", post(enroll))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(plane)
+        .merge(files::trust(Arc::clone(&app)))
+        .merge(files::targets_for_devices(app))
+        .fallback(async || {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "there is nothing under this path",
+            )
+        })
+}
+
+#[derive(Serialize)]
+struct Bootstrap {
+    fleet: String,
+    ca_pem: String,
+    root_json: String,
+    mqtt_url: String,
+}
+
+async fn bootstrap(State(plane): State<Plane>) -> Result<Json<Bootstrap>, Problem> {
+    // The first root of the line: its digest is in the token. Later ones are fetched by the ordinary trust update.
+    let root = plane
+        .app
+        .store
+        .role_bytes("root", Some(1))
+        .await
+        .map_err(|e| Problem::internal(&e))?
+        .ok_or_else(|| Problem::internal(&"no root metadata is published"))?;
+    Ok(Json(Bootstrap {
+        fleet: plane.app.fleet.to_string(),
+        ca_pem: plane.ca.pem().to_owned(),
+        root_json: B64.encode(root),
+        mqtt_url: plane.mqtt_url.to_string(),
+    }))
+}
+
+#[derive(Deserialize)]
+struct NonceRequest {
+    token_hash: Digest,
+}
+#[derive(Serialize)]
+struct NonceAnswer {
+    nonce: String,
+}
+
+async fn nonce(
+    State(plane): State<Plane>,
+    Json(request): Json<NonceRequest>,
+) -> Result<Json<NonceAnswer>, Problem> {
+    let now = app::now();
+    let live = plane.app.store.token_is_live(&request.token_hash, now).await;
+    if !live.map_err(|e| Problem::internal(&e))? {
+        return Err(refusal(&EnrolError::TokenUnknown));
+    }
+    let mut random = [0u8; 32];
+    getrandom::fill(&mut random).map_err(|e| Problem::internal(&e))?;
+    let nonce = plane
+        .nonces
+        .open(random, request.token_hash, now)
+        .ok_or_else(|| {
+            Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "enrol.busy",
+                "too many claims are under way: try again in two minutes",
+            )
+        })?;
+    Ok(Json(NonceAnswer {
+        nonce: B64.encode(nonce),
+    }))
+}
+
+#[derive(Deserialize)]
+struct EnrollBody {
+    claim: String,
+    csr_pem: String,
+    report_key: String,
+    #[serde(default)]
+    labels: serde_json::Map<String, serde_json::Value>,
+}
+#[derive(Serialize)]
+struct EnrollAnswer {
+    device: String,
+    cert_pem: String,
+    ca_pem: String,
+    mqtt_url: String,
+}
+
+async fn enroll(
+    State(plane): State<Plane>,
+    Json(body): Json<EnrollBody>,
+) -> Result<Json<EnrollAnswer>, Problem> {
+    let decode = |field: &'static str, text: &str| {
+        B64.decode(text).map_err(|_| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "enrol.encoding",
+                format!("{field} is not base64"),
+            )
+        })
+    };
+    let request = EnrolRequest {
+        claim: decode("claim", &body.claim)?,
+        csr_pem: body.csr_pem,
+        report_key: decode("report_key", &body.report_key)?,
+        labels: body.labels,
+    };
+    let app = &plane.app;
+    let enrolled = enrol::enrol(
+        &app.store,
+        &plane.ca,
+        &app.fleet,
+        &plane.nonces,
+        request,
+        app::now(),
+    )
+    .await
+    .map_err(|e| refusal(&e))?;
+    app.gateway.forget(enrolled.device.clone());
+    app.events
+        .publish(crate::events::FleetEvent::Device(enrolled.device.clone()));
+    app.events.publish(crate::events::FleetEvent::Summary);
+    Ok(Json(EnrollAnswer {
+        device: enrolled.device.to_string(),
+        cert_pem: enrolled.certificate.pem,
+        ca_pem: plane.ca.pem().to_owned(),
+        mqtt_url: plane.mqtt_url.to_string(),
+    }))
+}
+
+fn refusal(e: &EnrolError) -> Problem {
+    if let EnrolError::Store(e) = e {
+        return Problem::internal(e);
+    }
+    let status = match e {
+        EnrolError::Exists(_) | EnrolError::TokenUsed(_) => StatusCode::CONFLICT,
+        EnrolError::Claim(_) | EnrolError::Request(_) | EnrolError::Labels => StatusCode::BAD_REQUEST,
+        _ => StatusCode::FORBIDDEN,
+    };
+    tracing::warn!(code = e.code(), error = %e, "refused a claim");
+    Problem::new(status, e.code(), e.to_string())
+}
+
+/// The device behind the certificate, if its registry entry stands and this is its present certificate.
+async fn registered(app: &Shared, peer: &Extension<MaybePeer>) -> Result<Peer, Problem> {
+    let Some(peer) = peer.0.0.clone() else {
+        return Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "device.certificate",
+            "show the client certificate that enrolment gave to this device",
+        ));
+    };
+    let identity = app
+        .store
+        .device_identity(&peer.device)
+        .await
+        .map_err(|e| Problem::internal(&e))?;
+    match identity {
+        Some(i) if i.cert_sha256 == peer.cert_sha256 => Ok(peer),
+        _ => Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "device.revoked",
+            format!(
+                "device {} was revoked, or has a newer certificate: enrol it again",
+                peer.device
+            ),
+        )),
+    }
+}

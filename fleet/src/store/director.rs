@@ -143,4 +143,27 @@ impl Store {
         .await?;
         Ok(Pending { assignment, commands })
     }
+    /// Online devices that have not said a word about their newest assignment, signed before `before`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn unanswered_assignments(
+        &self,
+        before: UnixMs,
+        now: UnixMs,
+    ) -> Result<Vec<DeviceId>, StoreError> {
+        let ids: Vec<String> = sqlx::query_scalar(
+            "SELECT d.id FROM device d JOIN assignment a ON a.device = d.id
+             WHERE d.online = 1 AND d.revoked_at IS NULL AND a.version > d.assignment_version
+               AND a.version = (SELECT max(version) FROM assignment WHERE device = d.id)
+               AND a.created < ?1 AND a.not_after >= ?2",
+        )
+        .bind(to_i64(before.0))
+        .bind(to_i64(now.0))
+        .fetch_all(self.read())
+        .await?;
+        ids.into_iter()
+            .map(|id| id.parse().map_err(|e| StoreError::corrupt("device id", e)))
+            .collect()
+    }
 }

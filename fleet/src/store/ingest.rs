@@ -1,1 +1,470 @@
-//! What devices said, and what it changes.
+//! What a verified message changes. Called once for every new message, inside the batch's transaction.
+//!
+//! What always holds: counters only ever add, by exact merging; of everything that has a latest state, an older message of
+//! the same stream never overwrites what a newer one said.
+
+use longshore_stats::Counters;
+use longshore_trust::{DeviceId, StreamId, TimeQuality, UnixMs};
+use longshore_wire::v1::{
+    EventKind, Events, Header, Health, Hello, Inventory, ReportBody, UpdateReport, Window,
+};
+
+use super::stream::stream_text;
+use super::{Store, StoreError, Tx, to_i64, to_u64};
+
+/// No counter of an honest window comes near this.
+const MAX_COUNT: u64 = 1 << 44;
+/// Most classes of a model.
+const MAX_CLASSES: usize = 4096;
+const HOUR_MS: u64 = 3_600_000;
+
+/// A hello: the device is there and says what it has.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn hello(tx: &mut Tx, device: &DeviceId, hello: &Hello, now: UnixMs) -> Result<(), StoreError> {
+    let versions = serde_json::to_string(&hello.tuf_versions).expect("numbers by name always encode");
+    sqlx::query(
+        "UPDATE device SET online = 1, last_seen = ?2, boot = ?3,
+             inventory_seq = CASE WHEN stream = ?4 THEN inventory_seq ELSE 0 END,
+             health_seq = CASE WHEN stream = ?4 THEN health_seq ELSE 0 END,
+             stream = ?4, assignment_version = max(assignment_version, ?5), tuf_versions = ?6
+         WHERE id = ?1",
+    )
+    .bind(device.as_str())
+    .bind(to_i64(now.0))
+    .bind(format!("{:016x}", hello.boot))
+    .bind(stream_text(hello.stream))
+    .bind(to_i64(hello.assignment_version.0))
+    .bind(versions)
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// The device was heard.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn seen(tx: &mut Tx, device: &DeviceId, now: UnixMs) -> Result<(), StoreError> {
+    sqlx::query("UPDATE device SET online = 1, last_seen = ?2 WHERE id = ?1")
+        .bind(device.as_str())
+        .bind(to_i64(now.0))
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// A report.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn report(tx: &mut Tx, header: &Header, body: &ReportBody, now: UnixMs) -> Result<(), StoreError> {
+    match body {
+        ReportBody::Update(update) => update_report(tx, header, update, now).await,
+        ReportBody::Inventory(inventory) => store_inventory(tx, header, inventory).await,
+        ReportBody::Health(health) => store_health(tx, header, health, now).await,
+    }
+}
+
+async fn update_report(
+    tx: &mut Tx,
+    header: &Header,
+    u: &UpdateReport,
+    now: UnixMs,
+) -> Result<(), StoreError> {
+    let trial = u.trial.as_ref().and_then(|t| serde_json::to_string(t).ok());
+    let code = u.why.as_ref().map(|w| w.code.as_str());
+    let detail = u
+        .why
+        .as_ref()
+        .map(|w| w.detail.chars().take(500).collect::<String>());
+    let active = u.active.map(|d| d.to_hex());
+    sqlx::query(
+        "INSERT INTO update_report (device, model, bundle, assignment_version, generation, rollout, state, code,
+             detail, trial, active, time, received)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    )
+    .bind(header.device.as_str())
+    .bind(u.model.as_str())
+    .bind(u.bundle.to_hex())
+    .bind(to_i64(u.assignment_version.0))
+    .bind(to_i64(u.generation.0))
+    .bind(u.rollout.as_ref().map(longshore_trust::RolloutId::as_str))
+    .bind(u.state.as_str())
+    .bind(code)
+    .bind(detail)
+    .bind(trial)
+    .bind(&active)
+    .bind(to_i64(header.time.0))
+    .bind(to_i64(now.0))
+    .execute(tx.conn())
+    .await?;
+    sqlx::query("UPDATE device SET assignment_version = max(assignment_version, ?2) WHERE id = ?1")
+        .bind(header.device.as_str())
+        .bind(to_i64(u.assignment_version.0))
+        .execute(tx.conn())
+        .await?;
+    sqlx::query(
+        "INSERT INTO device_model (device, model, active, version, wanted, state, code, assignment_version, changed,
+             stream, state_seq)
+         VALUES (?1, ?2, ?3, (SELECT version FROM bundle_version WHERE bundle = ?3), ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+         ON CONFLICT (device, model) DO UPDATE SET active = excluded.active, version = excluded.version,
+             wanted = excluded.wanted, state = excluded.state, code = excluded.code,
+             assignment_version = excluded.assignment_version, changed = excluded.changed,
+             health_seq = CASE WHEN stream = excluded.stream THEN health_seq ELSE 0 END,
+             stream = excluded.stream, state_seq = excluded.state_seq
+         WHERE stream <> excluded.stream OR state_seq < excluded.state_seq",
+    )
+    .bind(header.device.as_str())
+    .bind(u.model.as_str())
+    .bind(&active)
+    .bind(u.bundle.to_hex())
+    .bind(u.state.as_str())
+    .bind(code)
+    .bind(to_i64(u.assignment_version.0))
+    .bind(to_i64(now.0))
+    .bind(stream_text(header.stream))
+    .bind(to_i64(header.seq.0))
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+async fn store_inventory(tx: &mut Tx, header: &Header, inventory: &Inventory) -> Result<(), StoreError> {
+    let json = serde_json::to_string(inventory).expect("an inventory always encodes");
+    let labels = serde_json::to_string(&inventory.labels).expect("text by name always encodes");
+    sqlx::query(
+        "UPDATE device SET inventory = ?2, inventory_seq = ?3,
+             labels = CASE WHEN ?5 = '{}' THEN labels ELSE ?5 END
+         WHERE id = ?1 AND (stream <> ?4 OR inventory_seq < ?3)",
+    )
+    .bind(header.device.as_str())
+    .bind(json)
+    .bind(to_i64(header.seq.0))
+    .bind(stream_text(header.stream))
+    .bind(labels)
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+async fn store_health(tx: &mut Tx, header: &Header, health: &Health, now: UnixMs) -> Result<(), StoreError> {
+    let json = serde_json::to_string(health).expect("a health sample always encodes");
+    sqlx::query(
+        "UPDATE device SET health = ?2, health_seq = ?3 WHERE id = ?1 AND (stream <> ?4 OR health_seq < ?3)",
+    )
+    .bind(header.device.as_str())
+    .bind(json)
+    .bind(to_i64(header.seq.0))
+    .bind(stream_text(header.stream))
+    .execute(tx.conn())
+    .await?;
+    for m in &health.models {
+        sqlx::query(
+            "INSERT INTO device_model (device, model, active, version, state, rows_journal, changed, stream, health_seq)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT (device, model) DO UPDATE SET rows_journal = excluded.rows_journal,
+                 active = CASE WHEN stream <> excluded.stream OR state_seq < excluded.health_seq
+                               THEN excluded.active ELSE active END,
+                 version = CASE WHEN stream <> excluded.stream OR state_seq < excluded.health_seq
+                               THEN excluded.version ELSE version END,
+                 state_seq = CASE WHEN stream = excluded.stream THEN state_seq ELSE 0 END,
+                 stream = excluded.stream, health_seq = excluded.health_seq
+             WHERE stream <> excluded.stream OR health_seq < excluded.health_seq",
+        )
+        .bind(header.device.as_str())
+        .bind(m.model.as_str())
+        .bind(m.active.to_hex())
+        .bind(&m.version)
+        .bind(m.state.as_str())
+        .bind(to_i64(m.rows_total))
+        .bind(to_i64(now.0))
+        .bind(stream_text(header.stream))
+        .bind(to_i64(header.seq.0))
+        .execute(tx.conn())
+        .await?;
+    }
+    Ok(())
+}
+
+/// Events, gap rows among them.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn events(tx: &mut Tx, device: &DeviceId, events: &Events, now: UnixMs) -> Result<(), StoreError> {
+    for event in &events.events {
+        let body = match &event.kind {
+            EventKind::Gap(g) => serde_json::to_value(g),
+            EventKind::EngineCrash { blamed, how } => Ok(serde_json::json!({"blamed": blamed, "how": how})),
+            EventKind::AgentStart { last_end } => Ok(serde_json::json!({"last_end": last_end})),
+            EventKind::DatabaseReset { detail } => Ok(serde_json::json!({"detail": detail})),
+            EventKind::Refused(reason) => serde_json::to_value(reason),
+        }
+        .expect("an event always encodes");
+        insert_event(tx, device, event.time, event_kind(&event.kind), &body, now).await?;
+    }
+    Ok(())
+}
+
+fn event_kind(kind: &EventKind) -> &'static str {
+    match kind {
+        EventKind::Gap(_) => "gap",
+        EventKind::EngineCrash { .. } => "engine_crash",
+        EventKind::AgentStart { .. } => "agent_start",
+        EventKind::DatabaseReset { .. } => "database_reset",
+        EventKind::Refused(_) => "refused",
+    }
+}
+
+/// Stores one event of a device: its own, or what the fleet noticed about it.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn insert_event(
+    tx: &mut Tx,
+    device: &DeviceId,
+    time: UnixMs,
+    kind: &str,
+    body: &serde_json::Value,
+    now: UnixMs,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO device_event (device, time, kind, body, received) VALUES (?1, ?2, ?3, ?4, ?5)")
+        .bind(device.as_str())
+        .bind(to_i64(time.0))
+        .bind(kind)
+        .bind(body.to_string())
+        .bind(to_i64(now.0))
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// Whether the tables of a window fit together and its numbers can be added without running over.
+#[must_use]
+pub fn window_is_sane(w: &Window) -> bool {
+    let c = &w.counters;
+    let k = c.classes.len();
+    let numbers = [c.requests, c.rows, c.errors, c.nan, c.labels_other];
+    let all = numbers
+        .iter()
+        .chain(&c.classes)
+        .chain(&c.confusion)
+        .copied()
+        .chain(c.latency_us.buckets().map(|(_, n)| n));
+    let mut sum = 0u64;
+    k <= MAX_CLASSES
+        && c.confusion.len() == k * k
+        && w.key.start <= w.key.end
+        && all.into_iter().all(|n| {
+            sum = sum.saturating_add(n);
+            n <= MAX_COUNT && sum <= MAX_COUNT
+        })
+}
+
+/// Adds a window to its device's rows, its device's totals and its model's hour. `false` when its tables do not fit
+/// what this device sent under the same bundle before: then nothing is changed.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn window(tx: &mut Tx, header: &Header, w: &Window, now: UnixMs) -> Result<bool, StoreError> {
+    let (device, model, bundle) = (
+        header.device.as_str(),
+        w.key.model.as_str(),
+        w.key.bundle.to_hex(),
+    );
+    let total: Option<Vec<u8>> = sqlx::query_scalar(
+        "SELECT counters FROM device_total WHERE device = ?1 AND model = ?2 AND bundle = ?3",
+    )
+    .bind(device)
+    .bind(model)
+    .bind(&bundle)
+    .fetch_optional(tx.conn())
+    .await?;
+    // A device without a clock cannot say which hour it was; the fleet can.
+    let at = if header.time_quality == TimeQuality::None {
+        now
+    } else {
+        w.key.start
+    };
+    let hour = to_i64(at.0 / HOUR_MS * HOUR_MS);
+    let of_hour: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT counters FROM model_hour WHERE model = ?1 AND bundle = ?2 AND hour = ?3")
+            .bind(model)
+            .bind(&bundle)
+            .bind(hour)
+            .fetch_optional(tx.conn())
+            .await?;
+    let Some(total) = merged(total, &w.counters)? else {
+        return Ok(false);
+    };
+    sqlx::query(
+        "INSERT INTO device_total (device, model, bundle, requests, rows, errors, labelled, correct, counters)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT (device, model, bundle) DO UPDATE SET requests = excluded.requests, rows = excluded.rows,
+             errors = excluded.errors, labelled = excluded.labelled, correct = excluded.correct,
+             counters = excluded.counters",
+    )
+    .bind(device)
+    .bind(model)
+    .bind(&bundle)
+    .bind(to_i64(total.requests))
+    .bind(to_i64(total.rows))
+    .bind(to_i64(total.errors))
+    .bind(to_i64(total.labelled()))
+    .bind(to_i64(total.correct()))
+    .bind(encode_counters(&total))
+    .execute(tx.conn())
+    .await?;
+    // Where another device has put tables of another size first, this one still counts for itself.
+    if let Some(of_hour) = merged(of_hour, &w.counters)? {
+        sqlx::query(
+            "INSERT INTO model_hour (model, bundle, hour, counters) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (model, bundle, hour) DO UPDATE SET counters = excluded.counters",
+        )
+        .bind(model)
+        .bind(&bundle)
+        .bind(hour)
+        .bind(encode_counters(&of_hour))
+        .execute(tx.conn())
+        .await?;
+    }
+    sqlx::query(
+        "INSERT INTO device_window (device, model, bundle, start, \"end\", supplement, requests, rows, errors,
+             labelled, correct, counters, received)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    )
+    .bind(device)
+    .bind(model)
+    .bind(&bundle)
+    .bind(to_i64(w.key.start.0))
+    .bind(to_i64(w.key.end.0))
+    .bind(i64::from(w.supplement))
+    .bind(to_i64(w.counters.requests))
+    .bind(to_i64(w.counters.rows))
+    .bind(to_i64(w.counters.errors))
+    .bind(to_i64(w.counters.labelled()))
+    .bind(to_i64(w.counters.correct()))
+    .bind(encode_counters(&w.counters))
+    .bind(to_i64(now.0))
+    .execute(tx.conn())
+    .await?;
+    Ok(true)
+}
+
+/// `None` when the tables do not fit or a sum would run over.
+fn merged(stored: Option<Vec<u8>>, add: &Counters) -> Result<Option<Counters>, StoreError> {
+    let Some(bytes) = stored else {
+        return Ok(Some(add.clone()));
+    };
+    let mut sum = decode_counters(&bytes)?;
+    // The parts are bounded by MAX_COUNT each; a sum that nears the end of u64 is poison, not data.
+    let room = u64::MAX / 2;
+    let full = [sum.requests, sum.rows, sum.errors, sum.nan, sum.labels_other]
+        .iter()
+        .chain(&sum.classes)
+        .chain(&sum.confusion)
+        .any(|&n| n > room);
+    Ok((!full && sum.merge(add).is_ok()).then_some(sum))
+}
+
+/// Counters as they are stored.
+#[must_use]
+pub fn encode_counters(c: &Counters) -> Vec<u8> {
+    postcard::to_stdvec(c).expect("counters always encode")
+}
+
+/// Counters from a row.
+///
+/// # Errors
+/// [`StoreError::Corrupt`].
+pub fn decode_counters(bytes: &[u8]) -> Result<Counters, StoreError> {
+    postcard::from_bytes(bytes).map_err(|e| StoreError::corrupt("counters", e))
+}
+
+/// Forgets single windows, reports and events beyond what is kept for each device. Totals and hours stay.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn prune(tx: &mut Tx, windows: u32, reports: u32) -> Result<(), StoreError> {
+    sqlx::query(
+        "DELETE FROM device_window WHERE id IN (SELECT id FROM (
+             SELECT id, row_number() OVER (PARTITION BY device, model ORDER BY id DESC) AS n FROM device_window)
+           WHERE n > ?1)",
+    )
+    .bind(windows)
+    .execute(tx.conn())
+    .await?;
+    sqlx::query(
+        "DELETE FROM update_report WHERE id IN (SELECT id FROM (
+             SELECT id, row_number() OVER (PARTITION BY device ORDER BY id DESC) AS n FROM update_report)
+           WHERE n > ?1)",
+    )
+    .bind(reports)
+    .execute(tx.conn())
+    .await?;
+    sqlx::query(
+        "DELETE FROM device_event WHERE id IN (SELECT id FROM (
+             SELECT id, row_number() OVER (PARTITION BY device ORDER BY id DESC) AS n FROM device_event)
+           WHERE n > ?1)",
+    )
+    .bind(reports)
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+impl Store {
+    /// All rows ever counted, over all devices and bundles.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn rows_counted(&self) -> Result<u64, StoreError> {
+        let n: i64 = sqlx::query_scalar("SELECT coalesce(sum(rows), 0) FROM device_total")
+            .fetch_one(self.read())
+            .await?;
+        Ok(to_u64(n))
+    }
+    /// The same by the devices' own journals, as their last health samples said.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn rows_journalled(&self) -> Result<u64, StoreError> {
+        let n: i64 = sqlx::query_scalar("SELECT coalesce(sum(rows_journal), 0) FROM device_model")
+            .fetch_one(self.read())
+            .await?;
+        Ok(to_u64(n))
+    }
+    /// The merged counters of one device and bundle; `None` when it has counted nothing.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn device_total(
+        &self,
+        device: &DeviceId,
+        model: &longshore_trust::ModelName,
+        bundle: &longshore_trust::Digest,
+    ) -> Result<Option<Counters>, StoreError> {
+        let bytes: Option<Vec<u8>> = sqlx::query_scalar(
+            "SELECT counters FROM device_total WHERE device = ?1 AND model = ?2 AND bundle = ?3",
+        )
+        .bind(device.as_str())
+        .bind(model.as_str())
+        .bind(bundle.to_hex())
+        .fetch_optional(self.read())
+        .await?;
+        bytes.map(|b| decode_counters(&b)).transpose()
+    }
+    /// How many messages of a stream wait behind a hole.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn stored_beyond_prefix(&self, device: &DeviceId, stream: StreamId) -> Result<u64, StoreError> {
+        let n: i64 = sqlx::query_scalar("SELECT count(*) FROM message WHERE device = ?1 AND stream = ?2")
+            .bind(device.as_str())
+            .bind(stream_text(stream))
+            .fetch_one(self.read())
+            .await?;
+        Ok(to_u64(n))
+    }
+}

@@ -127,6 +127,31 @@ pub async fn set_pending(
     Ok(())
 }
 
+/// Replaces the files that a role names.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn set_targets(
+    tx: &mut Tx,
+    role: &str,
+    targets: &[(String, Digest, u64)],
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM target WHERE role = ?1")
+        .bind(role)
+        .execute(tx.conn())
+        .await?;
+    for (path, sha256, length) in targets {
+        sqlx::query("INSERT INTO target (role, path, sha256, length) VALUES (?1, ?2, ?3, ?4)")
+            .bind(role)
+            .bind(path)
+            .bind(sha256.to_hex())
+            .bind(to_i64(*length))
+            .execute(tx.conn())
+            .await?;
+    }
+    Ok(())
+}
+
 /// Marks a checked version as approved, if exactly this bundle is in the catalogue. Whether it was.
 ///
 /// # Errors
@@ -156,6 +181,18 @@ pub async fn mark_approved(
 }
 
 impl Store {
+    /// Whether published metadata names this file under this path.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn is_target(&self, path: &str, sha256: &Digest) -> Result<bool, StoreError> {
+        let n: i64 = sqlx::query_scalar("SELECT count(*) FROM target WHERE path = ?1 AND sha256 = ?2")
+            .bind(path)
+            .bind(sha256.to_hex())
+            .fetch_one(self.read())
+            .await?;
+        Ok(n > 0)
+    }
     /// One published version of a role; the newest without a number.
     ///
     /// # Errors

@@ -3,10 +3,17 @@
 //! What always holds: root, targets and delegated roles are published byte for byte as signed, only with a threshold of
 //! the right keys and a version one above the last; a new snapshot and timestamp appear in the same transaction.
 
+mod merge;
+mod publish;
+
 use std::sync::Arc;
 
-use longshore_trust::{SigningKey, UnixMs};
+use longshore_trust::tuf::{TufError, edit};
+use longshore_trust::{PublicKey, SigningKey, UnixMs};
 
+use crate::config;
+use crate::events::Bus;
+use crate::gateway;
 use crate::store::{Store, StoreError};
 
 /// Publishes trust metadata.
@@ -15,7 +22,20 @@ pub struct TrustRepo {
     store: Store,
     snapshot: Arc<SigningKey>,
     timestamp: Arc<SigningKey>,
-    validity: crate::config::Trust,
+    director: PublicKey,
+    validity: config::Trust,
+    events: Bus,
+    gateway: gateway::Handle,
+}
+
+/// The online keys this server holds.
+pub struct OnlineSigners {
+    /// Signs snapshot.json.
+    pub snapshot: SigningKey,
+    /// Signs timestamp.json.
+    pub timestamp: SigningKey,
+    /// Public half of the director's key: a new root must name it.
+    pub director: PublicKey,
 }
 
 /// What became of submitted metadata.
@@ -58,7 +78,10 @@ pub enum TrustRepoError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Something about the metadata.
+    /// The document itself.
+    #[error(transparent)]
+    Tuf(#[from] TufError),
+    /// Something about it in this place.
     #[error("{role} metadata is refused: {why}")]
     Refused {
         /// The role.
@@ -82,20 +105,43 @@ pub enum TrustRepoError {
     },
 }
 
+impl TrustRepoError {
+    fn refused(role: &str, why: impl Into<String>) -> Self {
+        Self::Refused {
+            role: role.to_owned(),
+            why: why.into(),
+        }
+    }
+    /// For machines.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Store(_) => "internal",
+            Self::Tuf(_) => "trust.malformed",
+            Self::Refused { .. } => "trust.refused",
+            Self::Version { .. } => "trust.version",
+        }
+    }
+}
+
 impl TrustRepo {
-    /// With the online keys.
+    /// With the online keys; publications are announced to `events` and `gateway`.
     #[must_use]
     pub fn new(
         store: Store,
-        snapshot: SigningKey,
-        timestamp: SigningKey,
-        validity: crate::config::Trust,
+        keys: OnlineSigners,
+        validity: config::Trust,
+        events: Bus,
+        gateway: gateway::Handle,
     ) -> Self {
         Self {
             store,
-            snapshot: Arc::new(snapshot),
-            timestamp: Arc::new(timestamp),
+            snapshot: Arc::new(keys.snapshot),
+            timestamp: Arc::new(keys.timestamp),
+            director: keys.director,
             validity,
+            events,
+            gateway,
         }
     }
     /// The bytes served as `/trust/<name>`, e.g. `timestamp.json`, `3.root.json`, `1.models%2Fdigits.json`.
@@ -115,6 +161,44 @@ impl TrustRepo {
     pub async fn pending(&self, role: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.pending_role(role).await
     }
+    /// Every published role with its newest version.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or holds no metadata.
+    pub async fn roles(&self) -> Result<Vec<RoleStatus>, TrustRepoError> {
+        let mut out = Vec::new();
+        for (role, version, bytes) in self.store.newest_roles().await? {
+            let kind = match role.as_str() {
+                "root" | "snapshot" | "timestamp" => role.as_str(),
+                _ => "targets",
+            };
+            let (_, expires) = edit::head_of(kind, &bytes)?;
+            out.push(RoleStatus {
+                role,
+                version,
+                expires,
+            });
+        }
+        Ok(out)
+    }
+    /// The newest root: keys and thresholds of every role, and whether the fleet is solo.
+    ///
+    /// # Errors
+    /// When no root is published.
+    pub async fn root(&self) -> Result<edit::RootSpec, TrustRepoError> {
+        let bytes = self.store.role_bytes("root", None).await?;
+        let bytes = bytes.ok_or_else(|| {
+            TrustRepoError::refused("root", "none is published: run `longshore-fleet init`")
+        })?;
+        Ok(edit::read_root(&bytes)?)
+    }
+    /// Whether one key alone can approve.
+    ///
+    /// # Errors
+    /// When no root is published.
+    pub async fn solo(&self) -> Result<bool, TrustRepoError> {
+        Ok(self.root().await?.solo)
+    }
 }
 
 /// Role and version of a metadata file name: only `timestamp.json` has no version.
@@ -129,4 +213,29 @@ fn parse_name(name: &str) -> Option<(String, Option<u64>)> {
     }
     let role = role.replace("%2F", "/").replace("%2f", "/");
     Some((role, Some(version.parse().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_metadata_files() {
+        let name = |s| parse_name(s).map(|(r, v)| (r, v.unwrap_or(0)));
+        assert_eq!(name("timestamp.json"), Some(("timestamp".into(), 0)));
+        assert_eq!(name("12.root.json"), Some(("root".into(), 12)));
+        assert_eq!(name("1.models%2Fdigits.json"), Some(("models/digits".into(), 1)));
+        assert_eq!(name("1.models/digits.json"), Some(("models/digits".into(), 1)));
+        for wrong in [
+            "root.json",
+            "1.timestamp",
+            "x.root.json",
+            "01.root.json",
+            ".root.json",
+            "-1.root.json",
+            "",
+        ] {
+            assert_eq!(name(wrong), None, "{wrong}");
+        }
+    }
 }
