@@ -2,6 +2,7 @@
 
     python cases.py MODELS_DIR NAME OUT.npz [--seed N]
 
+prints `NAME=DIMS` for each input whose shape the file leaves open (what `longshore bundle build --shape` takes), and
 writes `input.<name>` and `output.<name>` arrays, which is what `longshore bundle build --golden` takes. The values are
 seeded and of the kind that each model is fed in real life.
 """
@@ -47,6 +48,16 @@ def case(folder: Path, name: str, seed: int) -> tuple[dict[str, np.ndarray], dic
     return inputs, dict(zip(names, runner.run(names, inputs), strict=True))
 
 
+def open_shapes(folder: Path, name: str) -> list[str]:
+    """The shape to use for each input that the graph leaves open."""
+    tensors = session(folder / f"{name}.onnx").get_inputs()
+    return [
+        f"{tensor.name}={','.join(str(d) for d in dims)}"
+        for tensor, (dims, _) in zip(tensors, MODELS[name].inputs, strict=True)
+        if list(tensor.shape) != list(dims)
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Golden vectors for one model, computed by ONNX Runtime.")
     parser.add_argument("models", type=Path)
@@ -57,6 +68,7 @@ def main() -> None:
     inputs, outputs = case(arguments.models, arguments.name, arguments.seed)
     tensors = {f"input.{n}": a for n, a in inputs.items()} | {f"output.{n}": a for n, a in outputs.items()}
     np.savez(arguments.out, **tensors)
+    print("\n".join(open_shapes(arguments.models, arguments.name)))
 
 
 if __name__ == "__main__":
