@@ -15,13 +15,7 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// The API token (prefer --token-file: a command line shows in process lists)
-    #[arg(
-        long,
-        global = true,
-        env = "LONGSHORE_TOKEN",
-        hide_env_values = true,
-        hide = true
-    )]
+    #[arg(long, global = true, env = "LONGSHORE_TOKEN", hide_env_values = true, hide = true)]
     pub token: Option<String>,
     /// The operator's trust store: the `trust` folder made by `longshore keys init`
     #[arg(long, global = true, env = "LONGSHORE_TRUST", value_name = "DIR")]
@@ -51,7 +45,11 @@ impl Saved {
             .or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".config")))?;
         Some(base.join("longshore").join("config.toml"))
     }
-    fn load() -> Result<Self, Failure> {
+    /// What is remembered; nothing when nobody has logged in.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn load() -> Result<Self, Failure> {
         let Some(path) = Self::path().filter(|p| p.exists()) else {
             return Ok(Self::default());
         };
@@ -80,27 +78,15 @@ pub struct Failure {
 impl Failure {
     /// The thing asked for was refused or failed (exit code 1).
     pub fn refused(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            exit: 1,
-            code: code.into(),
-            message: message.into(),
-        }
+        Self { exit: 1, code: code.into(), message: message.into() }
     }
     /// The command was called wrongly (exit code 2).
     pub fn usage(message: impl Into<String>) -> Self {
-        Self {
-            exit: 2,
-            code: "usage".into(),
-            message: message.into(),
-        }
+        Self { exit: 2, code: "usage".into(), message: message.into() }
     }
     /// The server cannot be reached (exit code 3).
     pub fn unreachable(message: impl Into<String>) -> Self {
-        Self {
-            exit: 3,
-            code: "unreachable".into(),
-            message: message.into(),
-        }
+        Self { exit: 3, code: "unreachable".into(), message: message.into() }
     }
     /// Prints it and gives the exit code.
     pub fn report(&self, json: bool) -> ExitCode {
@@ -161,6 +147,21 @@ impl Context {
         url.map(|u| u.trim_end_matches('/').to_owned()).ok_or_else(|| {
             Failure::usage("no server is known: pass --url URL or run `longshore login --url URL`")
         })
+    }
+    /// The trust store named on the command line.
+    pub fn given_trust(&self) -> Option<&std::path::Path> {
+        self.args.trust.as_deref()
+    }
+    /// The API token named on the command line or in the environment.
+    ///
+    /// # Errors
+    /// When its file cannot be read.
+    pub fn given_token(&self) -> Result<Option<String>, Failure> {
+        if self.args.token.is_some() || self.args.token_file.is_some() {
+            self.token().map(Some)
+        } else {
+            Ok(None)
+        }
     }
     /// The API token.
     ///

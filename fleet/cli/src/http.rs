@@ -99,6 +99,27 @@ impl Client {
             _ => Err(refusal("GET", path, &answer)),
         }
     }
+    /// All items of a list that comes in pages: `{"items": […], "next": cursor or null}`.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn pages(&self, path: &str) -> Result<Vec<Value>, Failure> {
+        let mut items = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let query = cursor.as_ref().map_or_else(String::new, |c| format!("?cursor={c}"));
+            let mut page: Value = self.get(&format!("{path}{query}"))?;
+            match page["items"].take() {
+                Value::Array(more) => items.extend(more),
+                _ => return Err(Failure::refused("api.answer", format!("{path} answered without items"))),
+            }
+            match page["next"].take() {
+                Value::String(next) => cursor = Some(next),
+                Value::Number(next) => cursor = Some(next.to_string()),
+                _ => return Ok(items),
+            }
+        }
+    }
     /// POST of a JSON value below `/api/v1`, safe against a dying connection.
     ///
     /// # Errors
@@ -153,11 +174,7 @@ impl Client {
         length: u64,
         progress: impl FnMut(u64),
     ) -> Result<Value, Failure> {
-        let mut counted = Counted {
-            inner: reader,
-            sent: 0,
-            progress,
-        };
+        let mut counted = Counted { inner: reader, sent: 0, progress };
         let url = format!("{}/api/v1{path}", self.base);
         let mut request = self
             .agent
@@ -167,9 +184,8 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        let response = request
-            .send(ureq::SendBody::from_reader(&mut counted))
-            .map_err(|e| self.unreachable(&e))?;
+        let response =
+            request.send(ureq::SendBody::from_reader(&mut counted)).map_err(|e| self.unreachable(&e))?;
         let answer = self.read(response, MAX_ANSWER_BYTES)?;
         parse(&accepted("PUT", path, answer)?)
     }
@@ -180,10 +196,8 @@ impl Client {
     /// As [`Client::get`].
     pub fn events(&self, mut each: impl FnMut(Option<Value>) -> bool) -> Result<(), Failure> {
         use std::io::BufRead as _;
-        let mut request = self
-            .agent
-            .get(format!("{}/api/v1/events", self.base))
-            .header("Accept", "text/event-stream");
+        let mut request =
+            self.agent.get(format!("{}/api/v1/events", self.base)).header("Accept", "text/event-stream");
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
@@ -194,9 +208,7 @@ impl Client {
         }
         for line in std::io::BufReader::new(response.into_body().into_reader()).lines() {
             let Ok(line) = line else { return Ok(()) };
-            let value = line
-                .strip_prefix("data:")
-                .and_then(|d| serde_json::from_str(d.trim()).ok());
+            let value = line.strip_prefix("data:").and_then(|d| serde_json::from_str(d.trim()).ok());
             // Comments (keep-alives) also wake the caller, so that it can look at the clock.
             if (value.is_some() || line.starts_with(':')) && !each(value) {
                 return Ok(());
@@ -213,11 +225,7 @@ impl Client {
         headers: &[(&str, &str)],
     ) -> Result<Answer, Failure> {
         let full = format!("/api/v1{path}");
-        accepted(
-            method,
-            path,
-            self.exchange(method, &full, body, headers, MAX_ANSWER_BYTES)?,
-        )
+        accepted(method, path, self.exchange(method, &full, body, headers, MAX_ANSWER_BYTES)?)
     }
 
     fn exchange(
@@ -228,9 +236,7 @@ impl Client {
         headers: &[(&str, &str)],
         max_bytes: u64,
     ) -> Result<Answer, Failure> {
-        let mut request = http::Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.base));
+        let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
@@ -242,12 +248,9 @@ impl Client {
         };
         let response = match body {
             None => self.agent.run(request.body(()).map_err(|e| bad(&e))?),
-            Some(bytes) => self.agent.run(
-                request
-                    .header("Content-Type", "application/json")
-                    .body(bytes)
-                    .map_err(|e| bad(&e))?,
-            ),
+            Some(bytes) => self
+                .agent
+                .run(request.header("Content-Type", "application/json").body(bytes).map_err(|e| bad(&e))?),
         }
         .map_err(|e| self.unreachable(&e))?;
         self.read(response, max_bytes)
@@ -255,11 +258,7 @@ impl Client {
 
     fn read(&self, response: http::Response<ureq::Body>, max_bytes: u64) -> Result<Answer, Failure> {
         let status = response.status().as_u16();
-        let etag = response
-            .headers()
-            .get("etag")
-            .and_then(|v| v.to_str().ok())
-            .map(str::to_owned);
+        let etag = response.headers().get("etag").and_then(|v| v.to_str().ok()).map(str::to_owned);
         let body = response
             .into_body()
             .into_with_config()
@@ -314,11 +313,7 @@ fn idempotency_key() -> Result<String, Failure> {
 }
 
 fn accepted(method: &str, path: &str, answer: Answer) -> Result<Answer, Failure> {
-    if (200..300).contains(&answer.status) {
-        Ok(answer)
-    } else {
-        Err(refusal(method, path, &answer))
-    }
+    if (200..300).contains(&answer.status) { Ok(answer) } else { Err(refusal(method, path, &answer)) }
 }
 
 /// Reads an answer's JSON; an empty body is `null`.
@@ -326,11 +321,7 @@ fn accepted(method: &str, path: &str, answer: Answer) -> Result<Answer, Failure>
 /// # Errors
 /// When it is not what this version of the command knows.
 pub fn parse<T: DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
-    let body: &[u8] = if answer.body.is_empty() {
-        b"null"
-    } else {
-        &answer.body
-    };
+    let body: &[u8] = if answer.body.is_empty() { b"null" } else { &answer.body };
     serde_json::from_slice(body).map_err(|e| {
         Failure::refused(
             "answer.unknown",
@@ -343,11 +334,7 @@ pub fn parse<T: DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
 
 fn refusal(method: &str, path: &str, answer: &Answer) -> Failure {
     let problem: Problem = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let code = if problem.code.is_empty() {
-        format!("http.{}", answer.status)
-    } else {
-        problem.code
-    };
+    let code = if problem.code.is_empty() { format!("http.{}", answer.status) } else { problem.code };
     let mut message = match (problem.detail.is_empty(), problem.title.is_empty()) {
         (false, _) => problem.detail,
         (true, false) => problem.title,
@@ -387,13 +374,7 @@ mod tests {
         drop(listener);
         let client = Client::new(format!("http://{address}"), None);
         assert_eq!(client.get::<Value>("/fleet").unwrap_err().exit, 3);
-        assert_eq!(
-            client
-                .post::<Value>("/rollouts", &serde_json::json!({}))
-                .unwrap_err()
-                .exit,
-            3
-        );
+        assert_eq!(client.post::<Value>("/rollouts", &serde_json::json!({})).unwrap_err().exit, 3);
     }
 
     #[test]

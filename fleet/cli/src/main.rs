@@ -13,6 +13,7 @@ mod login;
 mod models;
 mod publish;
 mod rollout;
+mod show;
 mod token;
 mod trust_store;
 

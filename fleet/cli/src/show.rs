@@ -1,0 +1,106 @@
+//! How values of the API look to people: tables, times, questions.
+
+use std::io::{BufRead as _, Write as _};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+use crate::context::Failure;
+
+/// A table without lines that get in the way of `grep`.
+pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header.iter().map(|h| h.to_uppercase()));
+    for row in rows {
+        table.add_row(row);
+    }
+    table
+}
+
+/// A field as text; `-` when there is none.
+pub fn text(value: &Value, key: &str) -> String {
+    match &value[key] {
+        Value::Null => "-".into(),
+        Value::String(s) if s.is_empty() => "-".into(),
+        Value::String(s) => s.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The entries of a field that is a list; none when it is missing.
+pub fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The first 12 digits of a digest.
+pub fn short(value: &Value, key: &str) -> String {
+    text(value, key).chars().take(12).collect()
+}
+
+/// Milliseconds since 1970 as "3 min ago"; `never` when there is none.
+pub fn ago(value: &Value, key: &str) -> String {
+    let Some(at) = value[key].as_i64() else { return "never".into() };
+    let seconds = (jiff::Timestamp::now().as_millisecond() - at).max(0) / 1000;
+    match seconds {
+        0..=119 => format!("{seconds} s ago"),
+        120..=7199 => format!("{} min ago", seconds / 60),
+        7200..=172_799 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+/// Asks for a word before something that is hard to take back.
+///
+/// # Errors
+/// When anything else is typed, or nobody is there to type.
+pub fn typed_confirmation(what: &str, word: &str, yes: bool) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    eprint!("{what}\nType {word} to go on: ");
+    std::io::stderr().flush()?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    if line.trim() == word {
+        return Ok(());
+    }
+    Err(Failure::refused(
+        "not_confirmed",
+        format!("not confirmed, nothing was changed (scripts pass --yes): {what}"),
+    ))
+}
+
+/// `model@version`.
+///
+/// # Errors
+/// When it is something else.
+pub fn model_version(text: &str) -> Result<(&str, &str), Failure> {
+    match text.split_once('@') {
+        Some((model, version)) if !model.is_empty() && !version.is_empty() => Ok((model, version)),
+        _ => Err(Failure::usage(format!("{text:?} is no MODEL@VERSION, like meter-digits@1.0.0"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_fields_are_dashes_and_missing_lists_are_empty() {
+        let value = serde_json::json!({ "a": "", "b": 3 });
+        assert_eq!(
+            (text(&value, "a"), text(&value, "b"), text(&value, "c")),
+            ("-".into(), "3".into(), "-".into())
+        );
+        assert!(list(&value, "b").is_empty());
+        assert_eq!(ago(&value, "c"), "never");
+    }
+    #[test]
+    fn a_version_needs_a_model_and_a_version() {
+        assert_eq!(model_version("m@1.0.0").unwrap(), ("m", "1.0.0"));
+        for wrong in ["m", "@1", "m@", ""] {
+            assert_eq!(model_version(wrong).unwrap_err().exit, 2, "{wrong}");
+        }
+    }
+}
