@@ -91,7 +91,13 @@ impl Way {
                 cargo.arg("build");
                 cargo
             }
-            Way::Rustup => zig_command(tools)?,
+            Way::Rustup => {
+                let mut cargo = zig_command(tools)?;
+                // By its path: rustup's proxy would obey the toolchain files that some crates ship.
+                let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
+                cargo.env("RUSTC", Path::new(sysroot.trim()).join("bin/rustc"));
+                cargo
+            }
             Way::Source { .. } => {
                 let mut cargo = zig_command(tools)?;
                 cargo
