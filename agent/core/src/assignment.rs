@@ -216,9 +216,8 @@ pub fn admissible(
         ));
     }
     if slot.release_counter < floor {
-        let allowed = active.is_some_and(|from| {
-            view.targets.values().any(|t| t.rollback_ok.contains(&(from, slot.sha256)))
-        });
+        let allowed = active
+            .is_some_and(|from| view.targets.values().any(|t| t.rollback_ok.contains(&(from, slot.sha256))));
         if !allowed {
             return Err(reason(
                 "policy.release_counter",

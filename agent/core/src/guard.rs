@@ -30,7 +30,10 @@ pub struct Sample {
 pub fn verdict(guard: &Guard, s: &Sample) -> Option<Reason> {
     let all = s.rows + s.errors;
     let bad = s.errors + s.nan;
-    if guard.max_error_permille > 0 && all >= MIN_ROWS && bad * 1000 > u64::from(guard.max_error_permille) * all {
+    if guard.max_error_permille > 0
+        && all >= MIN_ROWS
+        && bad * 1000 > u64::from(guard.max_error_permille) * all
+    {
         return Some(Reason {
             code: "guard.errors".into(),
             detail: format!(
@@ -86,7 +89,13 @@ mod tests {
     }
     #[test]
     fn slower_than_allowed() {
-        let s = Sample { requests: 100, rows: 100, p99_us: Some(151), baseline_p99_us: Some(100), ..Sample::default() };
+        let s = Sample {
+            requests: 100,
+            rows: 100,
+            p99_us: Some(151),
+            baseline_p99_us: Some(100),
+            ..Sample::default()
+        };
         assert_eq!(verdict(&GUARD, &s).unwrap().code, "guard.latency");
         assert_eq!(verdict(&GUARD, &Sample { p99_us: Some(150), ..s }), None);
         assert_eq!(verdict(&GUARD, &Sample { baseline_p99_us: None, ..s }), None);

@@ -240,7 +240,11 @@ impl Sync {
             Input::Receipt(receipt) => self.on_receipt(receipt),
             Input::Reoffered(rows) => {
                 self.reoffering = false;
-                self.rows = rows.into_iter().map(|s| (s, Row { sends: 0, due: now })).chain(self.rows.clone()).collect();
+                self.rows = rows
+                    .into_iter()
+                    .map(|s| (s, Row { sends: 0, due: now }))
+                    .chain(self.rows.clone())
+                    .collect();
                 if self.up {
                     self.hello();
                 }

@@ -1,1 +1,14 @@
-//! .
+//! Getting bytes from the fleet: trust metadata and the files of bundles, over HTTPS with the fleet's CA pinned.
+//!
+//! The transport is never trusted: every byte is held against verified metadata before it is used, a file is complete
+//! only after it was hashed again from the disk, and a stream is cut at the length that was signed.
+
+mod bundle;
+mod file;
+mod http;
+mod metadata;
+
+pub use bundle::{BundleJob, bundle_dir, collect, verify_bundle};
+pub use file::{FileError, RangeReply, RangeSource, fetch_file};
+pub use http::{HttpError, Remote};
+pub use metadata::{load_trusted, refresh};

@@ -1,9 +1,230 @@
-//! The supervisor.
+//! The supervisor: keys, network, database, decisions; it parses no model.
+//!
+//! One thread owns the database and both cores and does one thing after the other: it takes a happening from one
+//! queue, hands it to a core, and does what the core wishes. Whatever waits (downloads, hashing, trials, refreshes,
+//! reading from an engine) waits in a thread of its own and answers into the queue. Always true here: what a core
+//! wishes to persist is committed before anything that depends on it is done.
 
-/// Runs the command.
+mod act;
+mod boot;
+mod event;
+mod loads;
+mod lock;
+mod metrics;
+mod outbox;
+mod process;
+mod query;
+mod sealed;
+mod serving;
+mod stop;
+mod trial;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use longshore_agent_core::update::{Batch, Input, NEVER};
+use longshore_agent_core::{Sync, Updates, sync};
+use longshore_trust::tuf::Trusted;
+use longshore_trust::{DeviceId, FleetId, ModelName, SigningKey, UnixMs};
+
+use crate::config::Config;
+use crate::engine::protocol::Label;
+use crate::fetch::Remote;
+use crate::host::{self, notify};
+use crate::link::Link;
+use crate::store::Store;
+use event::{Happening, Queue};
+use loads::Loads;
+use serving::Serving;
+
+/// Everything the supervisor holds.
+pub struct Supervisor {
+    config: Config,
+    config_path: std::path::PathBuf,
+    fleet: FleetId,
+    device: DeviceId,
+    report_key: SigningKey,
+    store: Store,
+    updates: Updates,
+    sync: Sync,
+    trusted: Arc<Trusted>,
+    remote: Remote,
+    link: Box<dyn Link>,
+    link_up: bool,
+    link_since: UnixMs,
+    link_error: Option<String>,
+    serving: Serving,
+    loads: Loads,
+    queue: Queue,
+    /// Facts on their way to the cores.
+    inputs: VecDeque<Input>,
+    feeding: bool,
+    sync_inputs: VecDeque<sync::Input>,
+    feeding_sync: bool,
+    /// When update and sync core want to be woken.
+    wake: (UnixMs, UnixMs),
+    /// Labels that wait for the next transaction: engine, query, labels.
+    feedback: Vec<(u64, u64, Vec<Label>)>,
+    /// Downloads and trials in progress, to be told when nobody wants them.
+    fetching: BTreeMap<ModelName, Arc<AtomicBool>>,
+    trying: BTreeMap<ModelName, Arc<AtomicBool>>,
+    refreshing: bool,
+    /// Target paths that the next refresh has to look at, if one is wanted.
+    refresh_paths: Option<Vec<String>>,
+    /// Batches that the database could not take yet; nothing overtakes them.
+    unwritten: VecDeque<Batch>,
+    /// Not before this, and when that was known: from then on the monotonic clock counts.
+    floor: UnixMs,
+    floor_at: Instant,
+    started: UnixMs,
+    boot: u64,
+    boot_id: [u8; 16],
+    sandbox: Vec<String>,
+    /// When a refused message was last recorded.
+    refused_at: Option<Instant>,
+    timers: Timers,
+    stopping: Option<Instant>,
+    /// The last windows were closed.
+    farewell: bool,
+    status_dirty: bool,
+    _lock: std::fs::File,
+    _net: tokio::runtime::Handle,
+}
+
+/// When regular things happen next.
+#[derive(Debug)]
+struct Timers {
+    journal: Instant,
+    window: Instant,
+    health: Instant,
+    refresh: Instant,
+    status: Instant,
+    retry: Option<Instant>,
+    watchdog: Option<(Instant, Duration)>,
+}
+
+/// `longshore-agent run`.
 ///
 /// # Errors
-/// What went wrong, for a person.
-pub fn run(_config: &std::path::Path) -> anyhow::Result<std::process::ExitCode> {
-    anyhow::bail!("not built yet")
+/// Why the service cannot start, or had to end.
+pub fn run(config_path: &Path) -> anyhow::Result<ExitCode> {
+    let (mut supervisor, happenings) = boot::start(config_path)?;
+    supervisor.turn(&happenings);
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Supervisor {
+    /// Now, never before a time that something signed has named.
+    fn now(&self) -> UnixMs {
+        let floor = self.floor.plus_ms(boot::ms(self.floor_at.elapsed()));
+        host::now().0.max(floor)
+    }
+
+    /// The main loop.
+    fn turn(&mut self, happenings: &Receiver<Happening>) {
+        self.feed(Input::Boot);
+        self.start_engine();
+        while !self.is_over() {
+            let wait = self.next_due().saturating_duration_since(Instant::now());
+            match happenings.recv_timeout(wait) {
+                Ok(first) => {
+                    self.happen(first);
+                    // What waits already is done in one go, so that labels share transactions.
+                    for more in happenings.try_iter().take(64) {
+                        self.happen(more);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                // This value holds a sender itself.
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.answer_feedback();
+            self.tick();
+        }
+        self.finish();
+    }
+
+    fn next_due(&self) -> Instant {
+        let now = self.now();
+        let from_core = |at: UnixMs| {
+            let wait = if at == NEVER { 3_600_000 } else { at.since(now).min(3_600_000) };
+            Instant::now() + Duration::from_millis(wait)
+        };
+        let t = &self.timers;
+        let soon = Instant::now() + Duration::from_millis(if self.on_probation() { 500 } else { 3_600_000 });
+        [t.journal, t.window, t.health, t.refresh, from_core(self.wake.0), from_core(self.wake.1), soon]
+            .into_iter()
+            .chain(t.retry)
+            .chain(t.watchdog.map(|(at, _)| at))
+            .chain(self.status_dirty.then_some(t.status))
+            .chain(self.serving.due())
+            .chain(self.stopping.map(|_| Instant::now() + Duration::from_millis(50)))
+            .min()
+            .unwrap_or(t.journal)
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Link(event) => self.on_link(event),
+            Happening::Terminate => self.stop(),
+            Happening::Reload => self.reload(),
+            Happening::Engine(generation, told) => self.on_engine(generation, told),
+            Happening::Prepared { generation, model, wanted, result } => {
+                self.on_prepared(generation, &model, &wanted, result);
+            }
+            Happening::Fetched(model, bundle, result) => {
+                self.fetching.remove(&model);
+                self.feed(Input::Fetched(model, bundle, result));
+            }
+            Happening::Tried(model, bundle, result) => {
+                self.trying.remove(&model);
+                self.feed(Input::Tried(model, bundle, result));
+            }
+            Happening::Refreshed(result) => self.on_refreshed(result),
+        }
+    }
+
+    /// What is due.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        if now >= self.timers.journal {
+            self.timers.journal = now + self.config.intervals.journal;
+            self.journal();
+        }
+        if now >= self.timers.window {
+            self.timers.window = now + self.config.intervals.window;
+            self.close_windows(None);
+        }
+        if now >= self.timers.health {
+            self.timers.health = now + self.config.intervals.health;
+            self.report_health();
+        }
+        if now >= self.timers.refresh {
+            self.timers.refresh = now + self.config.intervals.refresh;
+            self.start_refresh();
+        }
+        if let Some((at, every)) = self.timers.watchdog
+            && now >= at
+        {
+            notify::watchdog();
+            self.timers.watchdog = Some((now + every, every));
+        }
+        if self.timers.retry.is_some_and(|at| now >= at) {
+            self.timers.retry = None;
+            self.write_waiting();
+        }
+        self.observe();
+        self.tick_engine(now);
+        self.feed(Input::Tick);
+        self.feed_sync(sync::Input::Tick);
+        if self.status_dirty && now >= self.timers.status {
+            self.timers.status = now + Duration::from_millis(500);
+            self.write_status();
+        }
+    }
 }

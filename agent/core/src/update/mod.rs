@@ -267,8 +267,12 @@ impl Updates {
                 };
                 self.with(&m, |rec, step| model::serving(rec, bundle, step));
             }
-            Input::ServeFailed(m, b, why) => self.with(&m, |rec, step| model::serve_failed(rec, b, why, step)),
-            Input::Observed(m, b, sample) => self.with(&m, |rec, step| model::observed(rec, b, &sample, step)),
+            Input::ServeFailed(m, b, why) => {
+                self.with(&m, |rec, step| model::serve_failed(rec, b, why, step))
+            }
+            Input::Observed(m, b, sample) => {
+                self.with(&m, |rec, step| model::observed(rec, b, &sample, step))
+            }
             Input::Persisted(token) => self.confirm(token),
             Input::Tick => {}
         }
@@ -343,7 +347,8 @@ impl Updates {
         let (header, command) = (&message.header, &message.body);
         let at = (header.stream.0, header.seq.0);
         let mine = header.fleet == self.me.fleet && header.device == self.me.device;
-        let due = command.not_before <= self.now.plus_ms(self.config.skew_ms) && self.now <= command.not_after;
+        let due =
+            command.not_before <= self.now.plus_ms(self.config.skew_ms) && self.now <= command.not_after;
         if !mine || !due || at <= self.commanded {
             return;
         }
@@ -351,7 +356,9 @@ impl Updates {
         self.writes.push(Write::Commanded(at.0, at.1));
         match command.action {
             CommandAction::Commit { version } => self.each(|rec, step| model::granted(rec, version, step)),
-            CommandAction::RenewLease { version } => self.each(|rec, step| model::renewed(rec, version, step)),
+            CommandAction::RenewLease { version } => {
+                self.each(|rec, step| model::renewed(rec, version, step))
+            }
             CommandAction::Halt { version } => {
                 if self.offer.as_ref().is_some_and(|o| o.assignment.version == version) {
                     self.drop_offer(

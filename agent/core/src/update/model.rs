@@ -392,7 +392,9 @@ pub(super) fn observed(rec: &mut ModelRecord, bundle: Digest, sample: &Sample, s
 
 /// The fleet's word that probation is passed.
 pub(super) fn granted(rec: &mut ModelRecord, version: AssignmentVersion, step: &mut Step<'_>) {
-    let Some(update) = rec.update.as_mut().filter(|u| u.wanted.bundle.origin.version == version) else { return };
+    let Some(update) = rec.update.as_mut().filter(|u| u.wanted.bundle.origin.version == version) else {
+        return;
+    };
     if let Phase::Probation { granted, .. } = &mut update.at {
         *granted = true;
         step.changed = true;
@@ -401,7 +403,9 @@ pub(super) fn granted(rec: &mut ModelRecord, version: AssignmentVersion, step: &
 
 /// The lease runs anew.
 pub(super) fn renewed(rec: &mut ModelRecord, version: AssignmentVersion, step: &mut Step<'_>) {
-    let Some(update) = rec.update.as_mut().filter(|u| u.wanted.bundle.origin.version == version) else { return };
+    let Some(update) = rec.update.as_mut().filter(|u| u.wanted.bundle.origin.version == version) else {
+        return;
+    };
     if let (Phase::Probation { deadline, .. }, Commit::Lease { lease_ms }) =
         (&mut update.at, update.wanted.probation.commit)
     {
@@ -418,7 +422,9 @@ pub(super) fn halted(rec: &mut ModelRecord, version: AssignmentVersion, step: &m
     {
         step.report(rec, &q.bundle, UpdateState::Cancelled, Some(why()), None);
     }
-    let Some(update) = rec.update.as_ref().filter(|u| u.wanted.bundle.origin.version == version) else { return };
+    let Some(update) = rec.update.as_ref().filter(|u| u.wanted.bundle.origin.version == version) else {
+        return;
+    };
     match update.at {
         Phase::Downloading { .. } | Phase::Deferred { .. } | Phase::Trial { .. } => {
             stop(rec, UpdateState::Cancelled, why(), step);
@@ -429,7 +435,9 @@ pub(super) fn halted(rec: &mut ModelRecord, version: AssignmentVersion, step: &m
 }
 
 fn commit(rec: &mut ModelRecord, step: &mut Step<'_>) {
-    let Some(Update { wanted, at: Phase::Probation { rollback, trial, .. } }) = rec.update.take() else { return };
+    let Some(Update { wanted, at: Phase::Probation { rollback, trial, .. } }) = rec.update.take() else {
+        return;
+    };
     rec.previous = rollback.bundle().cloned();
     rec.floor = rec.floor.max(wanted.bundle.release_counter);
     rec.active = Some(wanted.bundle.clone());
@@ -453,8 +461,14 @@ pub(super) fn tick(rec: &mut ModelRecord, step: &mut Step<'_>) {
     let (bundle, probation) = (update.wanted.bundle.clone(), update.wanted.probation);
     match &mut update.at {
         Phase::Downloading { .. } | Phase::Deferred { .. } if overdue => {
-            let state = if now > update.wanted.not_after { UpdateState::Expired } else { UpdateState::TooLate };
-            stop(rec, state, reason("download.deadline", "not complete before the assignment's time was up"), step);
+            let state =
+                if now > update.wanted.not_after { UpdateState::Expired } else { UpdateState::TooLate };
+            stop(
+                rec,
+                state,
+                reason("download.deadline", "not complete before the assignment's time was up"),
+                step,
+            );
         }
         Phase::Downloading { retry_at, .. } => {
             if retry_at.is_some_and(|t| t <= now) {

@@ -93,7 +93,10 @@ impl Updates {
         let now = self.now;
         let Some(offer) = &mut self.offer else { return };
         if now > offer.deadline {
-            let why = offer.waiting.clone().unwrap_or_else(|| reason("offer.expired", "no metadata arrived in time"));
+            let why = offer
+                .waiting
+                .clone()
+                .unwrap_or_else(|| reason("offer.expired", "no metadata arrived in time"));
             self.drop_offer(UpdateState::Expired, why);
         } else if offer.retry_at.is_some_and(|t| t <= now) {
             offer.retry_at = None;
@@ -109,7 +112,8 @@ impl Updates {
             other => {
                 let behind = || reason("trust.behind", "the fleet's metadata is older than the assignment");
                 offer.waiting = Some(other.err().unwrap_or_else(behind));
-                offer.retry_at = Some(now.plus_ms(self.config.retry.wait_ms(offer.attempts, &mut self.jitter)));
+                offer.retry_at =
+                    Some(now.plus_ms(self.config.retry.wait_ms(offer.attempts, &mut self.jitter)));
                 offer.attempts += 1;
                 return;
             }

@@ -1,0 +1,187 @@
+//! One file, resumable: `<sha256>.part`, written range by range, hashed again from the disk before it counts.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use longshore_trust::Digest;
+use sha2::Digest as _;
+
+/// Bytes a request; cancelling is looked at between two.
+const RANGE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How one range ended.
+#[derive(Debug)]
+pub enum RangeReply {
+    /// The server sent all it would.
+    Done,
+    /// The connection broke; what came before is good.
+    Broken(String),
+    /// Not a success.
+    Status(u16),
+    /// The server does not do ranges.
+    NoRanges,
+    /// The bytes could not be written.
+    Sink(io::Error),
+}
+
+/// Something that serves bytes of a path from an offset on.
+pub trait RangeSource {
+    /// Sends bytes `from..to` to `sink`, possibly fewer.
+    fn range(
+        &self,
+        path: &str,
+        from: u64,
+        to: u64,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> RangeReply;
+}
+
+/// Why a file is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// Worth another try.
+    #[error("{path}: {reason}")]
+    Transient {
+        /// What was fetched.
+        path: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The server says no: trying again changes nothing.
+    #[error("{path}: the server answered {status}")]
+    Refused {
+        /// What was fetched.
+        path: String,
+        /// HTTP status.
+        status: u16,
+    },
+    /// The bytes are not the ones that were signed.
+    #[error("{path}: its SHA-256 is not the one that was approved (got {found})")]
+    Mismatch {
+        /// What was fetched.
+        path: String,
+        /// What came.
+        found: Digest,
+    },
+    /// The disk is full.
+    #[error("{path}: no space left on the device")]
+    NoSpace {
+        /// What was fetched.
+        path: String,
+    },
+    /// The disk failed otherwise.
+    #[error("{path}: {source}")]
+    Disk {
+        /// What was fetched.
+        path: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Nobody wants it any more.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl FileError {
+    fn disk(path: &str, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { path: path.into() },
+            _ => Self::Disk { path: path.into(), source },
+        }
+    }
+}
+
+/// SHA-256 of a file on the disk.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn hash_file(path: &Path) -> io::Result<(u64, Digest)> {
+    let mut file = File::open(path)?;
+    let mut hasher = sha2::Sha256::new();
+    let mut buffer = vec![0; 64 * 1024];
+    let mut length = 0;
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            return Ok((length, Digest(hasher.finalize().into())));
+        }
+        hasher.update(&buffer[..n]);
+        length += n as u64;
+    }
+}
+
+/// Fetches `path` into `part`, going on where an earlier attempt stopped. On success the file is durable and its bytes
+/// on the disk are the signed ones.
+///
+/// # Errors
+/// [`FileError`]. What arrived stays for the next attempt, unless it is wrong.
+pub fn fetch_file(
+    source: &dyn RangeSource,
+    path: &str,
+    length: u64,
+    sha256: &Digest,
+    part: &Path,
+    cancel: &AtomicBool,
+) -> Result<(), FileError> {
+    let disk = |e| FileError::disk(path, e);
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(part).map_err(disk)?;
+    let mut have = file.metadata().map_err(disk)?.len();
+    if have > length {
+        file.set_len(0).map_err(disk)?;
+        have = 0;
+    }
+    file.seek(SeekFrom::Start(have)).map_err(disk)?;
+    while have < length {
+        if cancel.load(Ordering::Relaxed) {
+            return Err(FileError::Cancelled);
+        }
+        let to = length.min(have + RANGE_BYTES);
+        let before = have;
+        let reply = source.range(path, have, to, &mut |bytes| {
+            file.write_all(bytes)?;
+            have += bytes.len() as u64;
+            Ok(())
+        });
+        match reply {
+            RangeReply::Done if have > before => {}
+            RangeReply::Done => {
+                return Err(FileError::Transient {
+                    path: path.into(),
+                    reason: "the server sent nothing".into(),
+                });
+            }
+            RangeReply::Broken(reason) => return Err(FileError::Transient { path: path.into(), reason }),
+            RangeReply::Status(status @ (408 | 429 | 500..)) => {
+                return Err(FileError::Transient {
+                    path: path.into(),
+                    reason: format!("the server answered {status}"),
+                });
+            }
+            RangeReply::Status(status) => return Err(FileError::Refused { path: path.into(), status }),
+            RangeReply::NoRanges => {
+                file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(disk)?;
+                return Err(FileError::Transient {
+                    path: path.into(),
+                    reason: "the server cannot resume".into(),
+                });
+            }
+            RangeReply::Sink(e) => return Err(FileError::disk(path, e)),
+        }
+    }
+    file.sync_data().map_err(disk)?;
+    drop(file);
+    // From the disk, not from the stream: what was written is what will be read.
+    let (_, found) = hash_file(part).map_err(disk)?;
+    if found != *sha256 {
+        fs::remove_file(part).map_err(disk)?;
+        return Err(FileError::Mismatch { path: path.into(), found });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

@@ -1,0 +1,207 @@
+//! Joining labels to predictions, durably and once each.
+//!
+//! A label counts in the window of its prediction while that window is here; after the window was sealed, it goes into
+//! a *supplement* with the same key. A label for the same row again changes nothing.
+
+use longshore_trust::{Digest, ModelName, UnixMs};
+use longshore_wire::v1::{Gap, GapCause, GapKind};
+use rusqlite::{OptionalExtension as _, Transaction, params};
+
+use super::windows::{add, blank, counters_of, open_window, set_counters};
+use super::{Op as _, Store, StoreError, gap, sql};
+use crate::engine::protocol::LoadId;
+use crate::page::Prediction;
+
+/// One label, looked up in the pages already.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabelRow {
+    /// The load that answered.
+    pub load: LoadId,
+    /// The prediction's number.
+    pub seq: u64,
+    /// The true class.
+    pub class: u32,
+    /// The prediction, when a page still has it.
+    pub live: Option<Live>,
+}
+
+/// A prediction that a page still has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Live {
+    /// Its model.
+    pub model: ModelName,
+    /// Its bundle.
+    pub bundle: Digest,
+    /// Classes of the bundle.
+    pub classes: u32,
+    /// What was answered.
+    pub prediction: Prediction,
+}
+
+/// What became of labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Joined {
+    /// Counted.
+    pub joined: u64,
+    /// Their prediction is not known (any more).
+    pub unknown: u64,
+    /// Labelled before.
+    pub repeated: u64,
+}
+
+struct Known {
+    class: u32,
+    window: i64,
+    labelled: bool,
+}
+
+fn known(tx: &Transaction<'_>, l: &LabelRow) -> Result<Option<Known>, StoreError> {
+    tx.prepare_cached(r#"SELECT class, "window", labelled FROM prediction WHERE load = ?1 AND seq = ?2"#)
+        .and_then(|mut q| {
+            q.query_row([sql(l.load.0), sql(l.seq)], |r| {
+                Ok(Known { class: r.get(0)?, window: r.get(1)?, labelled: r.get(2)? })
+            })
+            .optional()
+        })
+        .op("find a prediction")
+}
+
+/// Finds the window's present place (itself while it is unsealed, a supplement after that) and its classes.
+fn place(tx: &Transaction<'_>, window: i64) -> Result<Option<(i64, u32)>, StoreError> {
+    let row: Option<(String, [u8; 32], i64, Option<i64>, bool, u32)> = tx
+        .prepare_cached(
+            r#"SELECT model, bundle, start_ms, end_ms, counters IS NULL, classes FROM "window" WHERE id = ?1"#,
+        )
+        .and_then(|mut q| {
+            q.query_row([window], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?))).optional()
+        })
+        .op("find a window")?;
+    let Some((model, bundle, start, end, sealed, classes)) = row else { return Ok(None) };
+    if !sealed {
+        return Ok(Some((window, classes)));
+    }
+    let unsealed: Option<i64> = tx
+        .prepare_cached(
+            r#"SELECT id FROM "window" WHERE supplement = 1 AND counters IS NOT NULL
+               AND model = ?1 AND bundle = ?2 AND start_ms = ?3 AND end_ms = ?4"#,
+        )
+        .and_then(|mut q| q.query_row(params![model, bundle, start, end], |r| r.get(0)).optional())
+        .op("find a supplement")?;
+    if let Some(id) = unsealed {
+        return Ok(Some((id, classes)));
+    }
+    tx.prepare_cached(
+        r#"INSERT INTO "window" (model, bundle, start_ms, end_ms, supplement, classes, counters)
+           VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6)"#,
+    )
+    .and_then(|mut q| {
+        let empty = super::windows::encode(&longshore_stats::Counters::default());
+        q.execute(params![model, bundle, start, end, classes, empty])
+    })
+    .op("open a supplement")?;
+    Ok(Some((tx.last_insert_rowid(), classes)))
+}
+
+/// Counts one label; `false` when its window is not known any more.
+fn count(tx: &Transaction<'_>, window: i64, truth: u32, predicted: u32) -> Result<bool, StoreError> {
+    let Some((at, classes)) = place(tx, window)? else { return Ok(false) };
+    let mut counters = counters_of(tx, at)?.unwrap_or_default();
+    let mut one = blank(classes);
+    let k = classes as usize;
+    let cell = (truth as usize) * k + predicted as usize;
+    if truth < classes && predicted < classes && cell < one.confusion.len() {
+        one.confusion[cell] = 1;
+    } else {
+        one.labels_other = 1;
+    }
+    if counters.classes.is_empty() {
+        counters = blank(classes);
+    }
+    add(&mut counters, &one);
+    set_counters(tx, at, &counters)?;
+    Ok(true)
+}
+
+impl Store {
+    /// Joins the labels of several requests, all in one transaction; answers one result a request.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then no label was joined.
+    pub fn join(&mut self, requests: &[&[LabelRow]], now: UnixMs) -> Result<Vec<Joined>, StoreError> {
+        self.write(|tx| {
+            let joined =
+                requests.iter().map(|rows| join_rows(tx, rows, now)).collect::<Result<Vec<_>, _>>()?;
+            let unknown = joined.iter().map(|j| j.unknown).sum();
+            if unknown > 0 {
+                let (kind, cause) = (GapKind::Labels, GapCause::RingTurned);
+                gap(tx, now, Gap { kind, cause, count: unknown, from: now, to: now })?;
+            }
+            Ok(joined)
+        })
+    }
+    /// Forgets the oldest predictions beyond `keep`, and windows that nothing refers to any more.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn prune_predictions(&mut self, keep: u64) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let n: i64 = tx.query_row("SELECT count(*) FROM prediction", [], |r| r.get(0)).op("count predictions")?;
+            let over = n - sql(keep);
+            if over > 0 {
+                tx.prepare_cached(
+                    "DELETE FROM prediction WHERE (load, seq) IN (SELECT load, seq FROM prediction ORDER BY load, seq LIMIT ?1)",
+                )
+                .and_then(|mut q| q.execute([over]))
+                .op("forget predictions")?;
+            }
+            tx.prepare_cached(
+                r#"DELETE FROM "window" WHERE counters IS NULL
+                   AND id NOT IN (SELECT DISTINCT "window" FROM prediction)
+                   AND id NOT IN (SELECT max(id) FROM "window" WHERE supplement = 0 GROUP BY model, bundle)"#,
+            )
+            .and_then(|mut q| q.execute([]))
+            .op("forget windows")?;
+            Ok(())
+        })
+    }
+}
+
+fn join_rows(tx: &Transaction<'_>, rows: &[LabelRow], now: UnixMs) -> Result<Joined, StoreError> {
+    let mut out = Joined::default();
+    for l in rows {
+        let found = match known(tx, l)? {
+            Some(k) => Some(k),
+            None => live(tx, l, now)?,
+        };
+        match found {
+            None => out.unknown += 1,
+            Some(k) if k.labelled => out.repeated += 1,
+            Some(k) => {
+                if count(tx, k.window, l.class, k.class)? {
+                    tx.prepare_cached("UPDATE prediction SET labelled = 1 WHERE load = ?1 AND seq = ?2")
+                        .and_then(|mut q| q.execute([sql(l.load.0), sql(l.seq)]))
+                        .op("mark a prediction")?;
+                    out.joined += 1;
+                } else {
+                    out.unknown += 1;
+                }
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// A prediction that only a page knows yet.
+fn live(tx: &Transaction<'_>, l: &LabelRow, now: UnixMs) -> Result<Option<Known>, StoreError> {
+    let Some(Live { model, bundle, classes, prediction: p }) = &l.live else { return Ok(None) };
+    let window = open_window(tx, model, bundle, *classes, now)?;
+    tx.prepare_cached(
+        r#"INSERT INTO prediction (load, seq, class, score, time, "window") VALUES (?1, ?2, ?3, ?4, ?5, ?6)"#,
+    )
+    .and_then(|mut q| {
+        let (load, seq) = (sql(l.load.0), sql(l.seq));
+        q.execute(params![load, seq, p.class, f64::from(p.score), sql(p.unix_ms), window])
+    })
+    .op("keep a prediction")?;
+    Ok(Some(Known { class: p.class, window, labelled: false }))
+}

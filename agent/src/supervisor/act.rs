@@ -1,0 +1,234 @@
+//! Doing what the update core wishes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use longshore_agent_core::assignment::reason;
+use longshore_agent_core::update::{Batch, FetchFailure, Input, Installed, Output, Phase};
+use longshore_agent_core::{TargetsView, sync};
+use longshore_trust::ModelName;
+use longshore_trust::tuf::{Trusted, TufError};
+
+use super::Supervisor;
+use super::event::Happening;
+use super::trial::Trial;
+use crate::fetch::{self, BundleJob};
+
+/// Wait before the database is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+impl Supervisor {
+    /// Hands a fact to the update core and does what it wishes. What that causes is handed over in its turn.
+    pub(super) fn feed(&mut self, input: Input) {
+        self.inputs.push_back(input);
+        if self.feeding {
+            return;
+        }
+        self.feeding = true;
+        while let Some(input) = self.inputs.pop_front() {
+            let now = self.now();
+            self.updates.handle(now, input);
+            loop {
+                match self.updates.poll() {
+                    Output::WakeAt(at) => {
+                        self.wake.0 = at;
+                        break;
+                    }
+                    wish => self.act(wish),
+                }
+            }
+        }
+        self.feeding = false;
+    }
+
+    fn act(&mut self, wish: Output) {
+        match wish {
+            Output::Persist(batch) => {
+                self.unwritten.push_back(batch);
+                self.write_waiting();
+            }
+            Output::Refresh(paths) => self.refresh(paths),
+            Output::Fetch(model, wanted) => self.fetch(model, wanted),
+            Output::CancelFetch(model) => {
+                if let Some(flag) = self.fetching.get(&model) {
+                    flag.store(true, Ordering::Relaxed);
+                }
+            }
+            Output::Trial(model, wanted) => self.try_out(model, wanted),
+            Output::CancelTrial(model) => {
+                if let Some(flag) = self.trying.get(&model) {
+                    flag.store(true, Ordering::Relaxed);
+                }
+            }
+            Output::Serve(model, wanted) => self.serve(model, wanted),
+            Output::Collect => self.collect(),
+            Output::Flush => self.flush(),
+            Output::WakeAt(at) => self.wake.0 = at,
+        }
+        self.status_dirty = true;
+    }
+
+    /// Commits batches in their order; what the database cannot take yet waits.
+    pub(super) fn write_waiting(&mut self) {
+        while let Some(batch) = self.unwritten.front() {
+            let now = self.now();
+            match self.store.apply(batch, now) {
+                Ok(()) => {
+                    let batch = self.unwritten.pop_front().expect("it was just looked at");
+                    log_batch(&batch);
+                    self.feed(Input::Persisted(batch.token));
+                    self.feed_sync(sync::Input::Backlog);
+                }
+                Err(e) => {
+                    tracing::error!("{e}; trying again");
+                    self.timers.retry = Some(Instant::now() + RETRY);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn fetch(&mut self, model: ModelName, wanted: Installed) {
+        if let Some(old) = self.fetching.remove(&model) {
+            old.store(true, Ordering::Relaxed);
+        }
+        let cancel = Arc::new(AtomicBool::new(false));
+        self.fetching.insert(model.clone(), Arc::clone(&cancel));
+        let facts = crate::host::inventory(&self.config.state_dir, &self.config.labels, &self.sandbox);
+        let job = BundleJob {
+            model: model.clone(),
+            wanted,
+            trusted: Arc::clone(&self.trusted),
+            state_dir: self.config.state_dir.clone(),
+            keep_free_bytes: self.config.limits.min_free_bytes,
+            memory_mb: Some(facts.memory_kib / 1024).filter(|mb| *mb > 0),
+            features: facts.features,
+            cancel,
+        };
+        let remote = self.remote.clone();
+        let bundle = job.wanted.bundle;
+        self.spawn("fetch", move || {
+            let result = job.run(&remote);
+            if let Err(FetchFailure::Transient(why) | FetchFailure::NoSpace(why)) = &result {
+                tracing::warn!(model = %job.model, version = job.wanted.version, "download: {}", why.detail);
+            }
+            Happening::Fetched(model, bundle, result)
+        });
+    }
+
+    fn try_out(&mut self, model: ModelName, wanted: Installed) {
+        let load = match self.store.uncounted_load() {
+            Ok(load) => load,
+            Err(e) => {
+                let why = reason("trial.start", e.to_string());
+                return self.feed(Input::Tried(model, wanted.bundle, Err(why)));
+            }
+        };
+        let cancel = Arc::new(AtomicBool::new(false));
+        self.trying.insert(model.clone(), Arc::clone(&cancel));
+        let trial = Trial {
+            model: model.clone(),
+            state_dir: self.config.state_dir.clone(),
+            load,
+            limit: self.config.limits.trial,
+            memory_bytes: self.config.limits.trial_memory_bytes,
+            cancel,
+            wanted,
+        };
+        self.spawn("trial", move || {
+            let result = trial.run();
+            Happening::Tried(model, trial.wanted.bundle, result)
+        });
+    }
+
+    /// Runs blocking work in a thread of its own, which answers into the queue.
+    pub(super) fn spawn(&mut self, name: &str, work: impl FnOnce() -> Happening + Send + 'static) {
+        let queue = self.queue.clone();
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+            // The receiver is gone only when the process ends.
+            let _ = queue.send(work());
+        });
+        if let Err(e) = thread {
+            tracing::error!("cannot start a thread for {name}: {e}");
+        }
+    }
+
+    /// Refreshes metadata; of several wishes at once the last one is done after the one that runs.
+    fn refresh(&mut self, paths: Vec<String>) {
+        self.refresh_paths = Some(paths);
+        self.next_refresh();
+    }
+    /// A refresh for its own sake: news of keys, versions and expiry.
+    pub(super) fn start_refresh(&mut self) {
+        if self.refresh_paths.is_none() {
+            self.refresh_paths = Some(Vec::new());
+        }
+        self.next_refresh();
+    }
+    fn next_refresh(&mut self) {
+        if self.refreshing {
+            return;
+        }
+        let Some(mut paths) = self.refresh_paths.take() else { return };
+        // Whatever was asked for: an offer may wait for these, and files of bundles are looked up later.
+        paths
+            .extend(self.updates.models().filter_map(|r| r.active.as_ref()).map(|i| i.manifest_path.clone()));
+        paths.sort();
+        paths.dedup();
+        self.refreshing = true;
+        let (remote, dir, now) = (self.remote.clone(), self.config.state_dir.join("trust"), self.now());
+        self.spawn("refresh", move || {
+            Happening::Refreshed(fetch::refresh(&remote, &dir, &paths, now).map(Box::new))
+        });
+    }
+    pub(super) fn on_refreshed(&mut self, result: Result<Box<(Trusted, TargetsView)>, TufError>) {
+        self.refreshing = false;
+        let answer = match result {
+            Ok(found) => {
+                let (trusted, view) = *found;
+                self.trusted = Arc::new(trusted);
+                Ok(view)
+            }
+            Err(e) => {
+                tracing::warn!("trust metadata: {e}");
+                // Roles that did verify have been kept.
+                if let Ok(trusted) = fetch::load_trusted(&self.config.state_dir.join("trust")) {
+                    self.trusted = Arc::new(trusted);
+                }
+                Err(reason("trust.refresh", e.to_string()))
+            }
+        };
+        if self.refresh_paths.is_none() {
+            self.feed(Input::Targets(answer));
+        }
+        self.next_refresh();
+        self.status_dirty = true;
+    }
+
+    fn collect(&mut self) {
+        let keep: BTreeSet<_> = self.updates.models().flat_map(|r| r.kept().collect::<Vec<_>>()).collect();
+        fetch::collect(&self.config.state_dir, &keep, !self.fetching.is_empty());
+    }
+    /// Whether something serves on probation.
+    pub(super) fn on_probation(&self) -> bool {
+        self.updates
+            .models()
+            .any(|r| matches!(r.update.as_ref().map(|u| &u.at), Some(Phase::Probation { .. })))
+    }
+}
+
+fn log_batch(batch: &Batch) {
+    use longshore_agent_core::update::Write;
+    for write in &batch.writes {
+        match write {
+            Write::Report(r) => {
+                let why = r.why.as_ref().map_or("", |w| &w.detail);
+                tracing::info!(model = %r.model, bundle = r.bundle.short(), state = r.state.as_str(), why, "update");
+            }
+            Write::Event(e) => tracing::warn!("{e:?}"),
+            _ => {}
+        }
+    }
+}
