@@ -2,6 +2,7 @@
 
 mod fleet_lost;
 mod kills;
+mod quickstart;
 mod slice;
 
 use longshore_hil_tests::script::{enrol, make_keys, set_up_fleet};

@@ -36,7 +36,7 @@ pub fn run() -> Result<Value> {
     took.sort_by(f64::total_cmp);
     // The same engine code, without HTTP: what `bundle test` measures on the golden rows, in the same minute.
     let tested = stage.json(&["bundle", "test", "bundles/1.0.0"])?;
-    let bare = tested.pointer("/p50_us").and_then(Value::as_f64);
+    let bare = tested.pointer("/golden/p50_us").and_then(Value::as_f64);
     stage.strike();
     let p50 = quantile(&took, 0.5);
     Ok(json!({
