@@ -17,6 +17,7 @@ pub mod director;
 pub mod enrol;
 pub mod events;
 pub mod gateway;
+pub mod http;
 pub mod init;
 pub mod jobs;
 pub mod objects;

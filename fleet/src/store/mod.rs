@@ -120,6 +120,21 @@ impl Store {
         Ok(store)
     }
 
+    /// Opens a database that is in use, without changing its schema.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be opened or its schema is not the one this program knows.
+    pub async fn open_current(path: &Path) -> Result<Self, StoreError> {
+        let store = Self::connect(path).await?;
+        let (found, known) = (migrate::version(&store).await?, migrate::KNOWN);
+        let path = path.to_owned();
+        match found.cmp(&known) {
+            std::cmp::Ordering::Equal => Ok(store),
+            std::cmp::Ordering::Less => Err(StoreError::Older { path, found, known }),
+            std::cmp::Ordering::Greater => Err(StoreError::Newer { path, found, known }),
+        }
+    }
+
     async fn connect(path: &Path) -> Result<Self, StoreError> {
         let open = |source| StoreError::Open {
             path: path.to_owned(),
