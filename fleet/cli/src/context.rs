@@ -88,8 +88,15 @@ impl Failure {
     pub fn unreachable(message: impl Into<String>) -> Self {
         Self { exit: 3, code: "unreachable".into(), message: message.into() }
     }
+    /// A failure whose report has been printed already (exit code 1).
+    pub fn reported() -> Self {
+        Self::refused("", "")
+    }
     /// Prints it and gives the exit code.
     pub fn report(&self, json: bool) -> ExitCode {
+        if self.message.is_empty() {
+            return ExitCode::from(self.exit);
+        }
         if json {
             let value = serde_json::json!({ "ok": false, "code": self.code, "error": self.message });
             println!("{value}");

@@ -349,9 +349,11 @@ fn specs(field: &str, specs: &[TensorSpec]) -> Checked {
         return rule(field, "must not be empty");
     }
     at_most(field, "tensors", specs.len(), TENSORS_MAX)?;
-    unique(field, specs.iter().map(|s| s.name.as_str()))?;
     for (i, s) in specs.iter().enumerate() {
         name(&format!("{field}[{i}].name"), &s.name)?;
+    }
+    unique(field, specs.iter().map(|s| s.name.as_str()))?;
+    for (i, s) in specs.iter().enumerate() {
         if s.dtype == DType::Bytes {
             let (found, expected) =
                 ("BYTES".to_owned(), "a number type; strings do not enter a graph".to_owned());

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "author")]
 pub mod author;
 mod check;
 pub mod dir;

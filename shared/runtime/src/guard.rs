@@ -45,7 +45,8 @@ pub(crate) fn decode(onnx: &[u8], limits: &Limits) -> Result<pb::ModelProto, Loa
 /// Exporters give several nodes one name, or a node the name of a weight; the engine wants each name once.
 fn name_apart(graph: &mut pb::GraphProto) {
     let inputs = graph.input.iter().map(|i| i.name.clone());
-    let mut taken: BTreeSet<String> = inputs.chain(graph.initializer.iter().map(|i| i.name.clone())).collect();
+    let mut taken: BTreeSet<String> =
+        inputs.chain(graph.initializer.iter().map(|i| i.name.clone())).collect();
     for node in &mut graph.node {
         let name = node_name(node).to_owned();
         if !taken.insert(name.clone()) {
@@ -98,6 +99,7 @@ fn check_graph(
                 check_graph(sub, limits, totals, depth + 1)?;
             }
         }
+        check_made(node, graph, limits)?;
     }
     Ok(())
 }
@@ -161,6 +163,30 @@ fn check_tensor(
     if totals.tensor_bytes > limits.max_model_bytes {
         let (found, limit) = (totals.tensor_bytes, limits.max_model_bytes);
         return Err(LoadError::Limit { what: "bytes of weights", found, limit });
+    }
+    Ok(())
+}
+
+/// A constant that a node makes from a shape in the file takes no bytes there, and any number of them here.
+fn check_made(node: &pb::NodeProto, graph: &pb::GraphProto, limits: &Limits) -> Result<(), LoadError> {
+    let at = match node.op_type.as_str() {
+        "ConstantOfShape" => 0,
+        "Expand" | "Tile" => 1,
+        _ => return Ok(()),
+    };
+    let Some(name) = node.input.get(at) else { return Ok(()) };
+    let made = graph.node.iter().filter(|n| n.op_type == "Constant" && n.output.first() == Some(name));
+    let constant = made.flat_map(|n| n.attribute.iter().filter_map(|a| a.t.as_ref())).next();
+    let Some(shape) = graph.initializer.iter().find(|i| i.name == *name).or(constant) else { return Ok(()) };
+    let raw = shape.raw_data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap_or_default()));
+    let dims = shape.int64_data.iter().copied().chain(raw);
+    let elements = dims.fold(1u64, |n, d| n.saturating_mul(d.max(0).unsigned_abs()));
+    let limit = limits.max_model_bytes as u64 / 4;
+    if elements > limit {
+        return Err(LoadError::BadTensor {
+            place: format!("node `{}` (operator `{}`)", node_name(node), node.op_type),
+            reason: format!("it makes a tensor of {elements} elements, at most {limit} are allowed"),
+        });
     }
     Ok(())
 }

@@ -65,7 +65,7 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     show(context, &file, &diagnosis, loaded.unwrap_or_default());
     match diagnosis.findings.len() {
         0 => Ok(()),
-        n if context.json() => Err(Failure::refused("model.doctor", format!("{n} finding(s)"))),
+        _ if context.json() => Err(Failure::reported()),
         n => Err(Failure::refused("model.doctor", format!("{file} does not load: {n} finding(s) above"))),
     }
 }
