@@ -195,11 +195,9 @@ pub fn plan(request: Request<'_>, inventory: &[Candidate]) -> Result<Plan, PlanE
     let mut pool: Vec<&Candidate> = Vec::new();
     for c in inventory {
         match exclusion(&request, c) {
-            Some((verdict, reason)) => excluded.push(Excluded {
-                device: c.device.clone(),
-                verdict: verdict.to_owned(),
-                reason,
-            }),
+            Some((verdict, reason)) => {
+                excluded.push(Excluded { device: c.device.clone(), verdict: verdict.to_owned(), reason })
+            }
             None => pool.push(c),
         }
     }
@@ -209,11 +207,7 @@ pub fn plan(request: Request<'_>, inventory: &[Candidate]) -> Result<Plan, PlanE
             (n, Some(e)) => format!("all {n} devices are left out (first: {}: {})", e.device, e.reason),
             (_, None) => "all devices are left out".to_owned(),
         };
-        return Err(PlanError::NoDevices {
-            model: request.model,
-            version: request.version,
-            why,
-        });
+        return Err(PlanError::NoDevices { model: request.model, version: request.version, why });
     }
     let previous = usual(&pool);
     check_ways_back(&request, &pool)?;
@@ -241,17 +235,9 @@ pub fn plan(request: Request<'_>, inventory: &[Candidate]) -> Result<Plan, PlanE
         pool = left;
         // "The rest" may well be nobody in a small fleet.
         if devices.is_empty() && !wave.optional && wave.select != Select::Rest {
-            return Err(PlanError::EmptyWave {
-                wave: i,
-                select: wave.select.to_string(),
-            });
+            return Err(PlanError::EmptyWave { wave: i, select: wave.select.to_string() });
         }
-        waves.push(PlannedWave {
-            select: wave.select.to_string(),
-            cap,
-            commits_locally: i == last,
-            devices,
-        });
+        waves.push(PlannedWave { select: wave.select.to_string(), cap, commits_locally: i == last, devices });
     }
     for c in pool {
         excluded.push(Excluded {
@@ -286,10 +272,7 @@ impl Plan {
         self.hash == self.compute_hash()
     }
     fn compute_hash(&self) -> Digest {
-        let unhashed = Self {
-            hash: Digest::default(),
-            ..self.clone()
-        };
+        let unhashed = Self { hash: Digest::default(), ..self.clone() };
         Digest::of(&serde_json::to_vec(&unhashed).expect("a plan always encodes"))
     }
     /// Devices in all waves.
@@ -331,19 +314,13 @@ pub fn exclusion(request: &Request<'_>, c: &Candidate) -> Option<(&'static str, 
         return None;
     };
     let features: Vec<&str> = c.features.iter().map(String::as_str).collect();
-    let facts = DeviceFacts {
-        arch,
-        agent,
-        memory_mb: c.memory_mb,
-        features: &features,
-    };
+    let facts = DeviceFacts { arch, agent, memory_mb: c.memory_mb, features: &features };
     match request.requires.verdict(&facts) {
         Verdict::Compatible => None,
         Verdict::Incompatible { reason } => Some(("incompatible", reason)),
-        Verdict::Outgrown { needs } => Some((
-            "outgrown",
-            format!("its agent {agent} is too old: {needs} is needed"),
-        )),
+        Verdict::Outgrown { needs } => {
+            Some(("outgrown", format!("its agent {agent} is too old: {needs} is needed")))
+        }
     }
 }
 
@@ -380,10 +357,7 @@ fn warnings(request: &Request<'_>, waves: &[PlannedWave], previous: Option<Diges
     for (i, wave) in waves.iter().enumerate() {
         let off = wave.devices.iter().filter(|d| !d.online).count();
         if off > 0 {
-            out.push(format!(
-                "wave {i}: {off} of {} devices are not connected now",
-                wave.devices.len()
-            ));
+            out.push(format!("wave {i}: {off} of {} devices are not connected now", wave.devices.len()));
         }
         if !wave.devices.is_empty() && wave.devices.len() < gate.min_devices as usize {
             out.push(format!(

@@ -18,10 +18,8 @@ const NEW: Digest = Digest([2; 32]);
 const OLD: Digest = Digest([1; 32]);
 
 fn policy(waves: &str, on_fail: &str) -> Policy {
-    Policy::parse(&format!(
-        "name = \"p\"\n{waves}\n[gate]\ndeadline = \"1h\"\non_fail = \"{on_fail}\"\n"
-    ))
-    .unwrap()
+    Policy::parse(&format!("name = \"p\"\n{waves}\n[gate]\ndeadline = \"1h\"\non_fail = \"{on_fail}\"\n"))
+        .unwrap()
 }
 fn three_waves() -> Policy {
     policy(
@@ -77,23 +75,16 @@ fn every_device_is_in_exactly_one_wave_and_the_order_is_stable() {
     assert_eq!(a.waves, make(three_waves(), &back(), &reversed).unwrap().waves);
     let other = make_as("r-2", three_waves(), &back(), &inventory, &Requires::default()).unwrap();
     assert_ne!(a.waves, other.waves, "another rollout takes other canaries");
-    let all: BTreeSet<_> = a
-        .waves
-        .iter()
-        .flat_map(|w| w.devices.iter().map(|d| &d.device))
-        .collect();
+    let all: BTreeSet<_> = a.waves.iter().flat_map(|w| w.devices.iter().map(|d| &d.device)).collect();
     assert_eq!(all.len(), 20);
     assert!(!a.waves[1].commits_locally && a.waves[2].commits_locally);
 }
 
 #[test]
 fn a_plan_that_was_changed_is_noticed() {
-    let mut p = make(
-        three_waves(),
-        &back(),
-        &[candidate(1, Some(OLD)), candidate(2, None), candidate(3, None)],
-    )
-    .unwrap();
+    let mut p =
+        make(three_waves(), &back(), &[candidate(1, Some(OLD)), candidate(2, None), candidate(3, None)])
+            .unwrap();
     assert!(p.is_intact());
     let text = serde_json::to_string(&p).unwrap();
     assert!(serde_json::from_str::<Plan>(&text).unwrap().is_intact());
@@ -103,24 +94,11 @@ fn a_plan_that_was_changed_is_noticed() {
 
 #[test]
 fn devices_that_cannot_run_it_are_left_out_with_a_reason() {
-    let requires = Requires {
-        targets: vec!["x86_64".into()],
-        ..Requires::default()
-    };
-    let arm = Candidate {
-        arch: Some("arm".into()),
-        ..candidate(1, Some(OLD))
-    };
+    let requires = Requires { targets: vec!["x86_64".into()], ..Requires::default() };
+    let arm = Candidate { arch: Some("arm".into()), ..candidate(1, Some(OLD)) };
     let has = candidate(2, Some(NEW));
-    let later = Candidate {
-        active_counter: Some(ReleaseCounter(9)),
-        ..candidate(3, Some(OLD))
-    };
-    let untold = Candidate {
-        arch: None,
-        agent: None,
-        ..candidate(4, Some(OLD))
-    };
+    let later = Candidate { active_counter: Some(ReleaseCounter(9)), ..candidate(3, Some(OLD)) };
+    let untold = Candidate { arch: None, agent: None, ..candidate(4, Some(OLD)) };
     let p = policy("[[wave]]\nselect = { rest = true }", "pause");
     let plan = make_as("r-1", p, &back(), &[arm, has, later, untold], &requires).unwrap();
     let verdicts: Vec<_> = plan.excluded.iter().map(|e| e.verdict.as_str()).collect();
@@ -151,14 +129,8 @@ fn an_empty_wave_is_refused_unless_it_is_optional() {
         )
     };
     let inventory = [candidate(1, Some(OLD))];
-    assert!(matches!(
-        make(rigs(""), &back(), &inventory),
-        Err(PlanError::EmptyWave { wave: 0, .. })
-    ));
-    assert_eq!(
-        sizes(&make(rigs("optional = true"), &back(), &inventory).unwrap()),
-        [0, 1]
-    );
+    assert!(matches!(make(rigs(""), &back(), &inventory), Err(PlanError::EmptyWave { wave: 0, .. })));
+    assert_eq!(sizes(&make(rigs("optional = true"), &back(), &inventory).unwrap()), [0, 1]);
     let mut rig = candidate(2, Some(OLD));
     rig.labels.insert("ring".into(), "hil".into());
     let plan = make(rigs(""), &back(), &[candidate(1, Some(OLD)), rig]).unwrap();
@@ -180,8 +152,6 @@ fn connected_devices_are_the_canaries() {
 fn nobody_left_is_an_error_that_says_why() {
     let e = make(three_waves(), &back(), &[]).unwrap_err().to_string();
     assert!(e.contains("enrol one first"), "{e}");
-    let e = make(three_waves(), &back(), &[candidate(1, Some(NEW))])
-        .unwrap_err()
-        .to_string();
+    let e = make(three_waves(), &back(), &[candidate(1, Some(NEW))]).unwrap_err().to_string();
     assert!(e.contains("runs this version already"), "{e}");
 }

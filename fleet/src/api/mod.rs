@@ -1,14 +1,80 @@
 //! REST API under `/api/v1`.
+//!
+//! What always holds: every route but signing in, the OpenAPI document and health needs an actor; every refusal is a
+//! problem document with a stable code; lists are paged; bodies and times are bounded; a POST may carry an idempotency
+//! key; what changes a rollout may say which state it was looking at (`If-Match`).
+
+mod devices;
+mod document;
+mod events;
+mod fleet;
+mod idempotency;
+mod models;
+mod objects;
+mod page;
+mod problem;
+pub mod recheck;
+mod rollouts;
+mod rollouts_view;
+mod session;
+mod trust;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::Uri;
+use axum::middleware;
+use axum::routing::{get, post, put};
+
+pub use document::openapi;
+pub use problem::Problem;
 
 use crate::app::Shared;
 
 /// All routes of the API.
-pub fn router(_app: Shared) -> axum::Router {
-    axum::Router::new()
+pub fn router(app: Shared) -> Router {
+    let once = idempotency::Once { app: app.clone(), running: Arc::new(Mutex::new(HashSet::new())) };
+    let quick = Router::new()
+        .route("/api/v1/session", post(session::sign_in).delete(session::sign_out))
+        .route("/api/v1/fleet", get(fleet::show))
+        .route("/api/v1/devices", get(devices::list))
+        .route("/api/v1/devices/tokens", post(devices::token))
+        .route("/api/v1/devices/{device}", get(devices::show).delete(devices::revoke))
+        .route("/api/v1/models", get(models::list))
+        .route("/api/v1/models/{model}", get(models::show))
+        .route("/api/v1/models/{model}/versions", get(models::versions).post(models::create))
+        .route("/api/v1/models/{model}/versions/{version}", get(models::version))
+        .route("/api/v1/models/{model}/versions/{version}/deprecate", post(models::deprecate))
+        .route("/api/v1/models/{model}/versions/{version}/retire", post(models::retire))
+        .route("/api/v1/models/{model}/aliases/{alias}", put(models::alias))
+        .route("/api/v1/trust/metadata", post(trust::submit))
+        .route("/api/v1/trust/pending/{*role}", get(trust::pending))
+        .route("/api/v1/policies", get(rollouts::policies))
+        .route("/api/v1/rollouts", get(rollouts::list).post(rollouts::create))
+        .route("/api/v1/rollouts/{rollout}", get(rollouts::show))
+        .route("/api/v1/rollouts/{rollout}/plan", get(rollouts::plan))
+        .route("/api/v1/rollouts/{rollout}/{action}", post(rollouts::act))
+        .route("/api/v1/openapi.json", get(document::serve))
+        .layer(DefaultBodyLimit::max(idempotency::MAX_BODY))
+        .layer(middleware::from_fn_with_state(once, idempotency::once))
+        .layer(middleware::from_fn(idempotency::timeout));
+    let streaming = Router::new()
+        .route("/api/v1/events", get(events::stream))
+        .route("/api/v1/objects/{sha256}", put(objects::put))
+        .layer(DefaultBodyLimit::disable());
+    Router::new()
+        .merge(quick)
+        .merge(streaming)
+        .route("/api/v1/{*rest}", axum::routing::any(no_such_route))
+        .with_state(app)
 }
 
-/// The OpenAPI document, as JSON.
-#[must_use]
-pub fn openapi() -> String {
-    String::from("{}")
+/// Says so as a problem document.
+async fn no_such_route(uri: Uri) -> Problem {
+    Problem::not_found(
+        "route.unknown",
+        format!("{} is no route of this API; see /api/v1/openapi.json", uri.path()),
+    )
 }

@@ -1,6 +1,40 @@
 //! Background work: the rollout executor and the checks of uploads.
+//!
+//! What always holds: everything a job does is derived from the record, in one transaction; a job that is killed starts
+//! again where the record says, and doing a step twice does no harm.
+
+mod checks;
+pub mod control;
+pub mod executor;
+pub mod planning;
+
+use std::time::Duration;
 
 use crate::app::Shared;
 
+/// How often the executor looks when nothing wakes it.
+const TICK: Duration = Duration::from_millis(500);
+/// Events that come close together wake it once.
+const GATHER: Duration = Duration::from_millis(50);
+
 /// Starts all jobs; they end when `app.stop` is cancelled.
-pub fn spawn(_app: Shared) {}
+pub fn spawn(app: Shared) {
+    tokio::spawn(execute_rollouts(app.clone()));
+    tokio::spawn(checks::run(app));
+}
+
+async fn execute_rollouts(app: Shared) {
+    let mut events = app.events.subscribe();
+    loop {
+        if let Err(error) = executor::tick(&app, crate::app::now()).await {
+            tracing::error!(%error, "the rollout executor could not do its work; it tries again");
+        }
+        tokio::select! {
+            () = app.stop.cancelled() => return,
+            () = tokio::time::sleep(TICK) => {}
+            // Lagging behind is no loss: the record is read again anyway.
+            _ = events.recv() => tokio::time::sleep(GATHER).await,
+        }
+        while events.try_recv().is_ok() {}
+    }
+}

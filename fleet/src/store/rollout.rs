@@ -1,1 +1,606 @@
-//! Rollouts, waves, devices of a rollout.
+//! Rollouts, their waves and devices, and the facts the executor decides on.
+//!
+//! What always holds: a plan is written once; every change of a state raises the rollout's etag and leaves a line in its
+//! log, in the caller's transaction.
+
+mod facts;
+mod inventory;
+
+pub use facts::OwnedFacts;
+pub use inventory::inventory;
+
+use longshore_fleet_core::gate::Verdict;
+use longshore_fleet_core::plan::Plan;
+use longshore_fleet_core::rollout::{DeviceState, RolloutState, WaveState};
+use longshore_trust::{AssignmentVersion, DeviceId, Digest, Generation, ModelName, RolloutId, UnixMs};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqliteConnection};
+
+use super::{Store, StoreError, Tx, get_meta, set_meta, to_i64, to_u64};
+
+/// A rollout without its plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rollout {
+    /// Its id.
+    pub id: RolloutId,
+    /// The model.
+    pub model: ModelName,
+    /// The version.
+    pub version: String,
+    /// Digest of the bundle.
+    pub bundle: Digest,
+    /// Generation of its plan.
+    pub generation: Generation,
+    /// Its state.
+    pub state: RolloutState,
+    /// Why it is in it.
+    pub reason: Option<String>,
+    /// Since when.
+    pub since: UnixMs,
+    /// When it was planned.
+    pub created: UnixMs,
+    /// When it was started.
+    pub started: Option<UnixMs>,
+    /// When it ended.
+    pub ended: Option<UnixMs>,
+    /// Rises with every change.
+    pub etag: u64,
+}
+
+/// A wave as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wave {
+    /// Its state.
+    pub state: WaveState,
+    /// Since when.
+    pub since: UnixMs,
+    /// When it was opened.
+    pub opened: Option<UnixMs>,
+    /// When it was judged.
+    pub judged: Option<UnixMs>,
+    /// A person said to go on although it did not pass.
+    pub skipped: bool,
+    /// The gates.
+    pub verdict: Option<Verdict>,
+}
+
+/// When something was last said to a device of a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// Its wave has passed.
+    Committed,
+    /// Its lease runs anew.
+    Renewed,
+    /// Its offer is revoked.
+    Halted,
+}
+
+const COLUMNS: &str =
+    "id, model, version, bundle, generation, state, reason, since, created, started, ended, etag";
+
+fn time(r: &SqliteRow, name: &str) -> Result<Option<UnixMs>, StoreError> {
+    Ok(r.try_get::<Option<i64>, _>(name)?.map(|t| UnixMs(to_u64(t))))
+}
+
+fn rollout_row(r: &SqliteRow) -> Result<Rollout, StoreError> {
+    let text = |name: &str| r.try_get::<String, _>(name);
+    Ok(Rollout {
+        id: text("id")?.parse().map_err(|e| StoreError::corrupt("rollout id", e))?,
+        model: text("model")?.parse().map_err(|e| StoreError::corrupt("model name", e))?,
+        version: text("version")?,
+        bundle: text("bundle")?.parse().map_err(|e| StoreError::corrupt("bundle digest", e))?,
+        generation: Generation(to_u64(r.try_get("generation")?)),
+        state: text("state")?.parse().map_err(|e| StoreError::corrupt("rollout state", e))?,
+        reason: r.try_get("reason")?,
+        since: time(r, "since")?.unwrap_or_default(),
+        created: time(r, "created")?.unwrap_or_default(),
+        started: time(r, "started")?,
+        ended: time(r, "ended")?,
+        etag: to_u64(r.try_get("etag")?),
+    })
+}
+
+async fn find(c: &mut SqliteConnection, id: &str) -> Result<Option<Rollout>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM rollout WHERE id = ?1");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.to_owned()).fetch_optional(c).await?;
+    row.as_ref().map(rollout_row).transpose()
+}
+
+async fn find_plan(c: &mut SqliteConnection, id: &str) -> Result<Option<Plan>, StoreError> {
+    let text: Option<String> = sqlx::query_scalar("SELECT plan FROM rollout WHERE id = ?1")
+        .bind(id.to_owned())
+        .fetch_optional(c)
+        .await?;
+    let plan: Option<Plan> = text
+        .map(|t| serde_json::from_str(&t))
+        .transpose()
+        .map_err(|e| StoreError::corrupt("rollout plan", e))?;
+    match plan {
+        Some(p) if !p.is_intact() => Err(StoreError::corrupt("rollout plan", "its hash does not match")),
+        other => Ok(other),
+    }
+}
+
+async fn find_waves(c: &mut SqliteConnection, id: &str) -> Result<Vec<Wave>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT state, since, opened, judged, skipped, verdict FROM rollout_wave WHERE rollout = ?1 ORDER BY wave",
+    )
+    .bind(id.to_owned())
+    .fetch_all(c)
+    .await?;
+    rows.iter()
+        .map(|r| {
+            let verdict: Option<String> = r.try_get("verdict")?;
+            Ok(Wave {
+                state: r
+                    .try_get::<String, _>("state")?
+                    .parse()
+                    .map_err(|e| StoreError::corrupt("wave state", e))?,
+                since: time(r, "since")?.unwrap_or_default(),
+                opened: time(r, "opened")?,
+                judged: time(r, "judged")?,
+                skipped: r.try_get::<i64, _>("skipped")? != 0,
+                verdict: verdict
+                    .map(|v| serde_json::from_str(&v))
+                    .transpose()
+                    .map_err(|e| StoreError::corrupt("wave verdict", e))?,
+            })
+        })
+        .collect()
+}
+
+/// A rollout, inside a transaction.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn get(tx: &mut Tx, id: &RolloutId) -> Result<Option<Rollout>, StoreError> {
+    find(tx.conn(), id.as_str()).await
+}
+
+/// A plan, inside a transaction.
+///
+/// # Errors
+/// When the database refuses, or the plan was changed.
+pub async fn plan(tx: &mut Tx, id: &RolloutId) -> Result<Option<Plan>, StoreError> {
+    find_plan(tx.conn(), id.as_str()).await
+}
+
+/// Its waves, inside a transaction.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn waves(tx: &mut Tx, id: &RolloutId) -> Result<Vec<Wave>, StoreError> {
+    find_waves(tx.conn(), id.as_str()).await
+}
+
+/// The rollout of a model that was started last.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn latest_started(tx: &mut Tx, model: &ModelName) -> Result<Option<RolloutId>, StoreError> {
+    let id: Option<String> = sqlx::query_scalar(
+        "SELECT id FROM rollout WHERE model = ?1 AND started IS NOT NULL ORDER BY started DESC, generation DESC LIMIT 1",
+    )
+    .bind(model.as_str())
+    .fetch_optional(tx.conn())
+    .await?;
+    id.map(|id| id.parse()).transpose().map_err(|e| StoreError::corrupt("rollout id", e))
+}
+
+/// Devices of a rollout that ran another version before, to which no offline key signed a way back.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn devices_without_way_back(tx: &mut Tx, id: &RolloutId) -> Result<u64, StoreError> {
+    let n: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM rollout_device
+         WHERE rollout = ?1 AND offered_at IS NOT NULL AND champion IS NOT NULL AND previous IS NULL",
+    )
+    .bind(id.as_str())
+    .fetch_one(tx.conn())
+    .await?;
+    Ok(to_u64(n))
+}
+
+/// The rollout that occupies a model, if there is one.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn active_of(tx: &mut Tx, model: &ModelName) -> Result<Option<Rollout>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM rollout WHERE model = ?1 AND state IN ('running', 'paused', 'halting', 'reverting')
+         ORDER BY generation DESC LIMIT 1"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(model.as_str()).fetch_optional(tx.conn()).await?;
+    row.as_ref().map(rollout_row).transpose()
+}
+
+/// The next generation: rises with every plan of the fleet, reverts included.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn next_generation(tx: &mut Tx) -> Result<Generation, StoreError> {
+    let last: u64 = match get_meta(tx, "generation").await? {
+        Some(text) => text.parse().map_err(|e| StoreError::corrupt("generation", e))?,
+        None => 0,
+    };
+    let next = Generation(last).next();
+    set_meta(tx, "generation", &next.to_string()).await?;
+    Ok(next)
+}
+
+/// Writes a plan as a new rollout.
+///
+/// # Errors
+/// When its id exists, or the database refuses.
+pub async fn insert(tx: &mut Tx, plan: &Plan, policy: &str, now: UnixMs) -> Result<(), StoreError> {
+    let json = serde_json::to_string(plan).map_err(|e| StoreError::corrupt("rollout plan", e))?;
+    sqlx::query(
+        "INSERT INTO rollout (id, model, version, bundle, previous, generation, state, since, policy, plan, created)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'planned', ?9, ?7, ?8, ?9)",
+    )
+    .bind(plan.id.as_str())
+    .bind(plan.model.as_str())
+    .bind(&plan.version)
+    .bind(plan.bundle.to_hex())
+    .bind(plan.previous.map(|d| d.to_hex()))
+    .bind(to_i64(plan.generation.0))
+    .bind(policy)
+    .bind(json)
+    .bind(to_i64(now.0))
+    .execute(tx.conn())
+    .await?;
+    for (number, wave) in (0i64..).zip(&plan.waves) {
+        sqlx::query("INSERT INTO rollout_wave (rollout, wave, state, since) VALUES (?1, ?2, 'waiting', ?3)")
+            .bind(plan.id.as_str())
+            .bind(number)
+            .bind(to_i64(now.0))
+            .execute(tx.conn())
+            .await?;
+        for d in &wave.devices {
+            admit(tx, &plan.id, &d.device, number as usize, d.previous, d.champion, now).await?;
+        }
+    }
+    log(tx, &plan.id, now, "planned", &format!("{} devices in {} waves", plan.devices(), plan.waves.len()))
+        .await
+}
+
+/// Adds a device to a wave.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn admit(
+    tx: &mut Tx,
+    id: &RolloutId,
+    device: &DeviceId,
+    wave: usize,
+    previous: Option<Digest>,
+    champion: Option<Digest>,
+    now: UnixMs,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO rollout_device (rollout, device, wave, state, previous, champion, changed)
+         VALUES (?1, ?2, ?3, 'waiting', ?4, ?5, ?6) ON CONFLICT (rollout, device) DO NOTHING",
+    )
+    .bind(id.as_str())
+    .bind(device.as_str())
+    .bind(to_i64(wave as u64))
+    .bind(previous.map(|d| d.to_hex()))
+    .bind(champion.map(|d| d.to_hex()))
+    .bind(to_i64(now.0))
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Adds a line to a rollout's log.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn log(tx: &mut Tx, id: &RolloutId, now: UnixMs, code: &str, text: &str) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO rollout_event (rollout, time, code, text) VALUES (?1, ?2, ?3, ?4)")
+        .bind(id.as_str())
+        .bind(to_i64(now.0))
+        .bind(code)
+        .bind(text)
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+async fn touch(tx: &mut Tx, id: &RolloutId) -> Result<(), StoreError> {
+    sqlx::query("UPDATE rollout SET etag = etag + 1 WHERE id = ?1")
+        .bind(id.as_str())
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// Moves a rollout to a state.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn set_state(
+    tx: &mut Tx,
+    id: &RolloutId,
+    state: RolloutState,
+    reason: &str,
+    now: UnixMs,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE rollout SET state = ?2, reason = ?3, since = ?4, etag = etag + 1,
+             started = CASE WHEN ?2 = 'running' THEN coalesce(started, ?4) ELSE started END,
+             ended = CASE WHEN ?5 THEN ?4 ELSE NULL END
+         WHERE id = ?1",
+    )
+    .bind(id.as_str())
+    .bind(state.as_str())
+    .bind(reason)
+    .bind(to_i64(now.0))
+    .bind(state.is_terminal())
+    .execute(tx.conn())
+    .await?;
+    log(tx, id, now, state.as_str(), reason).await
+}
+
+/// Moves a wave to a state.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn set_wave(
+    tx: &mut Tx,
+    id: &RolloutId,
+    wave: usize,
+    state: WaveState,
+    now: UnixMs,
+) -> Result<(), StoreError> {
+    let judged = matches!(state, WaveState::Passed | WaveState::Failed | WaveState::Inconclusive);
+    sqlx::query(
+        "UPDATE rollout_wave SET state = ?3, since = ?4,
+             opened = CASE WHEN ?3 = 'offering' THEN ?4 WHEN ?3 = 'waiting' THEN NULL ELSE opened END,
+             judged = CASE WHEN ?5 THEN ?4 ELSE NULL END
+         WHERE rollout = ?1 AND wave = ?2",
+    )
+    .bind(id.as_str())
+    .bind(to_i64(wave as u64))
+    .bind(state.as_str())
+    .bind(to_i64(now.0))
+    .bind(judged)
+    .execute(tx.conn())
+    .await?;
+    touch(tx, id).await?;
+    log(tx, id, now, &format!("wave_{state}"), &format!("wave {wave} is {state}")).await
+}
+
+/// Remembers that a person said to go on without a wave that did not pass.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn skip_wave(tx: &mut Tx, id: &RolloutId, wave: usize) -> Result<(), StoreError> {
+    sqlx::query("UPDATE rollout_wave SET skipped = 1 WHERE rollout = ?1 AND wave = ?2")
+        .bind(id.as_str())
+        .bind(to_i64(wave as u64))
+        .execute(tx.conn())
+        .await?;
+    touch(tx, id).await
+}
+
+/// Opens a wave that did not pass once more: devices that ended without the version are offered it again.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn retry_wave(tx: &mut Tx, id: &RolloutId, wave: usize, now: UnixMs) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE rollout_device SET state = 'waiting', code = NULL, attempts = 0, changed = ?3
+         WHERE rollout = ?1 AND wave = ?2 AND state IN
+           ('failed', 'rejected', 'rolled_back', 'cancelled', 'expired', 'too_late', 'unable_to_roll_back')",
+    )
+    .bind(id.as_str())
+    .bind(to_i64(wave as u64))
+    .bind(to_i64(now.0))
+    .execute(tx.conn())
+    .await?;
+    sqlx::query("UPDATE rollout_wave SET verdict = NULL, skipped = 0 WHERE rollout = ?1 AND wave = ?2")
+        .bind(id.as_str())
+        .bind(to_i64(wave as u64))
+        .execute(tx.conn())
+        .await?;
+    set_wave(tx, id, wave, WaveState::Offering, now).await
+}
+
+/// Writes what is known of a wave.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn set_verdict(
+    tx: &mut Tx,
+    id: &RolloutId,
+    wave: usize,
+    verdict: &Verdict,
+) -> Result<(), StoreError> {
+    let json = serde_json::to_string(verdict).map_err(|e| StoreError::corrupt("wave verdict", e))?;
+    sqlx::query("UPDATE rollout_wave SET verdict = ?3 WHERE rollout = ?1 AND wave = ?2")
+        .bind(id.as_str())
+        .bind(to_i64(wave as u64))
+        .bind(json)
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// Writes the state a device has reached.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn set_device(
+    tx: &mut Tx,
+    id: &RolloutId,
+    device: &DeviceId,
+    state: DeviceState,
+    code: Option<&str>,
+    now: UnixMs,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE rollout_device SET state = ?3, code = ?4, changed = ?5 WHERE rollout = ?1 AND device = ?2",
+    )
+    .bind(id.as_str())
+    .bind(device.as_str())
+    .bind(state.as_str())
+    .bind(code)
+    .bind(to_i64(now.0))
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Writes an offer; with the first one, what the device had counted with the bundle before.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn set_offer(
+    tx: &mut Tx,
+    id: &RolloutId,
+    device: &DeviceId,
+    version: AssignmentVersion,
+    now: UnixMs,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE rollout_device AS r SET
+             (base_rows, base_errors, base_labelled, base_correct) =
+               (SELECT coalesce(sum(t.rows), 0), coalesce(sum(t.errors), 0), coalesce(sum(t.labelled), 0),
+                       coalesce(sum(t.correct), 0)
+                FROM device_total t JOIN rollout o ON o.id = r.rollout
+                WHERE t.device = r.device AND t.model = o.model AND t.bundle = o.bundle)
+         WHERE rollout = ?1 AND device = ?2 AND offered_at IS NULL",
+    )
+    .bind(id.as_str())
+    .bind(device.as_str())
+    .execute(tx.conn())
+    .await?;
+    sqlx::query(
+        "UPDATE rollout_device SET state = 'offered', code = NULL, assignment_version = ?3, offered_at = ?4,
+             attempts = attempts + 1, committed_at = NULL, renewed_at = NULL, halted_at = NULL, changed = ?4
+         WHERE rollout = ?1 AND device = ?2",
+    )
+    .bind(id.as_str())
+    .bind(device.as_str())
+    .bind(to_i64(version.0))
+    .bind(to_i64(now.0))
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Writes which assignment takes the version back from a device.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn set_revert(
+    tx: &mut Tx,
+    id: &RolloutId,
+    device: &DeviceId,
+    version: AssignmentVersion,
+    now: UnixMs,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE rollout_device SET revert_version = ?3, changed = ?4 WHERE rollout = ?1 AND device = ?2",
+    )
+    .bind(id.as_str())
+    .bind(device.as_str())
+    .bind(to_i64(version.0))
+    .bind(to_i64(now.0))
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Writes when something was last said to a device.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn mark(
+    tx: &mut Tx,
+    id: &RolloutId,
+    device: &DeviceId,
+    mark: Mark,
+    now: UnixMs,
+) -> Result<(), StoreError> {
+    let column = match mark {
+        Mark::Committed => "committed_at",
+        Mark::Renewed => "renewed_at",
+        Mark::Halted => "halted_at",
+    };
+    // Only a constant is put into the text.
+    let sql = format!("UPDATE rollout_device SET {column} = ?3 WHERE rollout = ?1 AND device = ?2");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(id.as_str())
+        .bind(device.as_str())
+        .bind(to_i64(now.0))
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+impl Store {
+    /// A rollout.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn rollout(&self, id: &str) -> Result<Option<Rollout>, StoreError> {
+        find(&mut *self.read().acquire().await?, id).await
+    }
+    /// Its plan.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the plan was changed.
+    pub async fn rollout_plan(&self, id: &str) -> Result<Option<Plan>, StoreError> {
+        find_plan(&mut *self.read().acquire().await?, id).await
+    }
+    /// Its waves.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn rollout_waves(&self, id: &str) -> Result<Vec<Wave>, StoreError> {
+        find_waves(&mut *self.read().acquire().await?, id).await
+    }
+    /// Rollouts, newest first; `before` is the generation of the last one seen.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn rollouts(
+        &self,
+        model: Option<&str>,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Rollout>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM rollout WHERE (?1 IS NULL OR model = ?1) AND (?2 IS NULL OR generation < ?2)
+             ORDER BY generation DESC LIMIT ?3"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(model.map(str::to_owned))
+            .bind(before.map(to_i64))
+            .bind(limit)
+            .fetch_all(self.read())
+            .await?;
+        rows.iter().map(rollout_row).collect()
+    }
+    /// Rollouts the executor looks at: those that are not over, and of each model that no rollout occupies the last
+    /// one that was completed (it still tells late devices what to run).
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn rollouts_to_execute(&self) -> Result<Vec<RolloutId>, StoreError> {
+        let ids: Vec<String> = sqlx::query_scalar(
+            "SELECT id FROM rollout r WHERE state IN ('planned', 'running', 'paused', 'halting', 'reverting')
+                OR (state = 'completed'
+                    AND generation = (SELECT max(generation) FROM rollout n WHERE n.model = r.model AND n.state = 'completed')
+                    AND NOT EXISTS (SELECT 1 FROM rollout n WHERE n.model = r.model
+                        AND n.state IN ('running', 'paused', 'halting', 'reverting')))
+             ORDER BY generation",
+        )
+        .fetch_all(self.read())
+        .await?;
+        ids.into_iter().map(|id| id.parse().map_err(|e| StoreError::corrupt("rollout id", e))).collect()
+    }
+}

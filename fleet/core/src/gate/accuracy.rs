@@ -25,11 +25,7 @@ const LARGE_WAVE: usize = 30;
 fn share(t: &Tally, weigh: bool) -> (f64, f64) {
     let n = t.labelled as f64;
     let p = (t.correct.min(t.labelled) as f64 + 1.0) / (n + 2.0);
-    let effective = if weigh {
-        n / (1.0 + (n - 1.0).max(0.0) * ICC)
-    } else {
-        n
-    };
+    let effective = if weigh { n / (1.0 + (n - 1.0).max(0.0) * ICC) } else { n };
     (p, p * (1.0 - p) / (effective + 2.0))
 }
 
@@ -56,14 +52,7 @@ fn estimate(pairs: &[(Tally, Tally)], alpha: f64) -> Estimate {
     if pairs.len() == 1 {
         let reach = normal(1.0 - alpha) * se_rows;
         let method = "one device, rows weighed for their correlation";
-        return Estimate {
-            harm,
-            lower: harm - reach,
-            upper: harm + reach,
-            method,
-            pairs: 1,
-            alpha,
-        };
+        return Estimate { harm, lower: harm - reach, upper: harm + reach, method, pairs: 1, alpha };
     }
     let spread = (harms.iter().map(|h| (h - harm).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
     // Two devices that agree by chance must not look certain.
@@ -76,14 +65,7 @@ fn estimate(pairs: &[(Tally, Tally)], alpha: f64) -> Estimate {
     } else {
         (by_devices, "paired devices, spread between devices")
     };
-    Estimate {
-        harm,
-        lower: harm - reach,
-        upper: harm + reach,
-        method,
-        pairs: pairs.len(),
-        alpha,
-    }
+    Estimate { harm, lower: harm - reach, upper: harm + reach, method, pairs: pairs.len(), alpha }
 }
 
 fn answer(outcome: Outcome, value: Option<f64>, margin: f64, text: String) -> GateResult {
@@ -108,10 +90,8 @@ pub(super) fn judge(gate: &Gate, margin: f64, wave: &[DeviceEvidence], waves: us
         let text = "not applicable: no device of this wave ran a version before".to_owned();
         return answer(Outcome::NotApplicable, None, margin, text);
     }
-    let compared: Vec<(Tally, Tally)> = wave
-        .iter()
-        .filter_map(|e| Some((e.champion?, e.candidate)))
-        .collect();
+    let compared: Vec<(Tally, Tally)> =
+        wave.iter().filter_map(|e| Some((e.champion?, e.candidate))).collect();
     let labelled: u64 = compared.iter().map(|(_, new)| new.labelled).sum();
     let usable: Vec<(Tally, Tally)> = compared
         .into_iter()
@@ -132,10 +112,7 @@ pub(super) fn judge(gate: &Gate, margin: f64, wave: &[DeviceEvidence], waves: us
     let k = f64::from(looks(labelled, gate.min_labelled));
     let alpha = gate.alpha / waves.max(1) as f64 / ((k + 1.0) * (k + 2.0));
     let e = estimate(&usable, alpha);
-    let (old, new) = (
-        pooled(usable.iter().map(|p| p.0)),
-        pooled(usable.iter().map(|p| p.1)),
-    );
+    let (old, new) = (pooled(usable.iter().map(|p| p.0)), pooled(usable.iter().map(|p| p.1)));
     let seen = format!(
         "{:.1} % right, {:.1} % with the version before, on {} device(s)",
         new * 100.0,
@@ -156,10 +133,7 @@ pub(super) fn judge(gate: &Gate, margin: f64, wave: &[DeviceEvidence], waves: us
         );
         (Outcome::Fail, text)
     } else if missing > 0 {
-        (
-            Outcome::NotYet,
-            format!("not yet (needs {missing} more labelled rows); so far {seen}"),
-        )
+        (Outcome::NotYet, format!("not yet (needs {missing} more labelled rows); so far {seen}"))
     } else if needs_proof && e.upper > margin {
         let text = format!(
             "not yet (needs more labelled rows to show that the loss is at most {} points; it may be {}); so far {seen}",
@@ -175,11 +149,7 @@ pub(super) fn judge(gate: &Gate, margin: f64, wave: &[DeviceEvidence], waves: us
         );
         (Outcome::NotYet, text)
     } else {
-        let proof = if e.upper <= margin {
-            "no harm"
-        } else {
-            "no proof of harm"
-        };
+        let proof = if e.upper <= margin { "no harm" } else { "no proof of harm" };
         (Outcome::Pass, format!("{proof}: {seen}"))
     };
     let mut result = answer(outcome, Some(e.harm), margin, text);

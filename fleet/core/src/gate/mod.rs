@@ -133,12 +133,8 @@ impl Verdict {
     #[must_use]
     pub fn reasons(&self) -> String {
         let of = |o: Outcome| {
-            let all: Vec<&str> = self
-                .gates
-                .iter()
-                .filter(|g| g.outcome == o)
-                .map(|g| g.text.as_str())
-                .collect();
+            let all: Vec<&str> =
+                self.gates.iter().filter(|g| g.outcome == o).map(|g| g.text.as_str()).collect();
             all.join("; ")
         };
         [Outcome::Fail, Outcome::Inconclusive, Outcome::NotYet]
@@ -154,35 +150,19 @@ impl Verdict {
 #[must_use]
 pub fn judge(gate: &Gate, wave: &[Evidence], failed_in_rollout: u64, waves: usize) -> Verdict {
     let counts = count(wave);
-    let mut gates = vec![
-        success(gate, &counts),
-        devices(gate, &counts),
-        rows(gate, &counts),
-    ];
+    let mut gates = vec![success(gate, &counts), devices(gate, &counts), rows(gate, &counts)];
     if let Some(max) = gate.max_failed_devices {
         gates.push(failed_devices(max, failed_in_rollout));
     }
     if let Some(margin) = gate.accuracy_drop {
         gates.push(accuracy::judge(gate, margin, wave, waves));
     }
-    let outcome = gates
-        .iter()
-        .map(|g| g.outcome)
-        .max()
-        .unwrap_or(Outcome::Pass)
-        .max(Outcome::Pass);
-    Verdict {
-        outcome,
-        counts,
-        gates,
-    }
+    let outcome = gates.iter().map(|g| g.outcome).max().unwrap_or(Outcome::Pass).max(Outcome::Pass);
+    Verdict { outcome, counts, gates }
 }
 
 fn count(wave: &[Evidence]) -> Counts {
-    let mut c = Counts {
-        devices: wave.len() as u64,
-        ..Counts::default()
-    };
+    let mut c = Counts { devices: wave.len() as u64, ..Counts::default() };
     for e in wave {
         match (e.standing, e.reachable) {
             (Standing::Ok, _) => c.ok += 1,
@@ -213,18 +193,10 @@ fn result(gate: &str, outcome: Outcome, value: f64, limit: f64, text: String) ->
 
 fn success(gate: &Gate, c: &Counts) -> GateResult {
     let decided = c.ok + c.failed;
-    let share = if decided == 0 {
-        1.0
-    } else {
-        c.ok as f64 / decided as f64
-    };
+    let share = if decided == 0 { 1.0 } else { c.ok as f64 / decided as f64 };
     // Even if all that are still on their way come up, is it out of reach?
     let all = decided + c.pending + c.unreachable;
-    let best = if all == 0 {
-        1.0
-    } else {
-        (all - c.failed) as f64 / all as f64
-    };
+    let best = if all == 0 { 1.0 } else { (all - c.failed) as f64 / all as f64 };
     let (outcome, text) = if c.failed > 0 && best < gate.success {
         let text = format!(
             "{} of {decided} devices failed: {:.1} % came up, {:.1} % is asked for",
@@ -234,81 +206,45 @@ fn success(gate: &Gate, c: &Counts) -> GateResult {
         );
         (Outcome::Fail, text)
     } else if c.pending > 0 {
-        (
-            Outcome::NotYet,
-            format!("not yet (needs the answer of {} more devices)", c.pending),
-        )
+        (Outcome::NotYet, format!("not yet (needs the answer of {} more devices)", c.pending))
     } else if decided == 0 {
-        (
-            Outcome::NotYet,
-            "not yet (needs a device that can be reached)".to_owned(),
-        )
+        (Outcome::NotYet, "not yet (needs a device that can be reached)".to_owned())
     } else if share < gate.success {
-        let text = format!(
-            "{} of {decided} devices failed: {:.1} % came up",
-            c.failed,
-            share * 100.0
-        );
+        let text = format!("{} of {decided} devices failed: {:.1} % came up", c.failed, share * 100.0);
         (Outcome::Fail, text)
     } else {
-        (
-            Outcome::Pass,
-            format!("{} of {decided} devices came up with it", c.ok),
-        )
+        (Outcome::Pass, format!("{} of {decided} devices came up with it", c.ok))
     };
     result("success", outcome, share, gate.success, text)
 }
 
 fn devices(gate: &Gate, c: &Counts) -> GateResult {
     // A wave smaller than the minimum must show all of its devices.
-    let need = u64::from(gate.min_devices)
-        .min(c.devices.saturating_sub(c.out))
-        .max(1);
+    let need = u64::from(gate.min_devices).min(c.devices.saturating_sub(c.out)).max(1);
     let (outcome, text) = if c.ok >= need {
-        (
-            Outcome::Pass,
-            format!("{} devices run it, {need} are asked for", c.ok),
-        )
+        (Outcome::Pass, format!("{} devices run it, {need} are asked for", c.ok))
     } else {
-        let away = if c.unreachable > 0 {
-            format!("; {} cannot be reached", c.unreachable)
-        } else {
-            String::new()
-        };
-        (
-            Outcome::NotYet,
-            format!("not yet (needs {} more devices that run it{away})", need - c.ok),
-        )
+        let away =
+            if c.unreachable > 0 { format!("; {} cannot be reached", c.unreachable) } else { String::new() };
+        (Outcome::NotYet, format!("not yet (needs {} more devices that run it{away})", need - c.ok))
     };
     result("devices", outcome, c.ok as f64, need as f64, text)
 }
 
 fn rows(gate: &Gate, c: &Counts) -> GateResult {
     let (outcome, text) = if c.rows >= gate.min_rows {
-        (
-            Outcome::Pass,
-            format!("{} rows answered, {} are asked for", c.rows, gate.min_rows),
-        )
+        (Outcome::Pass, format!("{} rows answered, {} are asked for", c.rows, gate.min_rows))
     } else {
-        (
-            Outcome::NotYet,
-            format!("not yet (needs {} more rows)", gate.min_rows - c.rows),
-        )
+        (Outcome::NotYet, format!("not yet (needs {} more rows)", gate.min_rows - c.rows))
     };
     result("rows", outcome, c.rows as f64, gate.min_rows as f64, text)
 }
 
 fn failed_devices(max: u32, failed: u64) -> GateResult {
     let (outcome, text) = if failed > u64::from(max) {
-        (
-            Outcome::Fail,
-            format!("{failed} devices of the rollout failed, at most {max} are allowed"),
-        )
+        (Outcome::Fail, format!("{failed} devices of the rollout failed, at most {max} are allowed"))
     } else {
-        (
-            Outcome::Pass,
-            format!("{failed} devices of the rollout failed, at most {max} are allowed"),
-        )
+        (Outcome::Pass, format!("{failed} devices of the rollout failed, at most {max} are allowed"))
     };
     result("failed_devices", outcome, failed as f64, f64::from(max), text)
 }

@@ -29,12 +29,7 @@ pub fn normal(p: f64) -> f64 {
         4.374664141464968,
         2.938163982698783,
     ];
-    const D: [f64; 4] = [
-        7.784695709041462e-3,
-        3.224671290700398e-1,
-        2.445134137142996,
-        3.754408661907416,
-    ];
+    const D: [f64; 4] = [7.784695709041462e-3, 3.224671290700398e-1, 2.445134137142996, 3.754408661907416];
     const LOW: f64 = 0.02425;
     let tail = |q: f64| {
         (((((C[0] * q + C[1]) * q + C[2]) * q + C[3]) * q + C[4]) * q + C[5])
@@ -87,11 +82,7 @@ fn student_cdf(t: f64, df: u32) -> f64 {
             term *= f64::from(k - 1) / f64::from(k) * cos2;
             sum += term;
         }
-        if df == 1 {
-            2.0 * theta / PI
-        } else {
-            2.0 / PI * (theta + sin * cos * sum)
-        }
+        if df == 1 { 2.0 * theta / PI } else { 2.0 / PI * (theta + sin * cos * sum) }
     } else {
         for k in (2..df).step_by(2) {
             term *= f64::from(k - 1) / f64::from(k) * cos2;
@@ -108,12 +99,7 @@ mod tests {
 
     #[test]
     fn quantiles_agree_with_the_tables() {
-        for (p, z) in [
-            (0.5, 0.0),
-            (0.975, 1.959964),
-            (0.99, 2.326348),
-            (0.0013498980, -3.0),
-        ] {
+        for (p, z) in [(0.5, 0.0), (0.975, 1.959964), (0.99, 2.326348), (0.0013498980, -3.0)] {
             assert!((normal(p) - z).abs() < 1e-5, "{p}");
         }
         for (p, df, t) in [
@@ -125,11 +111,7 @@ mod tests {
             (0.975, 30, 2.042272),
             (0.975, 1000, 1.962339),
         ] {
-            assert!(
-                (student(p, df) - t).abs() < 2e-4 * t,
-                "{p} {df} {}",
-                student(p, df)
-            );
+            assert!((student(p, df) - t).abs() < 2e-4 * t, "{p} {df} {}", student(p, df));
         }
     }
 }

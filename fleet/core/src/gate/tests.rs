@@ -9,28 +9,13 @@ fn gate(extra: &str) -> Gate {
     .gate
 }
 fn device(standing: Standing, reachable: bool) -> Evidence {
-    Evidence {
-        standing,
-        reachable,
-        candidate: Tally::default(),
-        champion: None,
-    }
+    Evidence { standing, reachable, candidate: Tally::default(), champion: None }
 }
 fn labelled(n: u64, correct: u64) -> Tally {
-    Tally {
-        rows: n,
-        errors: 0,
-        labelled: n,
-        correct,
-    }
+    Tally { rows: n, errors: 0, labelled: n, correct }
 }
 fn pair(old: Tally, new: Tally) -> Evidence {
-    Evidence {
-        standing: Standing::Ok,
-        reachable: true,
-        candidate: new,
-        champion: Some(old),
-    }
+    Evidence { standing: Standing::Ok, reachable: true, candidate: new, champion: Some(old) }
 }
 fn of<'a>(v: &'a Verdict, name: &str) -> &'a GateResult {
     v.gates.iter().find(|g| g.gate == name).unwrap()
@@ -59,22 +44,13 @@ fn a_wave_fails_as_soon_as_success_is_out_of_reach() {
     wave.push(device(Standing::Failed, true));
     let v = judge(&g, &wave, 1, 1);
     assert_eq!(v.outcome, Outcome::NotYet);
-    assert!(
-        v.reasons().contains("needs the answer of 19 more devices"),
-        "{}",
-        v.reasons()
-    );
+    assert!(v.reasons().contains("needs the answer of 19 more devices"), "{}", v.reasons());
 }
 
 #[test]
 fn called_back_devices_count_nowhere() {
     let g = gate("");
-    let v = judge(
-        &g,
-        &[device(Standing::Ok, true), device(Standing::Out, false)],
-        0,
-        1,
-    );
+    let v = judge(&g, &[device(Standing::Ok, true), device(Standing::Out, false)], 0, 1);
     assert_eq!((v.outcome, v.counts.out), (Outcome::Pass, 1));
 }
 
@@ -106,16 +82,9 @@ fn a_clearly_worse_version_fails_on_one_and_on_two_devices() {
     let bad = pair(labelled(400, 390), labelled(200, 150));
     let one = judge(&g, &[bad], 0, 2);
     assert_eq!(one.outcome, Outcome::Fail, "{one:?}");
+    assert!(of(&one, "accuracy").method.as_deref().unwrap().contains("one device"));
     assert!(
-        of(&one, "accuracy")
-            .method
-            .as_deref()
-            .unwrap()
-            .contains("one device")
-    );
-    assert!(
-        one.reasons()
-            .starts_with("accuracy fell: 75.0 % right, 97.5 % with the version before"),
+        one.reasons().starts_with("accuracy fell: 75.0 % right, 97.5 % with the version before"),
         "{}",
         one.reasons()
     );
@@ -127,18 +96,10 @@ fn a_clearly_worse_version_fails_on_one_and_on_two_devices() {
 #[test]
 fn many_devices_that_each_say_a_little_prove_harm_together() {
     let g = gate("accuracy_drop = 0.02");
-    let wave: Vec<_> = (0..40)
-        .map(|i| pair(labelled(500, 480), labelled(60, 52 + i % 3)))
-        .collect();
+    let wave: Vec<_> = (0..40).map(|i| pair(labelled(500, 480), labelled(60, 52 + i % 3))).collect();
     let v = judge(&g, &wave, 0, 1);
     assert_eq!(v.outcome, Outcome::Fail, "{v:?}");
-    assert!(
-        of(&v, "accuracy")
-            .method
-            .as_deref()
-            .unwrap()
-            .contains("spread between devices")
-    );
+    assert!(of(&v, "accuracy").method.as_deref().unwrap().contains("spread between devices"));
 }
 
 #[test]
@@ -160,11 +121,7 @@ fn an_equal_version_passes_without_proof_in_a_small_wave_and_needs_proof_in_a_la
     assert_eq!(judge(&strict, &[equal, equal], 0, 1).outcome, Outcome::NotYet);
     let many = vec![pair(labelled(1000, 950), labelled(1000, 960)); 40];
     assert_eq!(judge(&g, &many, 0, 1).outcome, Outcome::Pass);
-    assert!(
-        of(&judge(&g, &many, 0, 1), "accuracy")
-            .text
-            .starts_with("no harm")
-    );
+    assert!(of(&judge(&g, &many, 0, 1), "accuracy").text.starts_with("no harm"));
 }
 
 #[test]

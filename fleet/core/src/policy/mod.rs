@@ -182,11 +182,7 @@ pub struct GuardPolicy {
 }
 impl Default for GuardPolicy {
     fn default() -> Self {
-        Self {
-            error_rate: 0.2,
-            crashes: 1,
-            p99_percent: 0,
-        }
+        Self { error_rate: 0.2, crashes: 1, p99_percent: 0 }
     }
 }
 

@@ -98,10 +98,8 @@ impl Lines<'_> {
         if v >= least && v <= 1.0 {
             Ok(v)
         } else {
-            Err(self.error(
-                &value.span(),
-                format!("{key} = {v} is impossible: give a share from {least} to 1"),
-            ))
+            Err(self
+                .error(&value.span(), format!("{key} = {v} is impossible: give a share from {least} to 1")))
         }
     }
     fn whole(
@@ -115,10 +113,8 @@ impl Lines<'_> {
             Ok(v.unsigned_abs())
         } else {
             let (a, b) = range.into_inner();
-            Err(self.error(
-                &value.span(),
-                format!("{key} = {v} is impossible: give a number from {a} to {b}"),
-            ))
+            Err(self
+                .error(&value.span(), format!("{key} = {v} is impossible: give a number from {a} to {b}")))
         }
     }
     fn on_fail(&self, key: &str, value: &Spanned<String>) -> Result<OnFail, PolicyError> {
@@ -158,27 +154,19 @@ impl Policy {
             waves.push(self::wave(&lines, wave.as_ref(), &gate, i)?);
             if waves[i].select == Select::Rest && i + 1 != raw.wave.len() {
                 let span = wave.as_ref().select.span();
-                return Err(lines.error(
-                    &span,
-                    "a wave after `rest = true` would be empty: make it the last one",
-                ));
+                return Err(
+                    lines.error(&span, "a wave after `rest = true` would be empty: make it the last one")
+                );
             }
         }
         let guard = guard(&lines, raw.guard.as_ref())?;
-        Ok(Self {
-            name: raw.name.into_inner(),
-            waves,
-            gate,
-            guard,
-        })
+        Ok(Self { name: raw.name.into_inner(), waves, gate, guard })
     }
 }
 
 /// Adds what is meant, where serde only says "unknown field".
 fn explain(message: &str) -> String {
-    let got = message
-        .strip_prefix("unknown field `")
-        .and_then(|m| m.split('`').next());
+    let got = message.strip_prefix("unknown field `").and_then(|m| m.split('`').next());
     match got.and_then(|g| LATER.iter().find(|(key, _)| *key == g)) {
         Some((key, what)) => format!(
             "`{key}` ({what}) is not carried out by this version of the server, so it is refused rather than ignored: remove it"
@@ -216,22 +204,15 @@ fn wave(lines: &Lines<'_>, raw: &RawWave, gate: &Gate, index: usize) -> Result<W
         Some(l) => {
             let ms = lines.time(l)?;
             if ms < 10_000 {
-                return Err(lines.error(
-                    &l.span(),
-                    "a lease shorter than 10s would lapse between two messages",
-                ));
+                return Err(
+                    lines.error(&l.span(), "a lease shorter than 10s would lapse between two messages")
+                );
             }
             ms
         }
         None => 3_600_000,
     };
-    Ok(WavePolicy {
-        select,
-        optional: raw.optional,
-        soak_ms,
-        probation_ms,
-        lease_ms,
-    })
+    Ok(WavePolicy { select, optional: raw.optional, soak_ms, probation_ms, lease_ms })
 }
 
 fn select(lines: &Lines<'_>, span: &Range<usize>, raw: &RawSelect) -> Result<Select, PolicyError> {
@@ -244,10 +225,7 @@ fn select(lines: &Lines<'_>, span: &Range<usize>, raw: &RawSelect) -> Result<Sel
     }
     if let Some(p) = raw.percent {
         if !(p > 0.0 && p <= 100.0) {
-            return Err(lines.error(
-                span,
-                format!("percent = {p} is impossible: more than 0, at most 100"),
-            ));
+            return Err(lines.error(span, format!("percent = {p} is impossible: more than 0, at most 100")));
         }
         given.push(Select::Percent(p));
     }
@@ -278,22 +256,16 @@ fn gate(lines: &Lines<'_>, raw: &RawGate) -> Result<Gate, PolicyError> {
         Some(v) => lines.whole(key, v, least..=MANY),
         None => Ok(default),
     };
-    let accuracy_drop = raw
-        .accuracy_drop
-        .as_ref()
-        .map(|v| lines.share("accuracy_drop", v, 0.0))
-        .transpose()?;
+    let accuracy_drop =
+        raw.accuracy_drop.as_ref().map(|v| lines.share("accuracy_drop", v, 0.0)).transpose()?;
     if let (None, Some(m)) = (accuracy_drop, &raw.min_labelled) {
-        return Err(lines.error(
-            &m.span(),
-            "min_labelled does nothing without accuracy_drop: add that, or remove this",
-        ));
+        return Err(lines
+            .error(&m.span(), "min_labelled does nothing without accuracy_drop: add that, or remove this"));
     }
     if let (None, Some(e)) = (accuracy_drop, &raw.evidence) {
-        return Err(lines.error(
-            &e.span(),
-            "evidence does nothing without accuracy_drop: add that, or remove this",
-        ));
+        return Err(
+            lines.error(&e.span(), "evidence does nothing without accuracy_drop: add that, or remove this")
+        );
     }
     let evidence = match raw.evidence.as_ref().map(|e| (e.as_ref().as_str(), e.span())) {
         None => Evidence::BySize,
@@ -326,10 +298,7 @@ fn gate(lines: &Lines<'_>, raw: &RawGate) -> Result<Gate, PolicyError> {
         } else {
             0
         },
-        success: raw
-            .success
-            .as_ref()
-            .map_or(Ok(0.95), |v| lines.share("success", v, 0.01))?,
+        success: raw.success.as_ref().map_or(Ok(0.95), |v| lines.share("success", v, 0.01))?,
         max_failed_devices: match &raw.max_failed_devices {
             Some(v) => {
                 Some(u32::try_from(lines.whole("max_failed_devices", v, 0..=MANY)?).unwrap_or(u32::MAX))

@@ -31,9 +31,5 @@ pub fn human_duration(ms: u64) -> String {
             return format!("{}{unit}", ms / factor);
         }
     }
-    if ms >= 10_000 {
-        format!("{}s", ms / 1000)
-    } else {
-        format!("{ms}ms")
-    }
+    if ms >= 10_000 { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
 }

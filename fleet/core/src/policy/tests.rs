@@ -28,14 +28,8 @@ fn the_shipped_policies_are_valid_and_named_like_their_files() {
 #[test]
 fn what_is_left_out_has_a_default() {
     let p = Policy::parse(SMALL).unwrap();
-    assert_eq!(
-        (p.waves[0].soak_ms, p.waves[0].probation_ms, p.waves[0].lease_ms),
-        (2000, 2000, 3_600_000)
-    );
-    assert_eq!(
-        (p.gate.min_devices, p.gate.min_labelled, p.gate.on_inconclusive),
-        (1, 100, OnFail::Pause)
-    );
+    assert_eq!((p.waves[0].soak_ms, p.waves[0].probation_ms, p.waves[0].lease_ms), (2000, 2000, 3_600_000));
+    assert_eq!((p.gate.min_devices, p.gate.min_labelled, p.gate.on_inconclusive), (1, 100, OnFail::Pause));
     assert!(p.reverts());
 }
 
@@ -48,11 +42,7 @@ fn an_unknown_key_is_named_with_its_line() {
 
 #[test]
 fn gates_of_later_versions_are_refused_and_not_ignored() {
-    for key in [
-        "latency_p99_ratio = 1.25",
-        "error_rate_increase = 0.01",
-        "score_shift = 0.1",
-    ] {
+    for key in ["latency_p99_ratio = 1.25", "error_rate_increase = 0.01", "score_shift = 0.1"] {
         let e = wrong(&SMALL.replace("accuracy_drop = 0.02", key));
         assert_eq!(e.line, 9, "{key}");
         assert!(e.message.contains("refused rather than ignored"), "{e}");
@@ -63,9 +53,7 @@ fn gates_of_later_versions_are_refused_and_not_ignored() {
         assert!(e.message.contains("refused rather than ignored"), "{e}");
     }
     assert!(
-        wrong(&format!("{SMALL}[window]\ncron = \"0 1 * * *\"\n"))
-            .message
-            .contains("maintenance windows")
+        wrong(&format!("{SMALL}[window]\ncron = \"0 1 * * *\"\n")).message.contains("maintenance windows")
     );
 }
 
@@ -90,9 +78,7 @@ fn impossible_values_are_named_with_their_line() {
         assert_eq!(wrong(&text).line, line, "{to}");
     }
     assert!(
-        wrong("name = \"x\"\n[gate]\ndeadline = \"1m\"\non_fail = \"pause\"\n")
-            .message
-            .contains("[[wave]]")
+        wrong("name = \"x\"\n[gate]\ndeadline = \"1m\"\non_fail = \"pause\"\n").message.contains("[[wave]]")
     );
 }
 

@@ -95,18 +95,12 @@ impl RolloutState {
     /// Whether nothing more happens to it by itself.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
-        matches!(
-            self,
-            Self::Halted | Self::Reverted | Self::Completed | Self::Superseded
-        )
+        matches!(self, Self::Halted | Self::Reverted | Self::Completed | Self::Superseded)
     }
     /// Whether it occupies its model: a second rollout cannot run beside it.
     #[must_use]
     pub const fn is_active(self) -> bool {
-        matches!(
-            self,
-            Self::Running | Self::Paused | Self::Halting | Self::Reverting
-        )
+        matches!(self, Self::Running | Self::Paused | Self::Halting | Self::Reverting)
     }
     /// When this state ends at the latest, for a rollout of `waves` waves whose gate has this deadline; terminal states
     /// have none.
@@ -221,11 +215,7 @@ mod tests {
     #[test]
     fn every_state_that_is_not_terminal_has_a_deadline() {
         for state in RolloutState::ALL {
-            assert_eq!(
-                state.deadline(UnixMs(5), 3, 1000).is_none(),
-                state.is_terminal(),
-                "{state}"
-            );
+            assert_eq!(state.deadline(UnixMs(5), 3, 1000).is_none(), state.is_terminal(), "{state}");
         }
     }
     #[test]

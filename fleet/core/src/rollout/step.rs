@@ -21,12 +21,7 @@ const UNREACHABLE_GRACE_MS: u64 = 15_000;
 /// What to do now.
 #[must_use]
 pub fn step(now: UnixMs, facts: &Facts<'_>) -> Vec<Action> {
-    let mut step = Step {
-        now,
-        facts,
-        devices: facts.devices.clone(),
-        out: Vec::new(),
-    };
+    let mut step = Step { now, facts, devices: facts.devices.clone(), out: Vec::new() };
     step.take_reports();
     match facts.state {
         RolloutState::Planned => step.plan_grows_old(),
@@ -49,10 +44,7 @@ struct Step<'a> {
 
 impl Step<'_> {
     fn rollout(&mut self, state: RolloutState, reason: impl Into<String>) {
-        self.out.push(Action::Rollout {
-            state,
-            reason: reason.into(),
-        });
+        self.out.push(Action::Rollout { state, reason: reason.into() });
     }
 
     fn overdue(&self) -> bool {
@@ -72,14 +64,12 @@ impl Step<'_> {
                     // It answers to the revert: once its previous version serves, the new one has been taken back.
                     let back = r.active.is_some() && r.active == d.previous;
                     match r.state {
-                        UpdateState::Committed | UpdateState::Already if back => (
-                            DeviceState::Update(UpdateState::RolledBack),
-                            Some("fleet.revert".to_owned()),
-                        ),
-                        UpdateState::Cancelled | UpdateState::RolledBack if back => (
-                            DeviceState::Update(UpdateState::RolledBack),
-                            Some("fleet.revert".to_owned()),
-                        ),
+                        UpdateState::Committed | UpdateState::Already if back => {
+                            (DeviceState::Update(UpdateState::RolledBack), Some("fleet.revert".to_owned()))
+                        }
+                        UpdateState::Cancelled | UpdateState::RolledBack if back => {
+                            (DeviceState::Update(UpdateState::RolledBack), Some("fleet.revert".to_owned()))
+                        }
                         s if s.is_terminal() => {
                             (DeviceState::Update(UpdateState::UnableToRollBack), r.code.clone())
                         }
@@ -94,11 +84,7 @@ impl Step<'_> {
             if d.state != state || (d.code != code && code.is_some()) {
                 d.state = state;
                 d.code.clone_from(&code);
-                self.out.push(Action::Device {
-                    device: d.device.clone(),
-                    state,
-                    code,
-                });
+                self.out.push(Action::Device { device: d.device.clone(), state, code });
             }
         }
     }
@@ -133,23 +119,12 @@ impl Step<'_> {
             self.rollout(RolloutState::Paused, format!("gate: wave {stuck} did not pass"));
             return;
         }
-        match self
-            .facts
-            .waves
-            .iter()
-            .position(|w| w.state == WaveState::Waiting)
-        {
+        match self.facts.waves.iter().position(|w| w.state == WaveState::Waiting) {
             None => self.rollout(RolloutState::Completed, "every wave passed"),
             Some(wave) if self.devices.iter().any(|d| d.wave == wave && !d.revoked) => {
-                self.out.push(Action::Wave {
-                    wave,
-                    state: WaveState::Offering,
-                });
+                self.out.push(Action::Wave { wave, state: WaveState::Offering });
             }
-            Some(wave) => self.out.push(Action::Wave {
-                wave,
-                state: WaveState::Passed,
-            }),
+            Some(wave) => self.out.push(Action::Wave { wave, state: WaveState::Passed }),
         }
     }
 
@@ -167,29 +142,18 @@ impl Step<'_> {
             if verdict.outcome == Outcome::Pass && fact.state == WaveState::Judging {
                 self.pass(wave, verdict);
             } else {
-                self.close(
-                    wave,
-                    inconclusive(verdict),
-                    WaveState::Inconclusive,
-                    gate.on_inconclusive,
-                );
+                self.close(wave, inconclusive(verdict), WaveState::Inconclusive, gate.on_inconclusive);
             }
             return;
         }
         match fact.state {
             WaveState::Offering if self.settled(wave) => {
-                self.out.push(Action::Wave {
-                    wave,
-                    state: WaveState::Soaking,
-                });
+                self.out.push(Action::Wave { wave, state: WaveState::Soaking });
             }
             WaveState::Soaking
                 if self.now.since(fact.since) >= self.facts.plan.policy.waves[wave].soak_ms =>
             {
-                self.out.push(Action::Wave {
-                    wave,
-                    state: WaveState::Judging,
-                });
+                self.out.push(Action::Wave { wave, state: WaveState::Judging });
             }
             WaveState::Judging if verdict.outcome == Outcome::Pass => {
                 self.pass(wave, verdict);
@@ -211,10 +175,7 @@ impl Step<'_> {
 
     fn pass(&mut self, wave: usize, verdict: Verdict) {
         self.note(wave, verdict);
-        self.out.push(Action::Wave {
-            wave,
-            state: WaveState::Passed,
-        });
+        self.out.push(Action::Wave { wave, state: WaveState::Passed });
     }
 
     fn close(&mut self, wave: usize, verdict: Verdict, state: WaveState, then: OnFail) {
@@ -241,11 +202,7 @@ impl Step<'_> {
                 champion: d.champion,
             })
             .collect();
-        let failed = self
-            .devices
-            .iter()
-            .filter(|d| d.state.standing() == Standing::Failed)
-            .count() as u64;
+        let failed = self.devices.iter().filter(|d| d.state.standing() == Standing::Failed).count() as u64;
         let plan = self.facts.plan;
         judge(&plan.policy.gate, &evidence, failed, plan.waves.len())
     }
@@ -268,24 +225,14 @@ impl Step<'_> {
     fn terms(&self, wave: usize) -> (Commit, u64) {
         let policy = &self.facts.plan.policy.waves[wave];
         let local = self.facts.plan.waves[wave].commits_locally;
-        let commit = if local {
-            Commit::Local
-        } else {
-            Commit::Lease {
-                lease_ms: policy.lease_ms,
-            }
-        };
+        let commit = if local { Commit::Local } else { Commit::Lease { lease_ms: policy.lease_ms } };
         (commit, policy.probation_ms)
     }
 
     fn offers(&mut self, wave: usize) {
         let (commit, probation_ms) = self.terms(wave);
         for d in self.devices.iter().filter(|d| d.wave == wave && wants_offer(d)) {
-            self.out.push(Action::Offer {
-                device: d.device.clone(),
-                commit,
-                probation_ms,
-            });
+            self.out.push(Action::Offer { device: d.device.clone(), commit, probation_ms });
         }
     }
 
@@ -301,9 +248,7 @@ impl Step<'_> {
                 let state = self.facts.waves[w].state;
                 (state == WaveState::Waiting || state.is_open())
                     && plan.policy.waves[w].select.admits(&late.labels)
-                    && plan.waves[w]
-                        .cap
-                        .is_none_or(|cap| sizes.get(&w).copied().unwrap_or(0) < cap)
+                    && plan.waves[w].cap.is_none_or(|cap| sizes.get(&w).copied().unwrap_or(0) < cap)
             });
             if let Some(wave) = place {
                 *sizes.entry(wave).or_default() += 1;
@@ -318,9 +263,7 @@ impl Step<'_> {
             return;
         };
         for d in self.devices.iter().filter(|d| d.wave == wave) {
-            let Some(offer) = d
-                .offer
-                .filter(|_| d.state == DeviceState::Update(UpdateState::Probation))
+            let Some(offer) = d.offer.filter(|_| d.state == DeviceState::Update(UpdateState::Probation))
             else {
                 continue;
             };
@@ -352,14 +295,9 @@ impl Step<'_> {
             } else if let Some(offer) = d.offer
                 && d.state == DeviceState::Update(UpdateState::Probation)
                 && !self.facts.plan.waves[d.wave].commits_locally
-                && offer
-                    .committed_at
-                    .is_none_or(|t| self.now.since(t) >= COMMAND_AGAIN_MS)
+                && offer.committed_at.is_none_or(|t| self.now.since(t) >= COMMAND_AGAIN_MS)
             {
-                self.out.push(Action::Commit {
-                    device: d.device.clone(),
-                    version: offer.version,
-                });
+                self.out.push(Action::Commit { device: d.device.clone(), version: offer.version });
             }
         }
     }
@@ -389,8 +327,7 @@ impl Step<'_> {
         }
         // What passed is kept; nothing new is offered.
         self.confirm();
-        self.out
-            .retain(|a| !matches!(a, Action::Offer { .. } | Action::Admit { .. }));
+        self.out.retain(|a| !matches!(a, Action::Offer { .. } | Action::Admit { .. }));
     }
 
     fn halt(&mut self) {
@@ -404,14 +341,8 @@ impl Step<'_> {
             } else {
                 open.1 += 1;
             }
-            if offer
-                .halted_at
-                .is_none_or(|t| self.now.since(t) >= COMMAND_AGAIN_MS)
-            {
-                self.out.push(Action::Halt {
-                    device: d.device.clone(),
-                    version: offer.version,
-                });
+            if offer.halted_at.is_none_or(|t| self.now.since(t) >= COMMAND_AGAIN_MS) {
+                self.out.push(Action::Halt { device: d.device.clone(), version: offer.version });
             }
         }
         self.end_when_answered(open, RolloutState::Halted, "nothing of it starts any more");
@@ -429,23 +360,14 @@ impl Step<'_> {
             match (d.revert, d.previous) {
                 (None, Some(to)) => {
                     open.0 += 1;
-                    self.out.push(Action::Revert {
-                        device: d.device.clone(),
-                        to,
-                    });
+                    self.out.push(Action::Revert { device: d.device.clone(), to });
                     continue;
                 }
                 // It ran nothing before: what it has not committed is revoked, and what it has committed stays.
                 (None, None) if d.state.is_terminal() => continue,
                 (None, None) => {
-                    if offer
-                        .halted_at
-                        .is_none_or(|t| self.now.since(t) >= COMMAND_AGAIN_MS)
-                    {
-                        self.out.push(Action::Halt {
-                            device: d.device.clone(),
-                            version: offer.version,
-                        });
+                    if offer.halted_at.is_none_or(|t| self.now.since(t) >= COMMAND_AGAIN_MS) {
+                        self.out.push(Action::Halt { device: d.device.clone(), version: offer.version });
                     }
                 }
                 (Some(_), _) if answered_revert(d) => continue,
@@ -457,11 +379,7 @@ impl Step<'_> {
                 open.1 += 1;
             }
         }
-        self.end_when_answered(
-            open,
-            RolloutState::Reverted,
-            "devices have their previous version back",
-        );
+        self.end_when_answered(open, RolloutState::Reverted, "devices have their previous version back");
     }
 
     /// Ends a halt or revert when nobody who can be reached is missing, or its deadline has come.
@@ -489,12 +407,7 @@ impl Step<'_> {
 }
 
 fn join(late: &LateDevice, wave: usize) -> Action {
-    Action::Admit {
-        device: late.device.clone(),
-        wave,
-        previous: late.previous,
-        champion: late.champion,
-    }
+    Action::Admit { device: late.device.clone(), wave, previous: late.previous, champion: late.champion }
 }
 
 /// Not offered yet, or the offer lapsed through no fault of the version.
@@ -530,10 +443,7 @@ fn gave_up_before_serving(d: &DeviceFact) -> bool {
                 | UpdateState::TooLate
         )
     );
-    ended
-        && d.report
-            .as_ref()
-            .is_none_or(|r| r.active.is_none() || r.active == d.previous)
+    ended && d.report.as_ref().is_none_or(|r| r.active.is_none() || r.active == d.previous)
 }
 
 fn answered_revert(d: &DeviceFact) -> bool {

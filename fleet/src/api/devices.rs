@@ -1,0 +1,284 @@
+//! Devices: the list, one device, claim tokens, revocation.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use longshore_trust::{DeviceId, Digest, UnixMs};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::page::{Page, PageQuery};
+use super::problem::{Body, Problem};
+use crate::app::{App, Shared, now};
+use crate::auth::Actor;
+use crate::events::FleetEvent;
+use crate::store::views::{Cursor, DeviceFilter, DeviceModelRow, DeviceRow, Happening};
+use crate::store::{audit, device};
+
+/// A claim token is good for at most so long, ms.
+const MAX_TOKEN_MS: u64 = 366 * 86_400_000;
+/// Updates shown of one device.
+const UPDATES: u32 = 50;
+
+/// A device.
+#[derive(Serialize, ToSchema)]
+pub struct Device {
+    /// Its id.
+    id: String,
+    /// Serial number of its board.
+    serial: String,
+    /// Labels given at enrolment.
+    labels: Value,
+    /// Connected now.
+    online: bool,
+    /// Shut out.
+    revoked: bool,
+    /// When it joined, ms.
+    enrolled_at: i64,
+    /// When it was shut out, ms.
+    revoked_at: Option<i64>,
+    /// When it was last heard of, ms.
+    last_seen: Option<i64>,
+    /// Version of its agent, once it has told.
+    agent: Option<String>,
+    /// The greatest assignment version it accepted.
+    assignment_version: i64,
+    /// What it runs.
+    models: Vec<DeviceModel>,
+    /// Rows the fleet has counted of it.
+    rows_counted: i64,
+}
+
+/// One model on a device.
+#[derive(Serialize, ToSchema)]
+pub struct DeviceModel {
+    /// The model.
+    model: String,
+    /// Version that serves.
+    version: String,
+    /// Digest of the bundle that serves.
+    active: Option<String>,
+    /// Version that is wanted.
+    wanted_version: String,
+    /// State of its update.
+    state: String,
+    /// Why.
+    code: String,
+    /// Rows the device's own journal counted.
+    rows_journal: i64,
+    /// When this changed, ms.
+    changed: i64,
+}
+
+/// A device with what is known of it.
+#[derive(Serialize, ToSchema)]
+pub struct DeviceDetail {
+    /// In short.
+    #[serde(flatten)]
+    device: Device,
+    /// What it is.
+    inventory: Value,
+    /// How it is.
+    health: Value,
+    /// Versions of the trust metadata it has.
+    trust: Value,
+    /// What happened to its models, newest first.
+    updates: Vec<Update>,
+}
+
+/// A step of an update.
+#[derive(Serialize, ToSchema)]
+pub struct Update {
+    /// By the device's clock, ms.
+    time: u64,
+    /// The model.
+    model: String,
+    /// The version.
+    version: String,
+    /// Digest of the bundle.
+    bundle: String,
+    /// The state reached.
+    state: String,
+    /// Why.
+    code: String,
+    /// Why, for people.
+    detail: String,
+    /// The rollout.
+    rollout: String,
+}
+
+/// A claim token, by its hash: the server never sees the token.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// SHA-256 of the token, hex.
+    hash: String,
+    /// Until when it may be used, ms.
+    expires: u64,
+    /// The only board that may use it.
+    #[serde(default)]
+    serial: Option<String>,
+}
+
+fn json(text: Option<&str>) -> Value {
+    text.and_then(|t| serde_json::from_str(t).ok()).unwrap_or(Value::Null)
+}
+
+impl Device {
+    fn new(row: &DeviceRow, models: Vec<DeviceModel>, rows_counted: i64) -> Self {
+        let inventory = json(row.inventory.as_deref());
+        Self {
+            id: row.id.clone(),
+            serial: row.serial.clone(),
+            labels: json(Some(&row.labels)),
+            online: row.online,
+            revoked: row.revoked_at.is_some(),
+            enrolled_at: row.enrolled_at,
+            revoked_at: row.revoked_at,
+            last_seen: row.last_seen,
+            agent: inventory["agent"].as_str().map(str::to_owned),
+            assignment_version: row.assignment_version,
+            models,
+            rows_counted,
+        }
+    }
+}
+
+async fn with_models(app: &App, rows: &[DeviceRow]) -> Result<Vec<Device>, Problem> {
+    let ids: Vec<&str> = rows.iter().map(|r| r.id.as_str()).collect();
+    let mut models: BTreeMap<String, Vec<DeviceModel>> = BTreeMap::new();
+    for m in app.store.view_device_models(&ids).await? {
+        let DeviceModelRow {
+            device,
+            model,
+            version,
+            active,
+            wanted_version,
+            state,
+            code,
+            rows_journal,
+            changed,
+            ..
+        } = m;
+        let entry =
+            DeviceModel { model, version, active, wanted_version, state, code, rows_journal, changed };
+        models.entry(device).or_default().push(entry);
+    }
+    let counted: BTreeMap<String, i64> = app.store.view_device_rows(&ids).await?.into_iter().collect();
+    Ok(rows
+        .iter()
+        .map(|r| {
+            Device::new(r, models.remove(&r.id).unwrap_or_default(), counted.get(&r.id).copied().unwrap_or(0))
+        })
+        .collect())
+}
+
+/// Devices that are not revoked, by id.
+#[utoipa::path(get, path = "/api/v1/devices", tag = "devices", params(PageQuery),
+    responses((status = 200, body = Page<Device>), (status = 401, body = Problem)))]
+pub async fn list(
+    State(app): State<Shared>,
+    _: Actor,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<Device>>, Problem> {
+    let limit = page.limit();
+    let cursor = page.cursor.map_or(Cursor::Start, Cursor::After);
+    let found = app.store.view_devices(&DeviceFilter::default(), &cursor, limit).await?;
+    let next = if found.more_after { found.devices.last().map(|d| d.id.clone()) } else { None };
+    Ok(Json(Page { items: with_models(&app, &found.devices).await?, next }))
+}
+
+/// One device.
+#[utoipa::path(get, path = "/api/v1/devices/{device}", tag = "devices", params(("device" = String, Path)),
+    responses((status = 200, body = DeviceDetail), (status = 404, body = Problem)))]
+pub async fn show(
+    State(app): State<Shared>,
+    _: Actor,
+    Path(id): Path<String>,
+) -> Result<Json<DeviceDetail>, Problem> {
+    let row = app.store.view_device(&id).await?.ok_or_else(|| unknown(&id))?;
+    let rows = [row];
+    let device = with_models(&app, &rows).await?.remove(0);
+    let [row] = rows;
+    let updates = app
+        .store
+        .view_timeline(&id, u64::MAX, UPDATES)
+        .await?
+        .into_iter()
+        .filter_map(|m| match m.what {
+            Happening::Update { model, version, bundle, state, code, detail, rollout, .. } => {
+                Some(Update { time: m.time, model, version, bundle, state, code, detail, rollout })
+            }
+            Happening::Event { .. } => None,
+        })
+        .collect();
+    Ok(Json(DeviceDetail {
+        device,
+        inventory: json(row.inventory.as_deref()),
+        health: json(row.health.as_deref()),
+        trust: json(Some(&row.tuf_versions)),
+        updates,
+    }))
+}
+
+fn unknown(id: &str) -> Problem {
+    let shown: String = id.chars().take(80).collect();
+    Problem::not_found("device.unknown", format!("there is no device {shown:?} in this fleet"))
+}
+
+/// Remembers a claim token: one device may enrol with it, once.
+#[utoipa::path(post, path = "/api/v1/devices/tokens", request_body = NewToken, tag = "devices",
+    responses((status = 200, body = Value), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub async fn token(
+    State(app): State<Shared>,
+    actor: Actor,
+    Body(new): Body<NewToken>,
+) -> Result<Json<Value>, Problem> {
+    let now = now();
+    let hash: Digest = new
+        .hash
+        .parse()
+        .map_err(|e: longshore_trust::IdError| Problem::invalid("token.hash", e.to_string()))?;
+    if new.expires <= now.0 || new.expires > now.0 + MAX_TOKEN_MS {
+        return Err(Problem::invalid("token.expires", "`expires` must be later than now, and within a year"));
+    }
+    let mut tx = app.store.write().await?;
+    device::insert_token(&mut tx, &hash, UnixMs(new.expires), new.serial.as_deref(), now).await.map_err(
+        |e| {
+            if e.is_unique_violation() {
+                Problem::conflict("token.exists", "this token is known already: make a new one")
+            } else {
+                e.into()
+            }
+        },
+    )?;
+    audit::record(&mut tx, now, &actor.name, "device.token", &hash.short(), "").await?;
+    tx.commit().await?;
+    app.events.publish(FleetEvent::Summary);
+    Ok(Json(serde_json::json!({ "hash": hash, "expires": new.expires, "serial": new.serial })))
+}
+
+/// Shuts a device out: its certificate is refused from now on.
+#[utoipa::path(delete, path = "/api/v1/devices/{device}", tag = "devices", params(("device" = String, Path)),
+    responses((status = 200, body = Value), (status = 404, body = Problem)))]
+pub async fn revoke(
+    State(app): State<Shared>,
+    actor: Actor,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let device: DeviceId = id.parse().map_err(|_| unknown(&id))?;
+    let now = now();
+    if app.store.device(&device).await?.is_none() {
+        return Err(unknown(&id));
+    }
+    let mut tx = app.store.write().await?;
+    if device::revoke(&mut tx, &device, now).await? {
+        audit::record(&mut tx, now, &actor.name, "device.revoke", device.as_str(), "").await?;
+    }
+    tx.commit().await?;
+    app.gateway.disconnect(device.clone());
+    app.events.publish(FleetEvent::Device(device.clone()));
+    Ok(Json(serde_json::json!({ "device": device, "revoked": true })))
+}

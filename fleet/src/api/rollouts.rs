@@ -1,0 +1,232 @@
+//! Rollouts: plan, start, look, stop.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use longshore_fleet_core::plan::Plan;
+use longshore_fleet_core::policy::SHIPPED;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::page::{Page, PageQuery};
+use super::problem::{Body, Problem};
+use super::rollouts_view::{RolloutDetail, RolloutSummary};
+use crate::app::{Shared, now};
+use crate::auth::Actor;
+use crate::jobs::control::{self, Act, ControlError};
+
+impl From<ControlError> for Problem {
+    fn from(e: ControlError) -> Self {
+        let text = e.to_string();
+        match e {
+            ControlError::Store(e) => e.into(),
+            ControlError::Planning(e) => e.into(),
+            ControlError::Policy(_) => Self::invalid("policy.invalid", text),
+            ControlError::UnknownPolicy(_) => Self::invalid("policy.unknown", text),
+            ControlError::Unknown(_) => Self::not_found("rollout.unknown", text),
+            ControlError::Changed { .. } => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "rollout.changed", text)
+            }
+            ControlError::State { .. } => Self::conflict("rollout.state", text),
+            ControlError::Occupied { .. } => Self::conflict("rollout.occupied", text),
+        }
+    }
+}
+
+/// What is to be rolled out.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewRollout {
+    /// The model.
+    model: String,
+    /// The version, or an alias of it.
+    version: String,
+    /// The policy, TOML.
+    #[serde(default)]
+    policy: Option<String>,
+    /// The name of a policy that comes with the server (`careful` when neither is given).
+    #[serde(default)]
+    policy_name: Option<String>,
+    /// Only show the plan.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// A plan as it is answered: the plan, and what a person should know.
+#[derive(Serialize, ToSchema)]
+pub struct PlanView {
+    /// The plan.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    plan: Plan,
+    /// `planned`, or `rehearsal` for a dry run.
+    state: &'static str,
+    /// What a person should know before the start.
+    lint: Vec<String>,
+}
+
+/// How to resume, and whether to take another rollout's place.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ActBody {
+    /// `retry` or `skip`: needed to resume.
+    wave: Option<String>,
+    /// Start in place of the rollout that occupies the model.
+    supersede: bool,
+}
+
+/// A policy that comes with the server.
+#[derive(Serialize, ToSchema)]
+pub struct ShippedPolicy {
+    /// Its name.
+    name: &'static str,
+    /// Its text.
+    text: &'static str,
+}
+
+/// Policies that come with the server.
+#[utoipa::path(get, path = "/api/v1/policies", tag = "rollouts", responses((status = 200, body = Page<ShippedPolicy>)))]
+pub async fn policies(_: Actor) -> Json<Page<ShippedPolicy>> {
+    let items = SHIPPED.iter().map(|(name, text)| ShippedPolicy { name, text }).collect();
+    Json(Page { items, next: None })
+}
+
+/// Plans a rollout; it starts only when told to.
+#[utoipa::path(post, path = "/api/v1/rollouts", request_body = NewRollout, tag = "rollouts",
+    responses((status = 201, body = PlanView), (status = 200, body = PlanView, description = "dry run"),
+        (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub async fn create(
+    State(app): State<Shared>,
+    actor: Actor,
+    Body(new): Body<NewRollout>,
+) -> Result<Response, Problem> {
+    if new.policy.is_some() && new.policy_name.is_some() {
+        return Err(Problem::invalid("policy.twice", "give either `policy` or `policy_name`, not both"));
+    }
+    let model = new
+        .model
+        .parse()
+        .map_err(|e: longshore_trust::IdError| Problem::invalid("model.name", e.to_string()))?;
+    let policy = control::policy(new.policy.as_deref(), new.policy_name.as_deref())?;
+    let plan =
+        control::make_plan(&app, &actor.name, &model, &new.version, policy, new.dry_run, now()).await?;
+    let (status, state) =
+        if new.dry_run { (StatusCode::OK, "rehearsal") } else { (StatusCode::CREATED, "planned") };
+    let lint = plan.warnings.clone();
+    Ok((status, Json(PlanView { plan, state, lint })).into_response())
+}
+
+/// Rollouts, newest first.
+#[utoipa::path(get, path = "/api/v1/rollouts", tag = "rollouts", params(PageQuery),
+    responses((status = 200, body = Page<RolloutSummary>)))]
+pub async fn list(
+    State(app): State<Shared>,
+    _: Actor,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<RolloutSummary>>, Problem> {
+    let limit = page.limit();
+    let before = match page.cursor.as_deref().map(str::parse) {
+        None => None,
+        Some(Ok(generation)) => Some(generation),
+        Some(Err(_)) => {
+            return Err(Problem::bad_request("page.cursor", "this cursor was not given by this list"));
+        }
+    };
+    let rollouts = app.store.rollouts(None, before, limit + 1).await?;
+    let page = Page::of(rollouts, limit, |r| r.generation.to_string());
+    let items = page.items.iter().map(RolloutSummary::new).collect();
+    Ok(Json(Page { items, next: page.next }))
+}
+
+fn tagged(etag: u64, body: impl IntoResponse) -> Response {
+    let mut response = body.into_response();
+    if let Ok(value) = HeaderValue::from_str(&format!("\"{etag}\"")) {
+        response.headers_mut().insert(header::ETAG, value);
+    }
+    response
+}
+
+/// One rollout, with its waves, gates and devices.
+#[utoipa::path(get, path = "/api/v1/rollouts/{rollout}", tag = "rollouts", params(("rollout" = String, Path)),
+    responses((status = 200, body = RolloutDetail), (status = 404, body = Problem)))]
+pub async fn show(State(app): State<Shared>, _: Actor, Path(id): Path<String>) -> Result<Response, Problem> {
+    let detail = RolloutDetail::load(&app, &id).await?.ok_or(ControlError::Unknown(id))?;
+    Ok(tagged(detail.etag(), Json(detail)))
+}
+
+/// Its plan, as it was made.
+#[utoipa::path(get, path = "/api/v1/rollouts/{rollout}/plan", tag = "rollouts", params(("rollout" = String, Path)),
+    responses((status = 200, body = Value), (status = 404, body = Problem)))]
+pub async fn plan(
+    State(app): State<Shared>,
+    _: Actor,
+    Path(id): Path<String>,
+) -> Result<Json<Plan>, Problem> {
+    let plan = app.store.rollout_plan(&id).await?;
+    Ok(Json(plan.ok_or(ControlError::Unknown(id))?))
+}
+
+/// The etag of an `If-Match` header.
+fn seen(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    let number = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).and_then(|t| t.parse().ok());
+    match number {
+        Some(n) => Ok(Some(n)),
+        None => Err(Problem::bad_request(
+            "request.if_match",
+            "If-Match must hold the ETag of the rollout, quotes included",
+        )),
+    }
+}
+
+/// Starts, pauses, resumes, halts or reverts a rollout.
+#[utoipa::path(post, path = "/api/v1/rollouts/{rollout}/{action}", request_body = ActBody, tag = "rollouts",
+    params(("rollout" = String, Path), ("action" = String, Path, description = "start, pause, resume, halt or revert"),
+        ("If-Match" = Option<String>, Header, description = "the ETag that was looked at")),
+    responses((status = 200, body = RolloutDetail), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 412, body = Problem), (status = 422, body = Problem)))]
+pub async fn act(
+    State(app): State<Shared>,
+    actor: Actor,
+    Path((id, action)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: axum::body::Bytes,
+) -> Result<Response, Problem> {
+    let body: ActBody = if body.is_empty() {
+        ActBody::default()
+    } else {
+        serde_json::from_slice(&body).map_err(|e| Problem::invalid("request.invalid", e.to_string()))?
+    };
+    let act = match (action.as_str(), body.wave.as_deref()) {
+        ("start", None) => Act::Start { supersede: body.supersede },
+        ("pause", None) => Act::Pause,
+        ("halt", None) => Act::Halt,
+        ("revert", None) => Act::Revert,
+        ("resume", Some("retry")) => Act::ResumeRetry,
+        ("resume", Some("skip")) => Act::ResumeSkip,
+        ("resume", _) => {
+            return Err(Problem::invalid(
+                "rollout.wave",
+                "say what becomes of the present wave: \"wave\": \"retry\" or \"skip\"",
+            ));
+        }
+        ("start" | "pause" | "halt" | "revert", Some(_)) => {
+            return Err(Problem::invalid("rollout.wave", "`wave` is only for resume"));
+        }
+        _ => {
+            let shown: String = action.chars().take(40).collect();
+            let text = format!(
+                "{shown:?} cannot be done with a rollout; there are start, pause, resume, halt and revert"
+            );
+            return Err(Problem::not_found("rollout.action", text));
+        }
+    };
+    let after = control::act(&app, &actor.name, &id, act, seen(&headers)?, now()).await?;
+    let detail = RolloutDetail::load(&app, after.id.as_str()).await?.ok_or(ControlError::Unknown(id))?;
+    Ok(tagged(detail.etag(), Json(detail)))
+}

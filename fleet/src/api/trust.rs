@@ -1,0 +1,90 @@
+//! Trust metadata that offline keys signed: submitted here, served under `/trust`.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::problem::{Body, Problem};
+use crate::app::{Shared, now};
+use crate::auth::Actor;
+use crate::store::audit;
+use crate::trust_repo::{Submitted, TrustRepoError};
+
+/// Signed metadata.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Submission {
+    /// `root`, `targets` or `models/<name>`.
+    role: String,
+    /// The signed bytes, base64.
+    metadata: String,
+}
+
+/// What became of it.
+#[derive(Serialize, ToSchema)]
+pub struct Outcome {
+    /// `published` or `pending` (it waits for more signatures).
+    state: &'static str,
+    /// Its version.
+    version: u64,
+    /// Distinct valid signatures.
+    signatures: usize,
+    /// How many are needed.
+    threshold: u32,
+}
+
+/// Submits metadata; it is published once a threshold of the right offline keys has signed it.
+#[utoipa::path(post, path = "/api/v1/trust/metadata", request_body = Submission, tag = "trust",
+    responses((status = 200, body = Outcome), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub async fn submit(
+    State(app): State<Shared>,
+    actor: Actor,
+    Body(submission): Body<Submission>,
+) -> Result<Json<Outcome>, Problem> {
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(&submission.metadata)
+        .map_err(|e| Problem::invalid("trust.base64", format!("`metadata` is not base64: {e}")))?;
+    let submitted = app.trust.submit(&submission.role, &bytes, now()).await.map_err(|e| match e {
+        TrustRepoError::Store(e) => e.into(),
+        TrustRepoError::Version { .. } => Problem::conflict(e.code(), e.to_string()),
+        _ => Problem::invalid(e.code(), e.to_string()),
+    })?;
+    let outcome = match submitted {
+        Submitted::Published { version, signatures, threshold } => {
+            Outcome { state: "published", version, signatures, threshold }
+        }
+        Submitted::Pending { version, signatures, threshold } => {
+            Outcome { state: "pending", version, signatures, threshold }
+        }
+    };
+    let mut tx = app.store.write().await?;
+    let detail = format!("version {} {}", outcome.version, outcome.state);
+    audit::record(&mut tx, now(), &actor.name, "trust.submit", &submission.role, &detail).await?;
+    tx.commit().await?;
+    Ok(Json(outcome))
+}
+
+/// Metadata that waits for more signatures, as bytes.
+#[utoipa::path(get, path = "/api/v1/trust/pending/{role}", tag = "trust",
+    params(("role" = String, Path, description = "e.g. models/meter-digits")),
+    responses((status = 200, content_type = "application/json"), (status = 404, body = Problem)))]
+pub async fn pending(
+    State(app): State<Shared>,
+    _: Actor,
+    Path(role): Path<String>,
+) -> Result<Response, Problem> {
+    match app.trust.pending(&role).await? {
+        Some(bytes) => Ok(([(header::CONTENT_TYPE, "application/json")], bytes).into_response()),
+        None => {
+            let shown: String = role.chars().take(80).collect();
+            Err(Problem::not_found(
+                "trust.nothing_pending",
+                format!("nothing of role {shown:?} waits for signatures"),
+            ))
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! What people do with rollouts: plan, start, pause, resume, halt, revert. The API and the console both call these.
+//!
+//! What always holds: each is one transaction with its line in the audit log; whoever acts on an older state than the
+//! stored one is told so (the etag) and changes nothing.
+
+use longshore_fleet_core::plan::Plan;
+use longshore_fleet_core::policy::{Policy, PolicyError, shipped};
+use longshore_fleet_core::rollout::{RolloutState, WaveState};
+use longshore_trust::{Digest, ModelName, RolloutId, UnixMs};
+
+use super::planning::{self, PlanningError};
+use crate::app::App;
+use crate::events::FleetEvent;
+use crate::store::rollout::{self, Rollout};
+use crate::store::{StoreError, Tx, audit};
+
+/// What a person wants of a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Start a plan; with `supersede`, in place of the rollout that occupies the model.
+    Start {
+        /// Whether to take another's place.
+        supersede: bool,
+    },
+    /// Offer nothing new.
+    Pause,
+    /// Go on, and judge the present wave once more.
+    ResumeRetry,
+    /// Go on without the present wave's yes.
+    ResumeSkip,
+    /// Revoke what is not committed.
+    Halt,
+    /// Give every device its previous version back.
+    Revert,
+}
+
+impl Act {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Start { .. } => "rollout.start",
+            Self::Pause => "rollout.pause",
+            Self::ResumeRetry => "rollout.resume_retry",
+            Self::ResumeSkip => "rollout.resume_skip",
+            Self::Halt => "rollout.halt",
+            Self::Revert => "rollout.revert",
+        }
+    }
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The policy.
+    #[error("the policy cannot be used: {0}")]
+    Policy(#[from] PolicyError),
+    /// No policy of that name comes with the server.
+    #[error(
+        "no policy named {0:?} comes with the server; there are careful, fast and emergency, or send the text of your own"
+    )]
+    UnknownPolicy(String),
+    /// The plan.
+    #[error(transparent)]
+    Planning(#[from] PlanningError),
+    /// No such rollout.
+    #[error("there is no rollout {0}")]
+    Unknown(String),
+    /// It was changed meanwhile.
+    #[error(
+        "rollout {id} was changed meanwhile by somebody else (it is at {now}, you saw {seen}): look at it again"
+    )]
+    Changed {
+        /// Which.
+        id: RolloutId,
+        /// Its etag.
+        now: u64,
+        /// What the caller had.
+        seen: u64,
+    },
+    /// Not possible in its state.
+    #[error("rollout {id} is {state}: {why}")]
+    State {
+        /// Which.
+        id: RolloutId,
+        /// Its state.
+        state: RolloutState,
+        /// Why that forbids it.
+        why: String,
+    },
+    /// Another rollout occupies the model.
+    #[error(
+        "rollout {other} of {model} is {state}, and a model has one rollout at a time: wait for its end, halt or revert it, or start with `supersede`"
+    )]
+    Occupied {
+        /// The model.
+        model: ModelName,
+        /// The other one.
+        other: RolloutId,
+        /// Its state.
+        state: RolloutState,
+    },
+}
+
+/// A policy by its text or by the name of a shipped one, with its text.
+///
+/// # Errors
+/// [`ControlError::Policy`] or [`ControlError::UnknownPolicy`].
+pub fn policy(text: Option<&str>, name: Option<&str>) -> Result<(Policy, String), ControlError> {
+    let name = name.unwrap_or("careful");
+    let text = match text {
+        Some(text) => text,
+        None => shipped(name).ok_or_else(|| ControlError::UnknownPolicy(name.to_owned()))?,
+    };
+    Ok((Policy::parse(text)?, text.to_owned()))
+}
+
+/// A new id that people can tell apart: model, version, and a few digits.
+fn new_id(model: &ModelName, version: &str, seed: &str) -> RolloutId {
+    let clean: String = version
+        .chars()
+        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' })
+        .take(20)
+        .collect();
+    let model: String = model.as_str().chars().take(30).collect();
+    let digits = &Digest::of(seed.as_bytes()).to_hex()[..4];
+    RolloutId::new(format!("{model}-{clean}-{digits}")).expect("made of allowed characters, and short enough")
+}
+
+/// Plans a rollout and, unless it is a rehearsal, keeps the plan.
+///
+/// # Errors
+/// [`ControlError`].
+pub async fn make_plan(
+    app: &App,
+    actor: &str,
+    model: &ModelName,
+    version: &str,
+    (policy, text): (Policy, String),
+    dry_run: bool,
+    now: UnixMs,
+) -> Result<Plan, ControlError> {
+    let version = app.store.alias(model, version).await?.unwrap_or_else(|| version.to_owned());
+    let mut tx = app.store.write().await?;
+    let release = planning::release(&mut tx, model, &version).await?;
+    let parent = rollout::latest_started(&mut tx, model).await?;
+    let generation = rollout::next_generation(&mut tx).await?;
+    let id = new_id(model, &version, &format!("{}/{generation}/{now}", app.fleet));
+    let plan = planning::make(&mut tx, id, generation, parent, &release, policy).await?;
+    if dry_run {
+        // Dropping the transaction undoes the generation.
+        return Ok(plan);
+    }
+    rollout::insert(&mut tx, &plan, &text, now).await?;
+    audit::record(&mut tx, now, actor, "rollout.plan", plan.id.as_str(), &format!("plan {}", plan.hash))
+        .await?;
+    tx.commit().await?;
+    app.events.publish(FleetEvent::Rollout(plan.id.clone()));
+    Ok(plan)
+}
+
+/// Does what a person wants of a rollout. `seen` is the etag of what the person looked at, if it is known.
+///
+/// # Errors
+/// [`ControlError`].
+pub async fn act(
+    app: &App,
+    actor: &str,
+    id: &str,
+    act: Act,
+    seen: Option<u64>,
+    now: UnixMs,
+) -> Result<Rollout, ControlError> {
+    let unknown = || ControlError::Unknown(id.chars().take(80).collect());
+    let id: RolloutId = id.parse().map_err(|_| unknown())?;
+    let mut tx = app.store.write().await?;
+    let r = rollout::get(&mut tx, &id).await?.ok_or_else(unknown)?;
+    if let Some(seen) = seen
+        && seen != r.etag
+    {
+        return Err(ControlError::Changed { id, now: r.etag, seen });
+    }
+    match act {
+        Act::Start { supersede } => start(&mut tx, &r, supersede, now).await?,
+        Act::Pause => pause(&mut tx, &r, now).await?,
+        Act::ResumeRetry => resume(&mut tx, &r, false, now).await?,
+        Act::ResumeSkip => resume(&mut tx, &r, true, now).await?,
+        Act::Halt => halt(&mut tx, &r, now).await?,
+        Act::Revert => revert(&mut tx, &r, now).await?,
+    }
+    audit::record(&mut tx, now, actor, act.name(), id.as_str(), &format!("was {}", r.state)).await?;
+    let after = rollout::get(&mut tx, &id).await?.ok_or_else(unknown)?;
+    tx.commit().await?;
+    app.events.publish(FleetEvent::Rollout(id));
+    Ok(after)
+}
+
+fn refused(r: &Rollout, why: impl Into<String>) -> ControlError {
+    ControlError::State { id: r.id.clone(), state: r.state, why: why.into() }
+}
+
+async fn start(tx: &mut Tx, r: &Rollout, supersede: bool, now: UnixMs) -> Result<(), ControlError> {
+    match r.state {
+        RolloutState::Planned => {}
+        // Starting twice is starting once.
+        RolloutState::Running => return Ok(()),
+        _ => return Err(refused(r, "only a plan can be started; plan again")),
+    }
+    // What was approved when it was planned may have been withdrawn.
+    planning::release(tx, &r.model, &r.version).await?;
+    if let Some(other) = rollout::active_of(tx, &r.model).await? {
+        if !supersede {
+            return Err(ControlError::Occupied {
+                model: r.model.clone(),
+                other: other.id,
+                state: other.state,
+            });
+        }
+        let reason = format!("{} took its place", r.id);
+        rollout::set_state(tx, &other.id, RolloutState::Superseded, &reason, now).await?;
+    }
+    Ok(rollout::set_state(tx, &r.id, RolloutState::Running, "started", now).await?)
+}
+
+async fn pause(tx: &mut Tx, r: &Rollout, now: UnixMs) -> Result<(), ControlError> {
+    match r.state {
+        RolloutState::Running => {
+            Ok(rollout::set_state(tx, &r.id, RolloutState::Paused, "operator: paused", now).await?)
+        }
+        RolloutState::Paused => Ok(()),
+        _ => Err(refused(r, "only a running rollout can be paused")),
+    }
+}
+
+async fn resume(tx: &mut Tx, r: &Rollout, skip: bool, now: UnixMs) -> Result<(), ControlError> {
+    if r.state != RolloutState::Paused {
+        return Err(refused(r, "only a paused rollout can be resumed"));
+    }
+    let waves = rollout::waves(tx, &r.id).await?;
+    let present = waves.iter().position(|w| {
+        w.state.is_open() || (matches!(w.state, WaveState::Failed | WaveState::Inconclusive) && !w.skipped)
+    });
+    if let Some(wave) = present {
+        if skip {
+            if waves[wave].state.is_open() {
+                // It was not judged: a person's word stands in for the gates.
+                rollout::set_wave(tx, &r.id, wave, WaveState::Inconclusive, now).await?;
+            }
+            rollout::skip_wave(tx, &r.id, wave).await?;
+        } else {
+            rollout::retry_wave(tx, &r.id, wave, now).await?;
+        }
+    }
+    let how = if skip {
+        "operator: resumed without the wave's yes"
+    } else {
+        "operator: resumed, the wave is tried again"
+    };
+    Ok(rollout::set_state(tx, &r.id, RolloutState::Running, how, now).await?)
+}
+
+async fn halt(tx: &mut Tx, r: &Rollout, now: UnixMs) -> Result<(), ControlError> {
+    match r.state {
+        RolloutState::Running | RolloutState::Paused => {
+            Ok(rollout::set_state(tx, &r.id, RolloutState::Halting, "operator: halted", now).await?)
+        }
+        RolloutState::Planned => {
+            Ok(rollout::set_state(tx, &r.id, RolloutState::Halted, "operator: halted before its start", now)
+                .await?)
+        }
+        RolloutState::Halting | RolloutState::Halted => Ok(()),
+        _ => Err(refused(r, "only a rollout that is not over can be halted")),
+    }
+}
+
+async fn revert(tx: &mut Tx, r: &Rollout, now: UnixMs) -> Result<(), ControlError> {
+    match r.state {
+        RolloutState::Running | RolloutState::Paused | RolloutState::Halted | RolloutState::Completed => {}
+        RolloutState::Reverting | RolloutState::Reverted => return Ok(()),
+        RolloutState::Planned | RolloutState::Halting | RolloutState::Superseded => {
+            return Err(refused(r, "it cannot be reverted in this state"));
+        }
+    }
+    if let Some(other) = rollout::active_of(tx, &r.model).await?.filter(|o| o.id != r.id) {
+        return Err(ControlError::Occupied { model: r.model.clone(), other: other.id, state: other.state });
+    }
+    if let Some(newer) = rollout::latest_started(tx, &r.model).await?.filter(|l| *l != r.id) {
+        return Err(refused(r, format!("{newer} came after it: what its devices run now is not its doing")));
+    }
+    if rollout::devices_without_way_back(tx, &r.id).await? > 0 {
+        return Err(refused(
+            r,
+            "for some of its devices no offline key signed a way back: approve one, or roll out another version",
+        ));
+    }
+    Ok(rollout::set_state(tx, &r.id, RolloutState::Reverting, "operator: reverted", now).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_tells_model_and_version() {
+        let model: ModelName = "meter-digits".parse().unwrap();
+        let id = new_id(&model, "1.2.0-RC.1", "x").to_string();
+        assert!(id.starts_with("meter-digits-1-2-0----1-") && id.len() == 28, "{id}");
+        let long: ModelName = "m".repeat(64).parse().unwrap();
+        assert!(new_id(&long, &"9".repeat(200), "x").as_str().len() <= 64);
+    }
+
+    #[test]
+    fn policies_come_by_text_or_by_name() {
+        assert_eq!(policy(None, Some("fast")).unwrap().0.name, "fast");
+        assert_eq!(policy(None, None).unwrap().0.name, "careful");
+        assert!(matches!(policy(None, Some("x")), Err(ControlError::UnknownPolicy(_))));
+        assert!(matches!(policy(Some("x = 1"), None), Err(ControlError::Policy(_))));
+    }
+}

@@ -1,0 +1,256 @@
+//! Carries rollouts out: reads the facts, asks the core, does what it says, in one transaction.
+
+use std::collections::BTreeSet;
+
+use longshore_fleet_core::rollout::{Action, DeviceState, RolloutState, step};
+use longshore_trust::{DeviceId, Generation, RolloutId, UnixMs};
+use longshore_wire::v1::{CommandAction, Commit, Guard, Probation, UpdateState};
+
+use super::planning;
+use crate::app::App;
+use crate::director::{AssignmentDraft, DirectorError};
+use crate::events::FleetEvent;
+use crate::store::rollout::{self, Mark, OwnedFacts};
+use crate::store::{StoreError, Tx, catalogue};
+
+/// A device that was heard of so recently counts as reachable although it is not connected, ms.
+const HEARD_MS: u64 = 60_000;
+/// How long an offer or command is good, ms: a device that comes back after weeks still gets it.
+const GOOD_FOR_MS: u64 = 30 * 86_400_000;
+/// State changes that follow from one another are carried out in one tick, up to this many.
+const STEPS_A_TICK: usize = 16;
+
+/// Why a step was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The director.
+    #[error(transparent)]
+    Director(#[from] DirectorError),
+}
+
+/// Looks at every rollout once.
+///
+/// # Errors
+/// [`ExecutorError`] of the first that could not be carried out; the others have been.
+pub async fn tick(app: &App, now: UnixMs) -> Result<(), ExecutorError> {
+    let mut first = Ok(());
+    for id in app.store.rollouts_to_execute().await? {
+        for _ in 0..STEPS_A_TICK {
+            match advance(app, &id, now).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(e) => {
+                    tracing::warn!(rollout = %id, error = %e, "a step of a rollout failed");
+                    first = first.and(Err(e));
+                    break;
+                }
+            }
+        }
+    }
+    first
+}
+
+/// One step of one rollout. Whether anything was done.
+async fn advance(app: &App, id: &RolloutId, now: UnixMs) -> Result<bool, ExecutorError> {
+    let mut tx = app.store.write().await?;
+    let heard_after = UnixMs(now.0.saturating_sub(HEARD_MS));
+    let Some(owned) = OwnedFacts::load(&mut tx, id, heard_after).await? else { return Ok(false) };
+    let late = match owned.rollout.state {
+        RolloutState::Running | RolloutState::Completed => planning::late(&mut tx, &owned.plan).await?,
+        _ => Vec::new(),
+    };
+    let actions = step(now, &owned.facts(late));
+    if actions.is_empty() {
+        return Ok(false);
+    }
+    let only_numbers = actions.iter().all(|a| matches!(a, Action::Verdict { .. }));
+    let mut doing = Doing { app, owned: &owned, now, push: BTreeSet::new(), generation: None };
+    for action in actions {
+        doing.carry_out(&mut tx, action).await?;
+    }
+    let push = doing.push;
+    tx.commit().await?;
+    for device in push {
+        app.gateway.push(device);
+    }
+    app.events.publish(FleetEvent::Rollout(id.clone()));
+    Ok(!only_numbers)
+}
+
+struct Doing<'a> {
+    app: &'a App,
+    owned: &'a OwnedFacts,
+    now: UnixMs,
+    push: BTreeSet<DeviceId>,
+    generation: Option<Generation>,
+}
+
+impl Doing<'_> {
+    async fn carry_out(&mut self, tx: &mut Tx, action: Action) -> Result<(), ExecutorError> {
+        let (id, now) = (&self.owned.rollout.id, self.now);
+        match action {
+            Action::Rollout { state, reason } => {
+                tracing::info!(rollout = %id, %state, reason, "a rollout moved");
+                rollout::set_state(tx, id, state, &reason, now).await?;
+            }
+            Action::Wave { wave, state } => rollout::set_wave(tx, id, wave, state, now).await?,
+            Action::Verdict { wave, verdict } => rollout::set_verdict(tx, id, wave, &verdict).await?,
+            Action::Admit { device, wave, previous, champion } => {
+                rollout::admit(tx, id, &device, wave, previous, champion, now).await?;
+                rollout::log(tx, id, now, "late_device", &format!("{device} joined wave {wave}")).await?;
+            }
+            Action::Device { device, state, code } => {
+                rollout::set_device(tx, id, &device, state, code.as_deref(), now).await?;
+            }
+            Action::Offer { device, commit, probation_ms } => {
+                self.offer(tx, device, commit, probation_ms).await?
+            }
+            Action::Commit { device, version } => {
+                let action = CommandAction::Commit { version };
+                self.command(tx, device, action, GOOD_FOR_MS, Mark::Committed).await?;
+            }
+            Action::RenewLease { device, version, lease_ms } => {
+                let action = CommandAction::RenewLease { version };
+                self.command(tx, device, action, lease_ms, Mark::Renewed).await?;
+            }
+            Action::Halt { device, version } => {
+                let action = CommandAction::Halt { version };
+                self.command(tx, device, action, GOOD_FOR_MS, Mark::Halted).await?;
+            }
+            Action::Revert { device, to } => self.revert(tx, device, to).await?,
+        }
+        Ok(())
+    }
+
+    fn guard(&self) -> Guard {
+        let guard = self.owned.plan.policy.guard;
+        Guard {
+            max_error_permille: (guard.error_rate * 1000.0).round() as u16,
+            max_crashes: guard.crashes,
+            max_p99_percent: guard.p99_percent,
+        }
+    }
+
+    async fn offer(
+        &mut self,
+        tx: &mut Tx,
+        device: DeviceId,
+        commit: Commit,
+        probation_ms: u64,
+    ) -> Result<(), ExecutorError> {
+        let plan = &self.owned.plan;
+        let release = match planning::release(tx, &plan.model, &plan.version).await {
+            Ok(release) => release,
+            Err(planning::PlanningError::Store(e)) => return Err(e.into()),
+            Err(e) => {
+                // Withdrawn while it was being rolled out: a person decides.
+                return Ok(self.pause(tx, &format!("operator: {e}")).await?);
+            }
+        };
+        let until = self.now.plus_ms(GOOD_FOR_MS);
+        let draft = AssignmentDraft {
+            device: device.clone(),
+            generation: plan.generation,
+            rollout: Some(plan.id.clone()),
+            slots: vec![planning::slot(&release.version, release.counter)],
+            probation: Probation { min_ms: probation_ms, commit },
+            guard: self.guard(),
+            activate_by: until,
+            not_after: until,
+        };
+        match self.app.director.assign(tx, draft, self.now).await {
+            Ok(version) => {
+                rollout::set_offer(tx, &plan.id, &device, version, self.now).await?;
+                self.push.insert(device);
+                Ok(())
+            }
+            Err(e) => self.gone(tx, e, device).await,
+        }
+    }
+
+    async fn pause(&self, tx: &mut Tx, reason: &str) -> Result<(), StoreError> {
+        let id = &self.owned.rollout.id;
+        if self.owned.rollout.state == RolloutState::Running {
+            rollout::set_state(tx, id, RolloutState::Paused, reason, self.now).await?;
+        }
+        Ok(())
+    }
+
+    async fn command(
+        &mut self,
+        tx: &mut Tx,
+        device: DeviceId,
+        action: CommandAction,
+        good_for_ms: u64,
+        mark: Mark,
+    ) -> Result<(), ExecutorError> {
+        let until = self.now.plus_ms(good_for_ms);
+        match self.app.director.command(tx, &device, action, until, self.now).await {
+            Ok(_) => {
+                rollout::mark(tx, &self.owned.rollout.id, &device, mark, self.now).await?;
+                self.push.insert(device);
+                Ok(())
+            }
+            Err(e) => self.gone(tx, e, device).await,
+        }
+    }
+
+    /// A new generation that assigns the previous version. No offline key is needed: the way back was signed when the
+    /// version was approved.
+    async fn revert(
+        &mut self,
+        tx: &mut Tx,
+        device: DeviceId,
+        to: longshore_trust::Digest,
+    ) -> Result<(), ExecutorError> {
+        let id = &self.owned.rollout.id;
+        let Some((version, counter)) = catalogue::version_of_bundle(tx, &to)
+            .await?
+            .and_then(|v| Some((v.release_counter?, v)))
+            .map(|(c, v)| (v, c))
+        else {
+            let state = DeviceState::Update(UpdateState::UnableToRollBack);
+            rollout::set_device(tx, id, &device, state, Some("fleet.previous_unknown"), self.now).await?;
+            return Ok(
+                rollout::set_revert(tx, id, &device, longshore_trust::AssignmentVersion(0), self.now).await?
+            );
+        };
+        let generation = match self.generation {
+            Some(g) => g,
+            None => *self.generation.insert(rollout::next_generation(tx).await?),
+        };
+        let until = self.now.plus_ms(GOOD_FOR_MS);
+        let draft = AssignmentDraft {
+            device: device.clone(),
+            generation,
+            rollout: Some(id.clone()),
+            slots: vec![planning::slot(&version, counter)],
+            probation: Probation { min_ms: 0, commit: Commit::Local },
+            guard: self.guard(),
+            activate_by: until,
+            not_after: until,
+        };
+        match self.app.director.assign(tx, draft, self.now).await {
+            Ok(assignment) => {
+                rollout::set_revert(tx, id, &device, assignment, self.now).await?;
+                self.push.insert(device);
+                Ok(())
+            }
+            Err(e) => self.gone(tx, e, device).await,
+        }
+    }
+
+    /// A device that was revoked meanwhile holds nothing open.
+    async fn gone(&self, tx: &mut Tx, e: DirectorError, device: DeviceId) -> Result<(), ExecutorError> {
+        match e {
+            DirectorError::UnknownDevice(_) => {
+                let state = DeviceState::Update(UpdateState::Decommissioned);
+                Ok(rollout::set_device(tx, &self.owned.rollout.id, &device, state, None, self.now).await?)
+            }
+            other => Err(other.into()),
+        }
+    }
+}

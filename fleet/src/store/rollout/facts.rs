@@ -1,0 +1,146 @@
+//! The facts of a rollout, read in the transaction that will act on them.
+
+use longshore_fleet_core::gate::Tally;
+use longshore_fleet_core::plan::Plan;
+use longshore_fleet_core::rollout::{DeviceFact, Facts, LateDevice, Offer, Report, WaveFact};
+use longshore_trust::{AssignmentVersion, Digest, RolloutId, UnixMs};
+use longshore_wire::v1::UpdateState;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Rollout, find, find_plan, find_waves, time};
+use crate::store::{StoreError, Tx, to_i64, to_u64};
+
+/// The facts, with what they borrow.
+#[derive(Debug)]
+pub struct OwnedFacts {
+    /// The rollout.
+    pub rollout: Rollout,
+    /// Its plan.
+    pub plan: Plan,
+    /// Its waves.
+    pub waves: Vec<WaveFact>,
+    /// Its devices.
+    pub devices: Vec<DeviceFact>,
+}
+
+impl OwnedFacts {
+    /// Reads everything the executor asks about one rollout. A device counts as heard of when it is connected or was
+    /// heard after `heard_after`.
+    ///
+    /// # Errors
+    /// When the database refuses or holds something that cannot be read.
+    pub async fn load(tx: &mut Tx, id: &RolloutId, heard_after: UnixMs) -> Result<Option<Self>, StoreError> {
+        let Some(rollout) = find(tx.conn(), id.as_str()).await? else { return Ok(None) };
+        let Some(plan) = find_plan(tx.conn(), id.as_str()).await? else { return Ok(None) };
+        let waves = find_waves(tx.conn(), id.as_str())
+            .await?
+            .into_iter()
+            .map(|w| WaveFact {
+                state: w.state,
+                opened: w.opened,
+                since: w.since,
+                skipped: w.skipped,
+                verdict: w.verdict,
+            })
+            .collect();
+        let rows = sqlx::query(
+            "SELECT r.*, d.revoked_at IS NOT NULL OR d.id IS NULL AS revoked,
+                    coalesce(d.online = 1 OR d.last_seen > ?4, 0) AS heard,
+                    m.assignment_version AS said_version, m.state AS said_state, m.code AS said_code, m.active,
+                    n.rows AS new_rows, n.errors AS new_errors, n.labelled AS new_labelled, n.correct AS new_correct,
+                    o.rows AS old_rows, o.errors AS old_errors, o.labelled AS old_labelled, o.correct AS old_correct
+             FROM rollout_device r
+             LEFT JOIN device d ON d.id = r.device
+             LEFT JOIN device_model m ON m.device = r.device AND m.model = ?2
+             LEFT JOIN device_total n ON n.device = r.device AND n.model = ?2 AND n.bundle = ?3
+             LEFT JOIN device_total o ON o.device = r.device AND o.model = ?2 AND o.bundle = r.champion
+             WHERE r.rollout = ?1 ORDER BY r.device",
+        )
+        .bind(id.as_str())
+        .bind(rollout.model.as_str())
+        .bind(rollout.bundle.to_hex())
+        .bind(to_i64(heard_after.0))
+        .fetch_all(tx.conn())
+        .await?;
+        let devices = rows.iter().map(device).collect::<Result<_, _>>()?;
+        Ok(Some(Self { rollout, plan, waves, devices }))
+    }
+
+    /// As the executor wants them.
+    #[must_use]
+    pub fn facts(&self, late: Vec<LateDevice>) -> Facts<'_> {
+        Facts {
+            plan: &self.plan,
+            state: self.rollout.state,
+            since: self.rollout.since,
+            waves: self.waves.clone(),
+            devices: self.devices.clone(),
+            late,
+        }
+    }
+}
+
+fn digest(r: &SqliteRow, name: &str) -> Result<Option<Digest>, StoreError> {
+    r.try_get::<Option<String>, _>(name)?
+        .map(|t| t.parse())
+        .transpose()
+        .map_err(|e| StoreError::corrupt("bundle digest", e))
+}
+
+fn tally(r: &SqliteRow, prefix: &str) -> Result<Tally, StoreError> {
+    let n = |what: &str| -> Result<u64, StoreError> {
+        let column = format!("{prefix}_{what}");
+        Ok(to_u64(r.try_get::<Option<i64>, _>(column.as_str())?.unwrap_or(0)))
+    };
+    Ok(Tally { rows: n("rows")?, errors: n("errors")?, labelled: n("labelled")?, correct: n("correct")? })
+}
+
+fn device(r: &SqliteRow) -> Result<DeviceFact, StoreError> {
+    let champion = digest(r, "champion")?;
+    let offer = match (r.try_get::<Option<i64>, _>("assignment_version")?, time(r, "offered_at")?) {
+        (Some(version), Some(at)) => Some(Offer {
+            version: AssignmentVersion(to_u64(version)),
+            at,
+            attempts: u32::try_from(r.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX),
+            committed_at: time(r, "committed_at")?,
+            renewed_at: time(r, "renewed_at")?,
+            halted_at: time(r, "halted_at")?,
+        }),
+        _ => None,
+    };
+    let report = match r.try_get::<Option<String>, _>("said_state")? {
+        None => None,
+        // A device that has told its health but no update has no state of one.
+        Some(text) => serde_json::from_value::<UpdateState>(serde_json::Value::String(text))
+            .ok()
+            .map(|state| {
+                Ok::<_, StoreError>(Report {
+                    version: AssignmentVersion(to_u64(
+                        r.try_get::<Option<i64>, _>("said_version")?.unwrap_or(0),
+                    )),
+                    state,
+                    code: r.try_get("said_code")?,
+                    active: digest(r, "active")?,
+                })
+            })
+            .transpose()?,
+    };
+    Ok(DeviceFact {
+        device: r.try_get::<String, _>("device")?.parse().map_err(|e| StoreError::corrupt("device id", e))?,
+        wave: usize::try_from(r.try_get::<i64, _>("wave")?).unwrap_or(0),
+        state: r
+            .try_get::<String, _>("state")?
+            .parse()
+            .map_err(|e| StoreError::corrupt("device state", e))?,
+        code: r.try_get("code")?,
+        offer,
+        report,
+        online: r.try_get::<i64, _>("heard")? != 0,
+        revoked: r.try_get::<i64, _>("revoked")? != 0,
+        previous: digest(r, "previous")?,
+        candidate: tally(r, "new")?.since(&tally(r, "base")?),
+        champion: champion.map(|_| tally(r, "old")).transpose()?,
+        revert: r.try_get::<Option<i64>, _>("revert_version")?.map(|v| AssignmentVersion(to_u64(v))),
+    })
+}
