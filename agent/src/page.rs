@@ -114,10 +114,7 @@ impl Page {
             .create_new(true)
             .mode(0o600)
             .open(path)
-            .map_err(|source| PageError::Io {
-                op: "create the file",
-                source,
-            })?;
+            .map_err(|source| PageError::Io { op: "create the file", source })?;
         let made = Self::fill(&file, &layout, &spec);
         if made.is_err() {
             // Best effort: the error that matters is the one that is returned.
@@ -144,10 +141,7 @@ impl Page {
             .read(true)
             .write(true)
             .open(path)
-            .map_err(|source| PageError::Io {
-                op: "open the file",
-                source,
-            })?;
+            .map_err(|source| PageError::Io { op: "open the file", source })?;
         Self::from_fd(file.into())
     }
 
@@ -157,28 +151,16 @@ impl Page {
     /// As [`Page::open`].
     pub fn from_fd(fd: OwnedFd) -> Result<Self, PageError> {
         let file = std::fs::File::from(fd);
-        let len = file
-            .metadata()
-            .map_err(|source| PageError::Io {
-                op: "read the file's length",
-                source,
-            })?
-            .len();
+        let len =
+            file.metadata().map_err(|source| PageError::Io { op: "read the file's length", source })?.len();
         let head = map::read_head(&file)?;
         let layout = layout::check_header(&head, len)?;
         Ok(Self::with(Map::new(&file, layout.words)?, layout))
     }
 
     fn with(map: Map, layout: Layout) -> Self {
-        let scratch = Scratch {
-            delta: vec![0; layout.classes],
-            touched: Vec::new(),
-        };
-        Self {
-            map,
-            layout,
-            writer: Mutex::new(scratch),
-        }
+        let scratch = Scratch { delta: vec![0; layout.classes], touched: Vec::new() };
+        Self { map, layout, writer: Mutex::new(scratch) }
     }
 
     /// What it was made for.
@@ -198,11 +180,7 @@ impl Page {
         words[layout::STATE].store(state | 1, Relaxed);
         fence(Release);
         self.write_ring(first, outcome);
-        let mut redo = Redo {
-            words,
-            layout: l,
-            entries: 0,
-        };
+        let mut redo = Redo { words, layout: l, entries: 0 };
         redo.add(slot::REQUESTS, 1);
         redo.add(slot::ROWS, u64::from(outcome.rows));
         redo.add(slot::ERRORS, u64::from(outcome.errors));
@@ -221,10 +199,7 @@ impl Page {
             *sum += 1;
         }
         for class in touched.drain(..) {
-            redo.add(
-                slot::CLASSES + class as usize,
-                std::mem::take(&mut delta[class as usize]),
-            );
+            redo.add(slot::CLASSES + class as usize, std::mem::take(&mut delta[class as usize]));
         }
         let entries = redo.entries;
         words[l.redo].store(entries as u64, Relaxed);
@@ -272,11 +247,7 @@ impl Page {
             return Err(PageError::Corrupt("its redo slot is longer than it can be"));
         }
         let inside = (0..entries).all(|i| words[l.redo + 1 + 2 * i].load(Relaxed) < l.counter_words as u64);
-        if inside {
-            Ok(entries)
-        } else {
-            Err(PageError::Corrupt("its redo slot names no counter"))
-        }
+        if inside { Ok(entries) } else { Err(PageError::Corrupt("its redo slot names no counter")) }
     }
 
     /// Finishes (or drops, when it was not committed) the `record` that a dead engine was in. Call it when no engine is
@@ -390,9 +361,7 @@ impl Page {
 
 impl std::fmt::Debug for Page {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Page")
-            .field("spec", &self.spec())
-            .finish_non_exhaustive()
+        f.debug_struct("Page").field("spec", &self.spec()).finish_non_exhaustive()
     }
 }
 
@@ -434,10 +403,7 @@ impl Redo<'_> {
 pub fn counted_since(now: &Counters, before: &Counters) -> Option<Counters> {
     let less = |a: u64, b: u64| a.checked_sub(b).filter(|&d| d <= 1 << 48);
     let sub = |a: &[u64], b: &[u64]| -> Option<Vec<u64>> {
-        a.iter()
-            .enumerate()
-            .map(|(i, &x)| less(x, b.get(i).copied().unwrap_or(0)))
-            .collect()
+        a.iter().enumerate().map(|(i, &x)| less(x, b.get(i).copied().unwrap_or(0))).collect()
     };
     let mut out = Counters {
         requests: less(now.requests, before.requests)?,
@@ -451,8 +417,7 @@ pub fn counted_since(now: &Counters, before: &Counters) -> Option<Counters> {
     };
     let old: std::collections::BTreeMap<u16, u64> = before.latency_us.buckets().collect();
     for (bucket, n) in now.latency_us.buckets() {
-        out.latency_us
-            .insert_bucket(bucket, less(n, old.get(&bucket).copied().unwrap_or(0))?);
+        out.latency_us.insert_bucket(bucket, less(n, old.get(&bucket).copied().unwrap_or(0))?);
     }
     Some(out)
 }

@@ -12,7 +12,8 @@ pub const MAX_PACKET: usize = 128 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LoadId(pub u64);
 
-/// A bundle to load. With the packet come, in this order, one sealed memfd for each of `files`, then the page.
+/// A bundle to load. With the packet come, in this order, one sealed memfd for each of `files`, then the page (a trial
+/// counts nothing and takes no page).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadRequest {
     /// Which load.
@@ -23,8 +24,18 @@ pub struct LoadRequest {
     pub version: String,
     /// Digest of the manifest.
     pub digest: Digest,
-    /// Paths inside the bundle, `manifest.json` first.
+    /// Paths inside the bundle, `manifest.json` first; the model must be among them, for a trial the golden vectors too.
+    /// What an engine has no use for (card, ML-BOM) may be left out.
     pub files: Vec<String>,
+}
+
+/// What a trial may use; the kernel enforces it, so that an endless or greedy model ends with its trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrialLimits {
+    /// Address space of the trial engine, bytes.
+    pub memory_bytes: u64,
+    /// Processor time, seconds. The supervisor keeps a deadline of its own besides.
+    pub cpu_s: u64,
 }
 
 /// Supervisor to engine.
@@ -42,7 +53,12 @@ pub enum ToEngine {
         feedback_token: String,
     },
     /// First packet of a trial engine: load, run the golden vectors, measure, answer `Trial`, exit.
-    Trial(LoadRequest),
+    Trial {
+        /// What to load.
+        request: LoadRequest,
+        /// What it may use.
+        limits: TrialLimits,
+    },
     /// Load beside what serves; answer `Loaded` or `LoadFailed`.
     Load(LoadRequest),
     /// Let this load answer for its model from the next request on; answer `Activated`.

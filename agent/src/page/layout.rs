@@ -53,9 +53,7 @@ impl Layout {
             return Err(PageError::Spec("more than 65,536 classes cannot be counted"));
         }
         if spec.ring_rows == 0 || spec.ring_rows > MAX_RING_ROWS {
-            return Err(PageError::Spec(
-                "the prediction ring must have 1 to 1,048,576 rows",
-            ));
+            return Err(PageError::Spec("the prediction ring must have 1 to 1,048,576 rows"));
         }
         let (classes, ring_rows) = (spec.classes as usize, spec.ring_rows as usize);
         let counter_words = slot::CLASSES + classes + latency_buckets();
@@ -86,11 +84,9 @@ impl Layout {
         c.rows = values[slot::ROWS];
         c.errors = values[slot::ERRORS];
         c.nan = values[slot::NAN];
-        c.classes
-            .copy_from_slice(&values[slot::CLASSES..slot::CLASSES + self.classes]);
+        c.classes.copy_from_slice(&values[slot::CLASSES..slot::CLASSES + self.classes]);
         for bucket in 0..latency_buckets() as u16 {
-            c.latency_us
-                .insert_bucket(bucket, values[self.latency_slot(bucket)]);
+            c.latency_us.insert_bucket(bucket, values[self.latency_slot(bucket)]);
         }
         c
     }
@@ -119,10 +115,7 @@ pub fn header(spec: &PageSpec, layout: &Layout) -> [u64; HEADER_WORDS] {
 }
 
 fn checksum(h: &[u64; HEADER_WORDS]) -> u64 {
-    let bytes: Vec<u8> = h[..HEADER_WORDS - 1]
-        .iter()
-        .flat_map(|w| w.to_ne_bytes())
-        .collect();
+    let bytes: Vec<u8> = h[..HEADER_WORDS - 1].iter().flat_map(|w| w.to_ne_bytes()).collect();
     let digest = longshore_trust::Digest::of(&bytes).0;
     u64::from_ne_bytes(digest[..8].try_into().expect("8 of 32 bytes"))
 }

@@ -20,10 +20,7 @@ impl Map {
         let raw = memmap2::MmapOptions::new()
             .len(words * 8)
             .map_raw(file)
-            .map_err(|source| PageError::Io {
-                op: "map the file",
-                source,
-            })?;
+            .map_err(|source| PageError::Io { op: "map the file", source })?;
         Ok(Self { raw, words })
     }
 
@@ -57,20 +54,14 @@ fn write_zeros(mut file: &File, bytes: u64) -> io::Result<()> {
 /// Reads the header without mapping anything.
 pub fn read_head(mut file: &File) -> Result<[u64; HEADER_WORDS], PageError> {
     let mut bytes = [0u8; HEADER_WORDS * 8];
-    file.rewind().map_err(|source| PageError::Io {
-        op: "read the header",
-        source,
-    })?;
+    file.rewind().map_err(|source| PageError::Io { op: "read the header", source })?;
     match file.read_exact(&mut bytes) {
         Ok(()) => {}
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
             return Err(PageError::Corrupt("it is shorter than its header"));
         }
         Err(source) => {
-            return Err(PageError::Io {
-                op: "read the header",
-                source,
-            });
+            return Err(PageError::Io { op: "read the header", source });
         }
     }
     let mut head = [0u64; HEADER_WORDS];

@@ -43,11 +43,7 @@ pub fn read(entry: &[AtomicU64], seq: u64) -> Option<Prediction> {
     if entry[0].load(Relaxed) != tag {
         return None;
     }
-    Some(Prediction {
-        class: (packed >> 32) as u32,
-        score: f32::from_bits(packed as u32),
-        unix_ms,
-    })
+    Some(Prediction { class: (packed >> 32) as u32, score: f32::from_bits(packed as u32), unix_ms })
 }
 
 /// The name of a prediction as clients see it: `<load>-<first sequence number>`, both hex. The prediction of row r of the
@@ -75,18 +71,11 @@ impl FromStr for PredictionId {
     type Err = PredictionIdError;
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         let parse = |t: &str| {
-            let plain = !t.is_empty()
-                && t.bytes()
-                    .all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase());
+            let plain = !t.is_empty() && t.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase());
             plain.then(|| u64::from_str_radix(t, 16).ok()).flatten()
         };
         s.split_once('-')
-            .and_then(|(load, seq)| {
-                Some(Self {
-                    load: LoadId(parse(load)?),
-                    seq: parse(seq)?,
-                })
-            })
+            .and_then(|(load, seq)| Some(Self { load: LoadId(parse(load)?), seq: parse(seq)? }))
             .ok_or_else(|| PredictionIdError(s.chars().take(80).collect()))
     }
 }

@@ -1,1 +1,82 @@
-//! Open Inference Protocol over the unix socket and loopback TCP.
+//! The local API: the Open Inference Protocol on the sockets that the supervisor bound, and a little of our own.
+//!
+//! One thread does all input and output; a few compute. Always true here: every queue and every body is bounded, nothing
+//! waits for ever, no request can make the process panic or end, and a request is counted before it is answered.
+
+mod body;
+mod describe;
+mod feedback;
+mod infer;
+mod listen;
+mod metrics;
+pub mod models;
+pub mod oip;
+mod pool;
+pub mod queries;
+mod refusal;
+mod routes;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::SyncSender;
+
+use longshore_trust::Digest;
+
+use crate::engine::protocol::FromEngine;
+use models::Models;
+use pool::Pool;
+use queries::Queries;
+
+pub use listen::{Listeners, Stop, serve};
+
+/// Most threads that compute.
+const THREADS_MAX: usize = 4;
+
+/// What the supervisor decides about serving.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Longest request body, bytes.
+    pub max_body_bytes: u64,
+    /// Requests that may wait.
+    pub queue: u32,
+    /// Token for labels over TCP; empty for none.
+    pub feedback_token: String,
+}
+
+/// Everything a request can reach.
+pub struct Service {
+    /// What is loaded and what answers.
+    pub models: Models,
+    /// Questions to the supervisor.
+    pub queries: Queries,
+    pool: Pool,
+    bounds: body::BodyBounds,
+    figures: metrics::Figures,
+    feedback_token: Option<Digest>,
+    draining: AtomicBool,
+}
+
+impl Service {
+    /// A service without models; starts its threads.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(settings: &Settings, outbox: SyncSender<FromEngine>) -> std::io::Result<Arc<Self>> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let token = &settings.feedback_token;
+        Ok(Arc::new(Self {
+            models: Models::default(),
+            queries: Queries::new(outbox),
+            pool: Pool::start(cores.min(THREADS_MAX), settings.queue as usize)?,
+            bounds: body::BodyBounds::new(settings.max_body_bytes),
+            figures: metrics::Figures::default(),
+            feedback_token: (!token.is_empty()).then(|| Digest::of(token.as_bytes())),
+            draining: AtomicBool::new(false),
+        }))
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+}

@@ -10,6 +10,7 @@
 compile_error!("tensors travel as little-endian bytes; a big-endian target needs a conversion in `convert`");
 
 mod convert;
+mod cpu;
 pub mod describe;
 pub mod doctor;
 pub mod golden;
@@ -21,9 +22,10 @@ mod recheck;
 mod run;
 mod steps;
 
+pub use cpu::look_at_cpu;
 pub use golden::{Deviation, GoldenError, GoldenReport};
 pub use load::{Limits, LoadError, Model};
 pub use longshore_bundle::{DType, Dim, Refusal, Tensor, TensorSpec};
 pub use predict::Prediction;
-pub use recheck::{CheckError, CheckReport, recheck, recheck_bundle};
+pub use recheck::{CheckError, CheckReport, peak_rss_kb, recheck, recheck_bundle};
 pub use run::RunError;

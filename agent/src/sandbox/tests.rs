@@ -1,0 +1,93 @@
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+
+use super::*;
+
+/// Runs one of the ignored tests below in a process of its own: there is no way back out of a sandbox.
+fn in_a_process(test: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let victim = dir.path().join("victim");
+    std::fs::write(&victim, "before").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let out = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("sandbox::tests::{test}"), "--ignored", "--nocapture"])
+        .env("LONGSHORE_TEST_VICTIM", &victim)
+        .env("LONGSHORE_TEST_PORT", listener.local_addr().unwrap().port().to_string())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&out.stdout) + String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success() && text.contains("1 passed"), "{text}");
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "before");
+}
+
+#[test]
+fn nothing_leads_out_of_the_sandbox() {
+    in_a_process("child_tries_everything");
+}
+
+#[test]
+#[ignore = "started by nothing_leads_out_of_the_sandbox"]
+fn child_tries_everything() {
+    let victim = std::path::PathBuf::from(std::env::var_os("LONGSHORE_TEST_VICTIM").unwrap());
+    let port: u16 = std::env::var("LONGSHORE_TEST_PORT").unwrap().parse().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    TcpStream::connect(("127.0.0.1", port)).expect("possible before");
+    let parent = rustix::process::getppid().unwrap();
+    let report = enter(Purpose::Serve);
+    println!("{report:?}");
+    assert!(report.contains(&"no_new_privs".to_owned()), "{report:?}");
+    let armed = report.iter().any(|m| m == "seccomp");
+    if !armed && !report.iter().any(|m| m.starts_with("landlock-v")) {
+        // An emulated or very old kernel: it was said, which is all that can be done.
+        assert!(report.iter().any(|m| m.starts_with("missing:seccomp")), "{report:?}");
+        return;
+    }
+    let refused = |what: &str, r: std::io::Result<()>| assert!(r.is_err(), "{what} must be refused");
+    refused("connecting", TcpStream::connect(("127.0.0.1", port)).map(drop));
+    refused("binding", TcpListener::bind("127.0.0.1:0").map(drop));
+    refused("reading a file", std::fs::read(&victim).map(drop));
+    refused("opening for writing", std::fs::OpenOptions::new().write(true).open(&victim).map(drop));
+    refused("making a file", std::fs::write(victim.with_extension("new"), "x"));
+    refused("removing a file", std::fs::remove_file(&victim));
+    refused("making a directory", std::fs::create_dir(victim.with_extension("dir")));
+    refused("executing", std::process::Command::new("/bin/true").status().map(drop));
+    if armed {
+        refused("renaming", std::fs::rename(&victim, victim.with_extension("moved")));
+        refused("connecting to a unix socket", UnixStream::connect("/run/dbus/system_bus_socket").map(drop));
+        refused("cutting an open file", rustix::fs::ftruncate(&listener, 0).map_err(Into::into));
+        let signal = rustix::process::kill_process(parent, rustix::process::Signal::CONT);
+        assert_eq!(signal, Err(rustix::io::Errno::PERM));
+        let nobody =
+            rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::STREAM, None);
+        assert_eq!(nobody.err(), Some(rustix::io::Errno::PERM));
+        assert!(
+            memmap2::MmapOptions::new().len(4096).map_anon().unwrap().make_exec().is_err(),
+            "code from data"
+        );
+        let limit = Rlimit { current: Some(1), maximum: Some(1) };
+        assert!(setrlimit(Resource::Nofile, limit).is_err(), "limits are final");
+    }
+    // What serving needs still works, threads of this thread included, and they are bound as well.
+    let inherited = std::thread::spawn(move || std::fs::read(&victim).is_err()).join().unwrap();
+    assert!(inherited, "threads inherit the sandbox");
+    let map = memmap2::MmapOptions::new().len(1 << 20).map_anon().unwrap();
+    assert_eq!(map[0], 0);
+    assert!(listener.set_nonblocking(true).is_ok());
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    let mut random = [0u8; 8];
+    getrandom::fill(&mut random).unwrap();
+}
+
+#[test]
+fn a_trial_cannot_take_more_memory_than_it_may() {
+    in_a_process("child_is_greedy");
+}
+
+#[test]
+#[ignore = "started by a_trial_cannot_take_more_memory_than_it_may"]
+fn child_is_greedy() {
+    let report = enter(Purpose::Trial(TrialLimits { memory_bytes: 1 << 30, cpu_s: 20 }));
+    assert!(report.contains(&"rlimits".to_owned()), "{report:?}");
+    assert!(memmap2::MmapOptions::new().len(100 << 20).map_anon().is_ok());
+    assert!(memmap2::MmapOptions::new().len(2 << 30).map_anon().is_err());
+}

@@ -1,0 +1,187 @@
+//! One inference request, from its body to its answer. All of it is computed on a pool thread; it is counted exactly once,
+//! before a byte of the answer is written, and an answer that nobody waits for is neither computed nor counted.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use longshore_runtime::RunError;
+
+use super::body::Held;
+use super::feedback::{Origin, allowed, class_index};
+use super::models::Served;
+use super::oip::{self, HEADER_LENGTH, InferRequest, ResponseHead};
+use super::refusal::Refused;
+use super::{Service, feedback};
+use crate::engine::protocol::Label;
+use crate::page::{NO_CLASS, RequestOutcome};
+
+/// How many of the request's labels were joined.
+const LABELS_JOINED: HeaderName = HeaderName::from_static("longshore-labels-joined");
+
+/// An answer that has been counted.
+struct Answer {
+    encoded: oip::Encoded,
+    labels: Vec<Label>,
+}
+
+/// `POST /v2/models/{model}[/versions/{version}]/infer`.
+///
+/// # Errors
+/// What the client did wrong (4xx), or why it must wait (503), or that the model failed (500).
+pub async fn infer(
+    service: &Service,
+    model: &str,
+    version: Option<&str>,
+    origin: Origin,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Refused> {
+    let served = super::routes::find(service, model, version)?;
+    let read = service.bounds.read(headers, body, u64::MAX).await;
+    let arrived = Instant::now();
+    let checked = read.and_then(|held| {
+        let header_length = header_length(headers)?;
+        Ok((held, header_length))
+    });
+    let (held, header_length) = checked.inspect_err(|refused| count_refusal(&served, refused, 1, arrived))?;
+    let may_label = allowed(service, origin, headers);
+    let job = {
+        let served = Arc::clone(&served);
+        move || answer(&served, &held, header_length, &may_label, arrived)
+    };
+    let told = service.pool.run(job).inspect_err(|_| service.figures.rejected())?;
+    // Without an answer the job was dropped, which happens only when the engine ends.
+    let done = told.await.map_err(|_| Refused::from(super::pool::Full))?;
+    let answer = done.inspect_err(|_| served.record_errors(1, micros(arrived)))??;
+    let joined = match answer.labels.is_empty() {
+        true => None,
+        false => Some(feedback::join(service, answer.labels).await?),
+    };
+    respond(answer.encoded, joined)
+}
+
+fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Refused> {
+    let Some(value) = headers.get(HEADER_LENGTH) else { return Ok(None) };
+    let length = value.to_str().ok().and_then(|v| v.trim().parse().ok());
+    length.map(Some).ok_or_else(|| Refused::bad("Inference-Header-Content-Length: must be a number of bytes"))
+}
+
+/// A refusal counts as an error of the model it was meant for, unless the agent itself was too busy.
+fn count_refusal(served: &Served, refused: &Refused, rows: u32, arrived: Instant) {
+    if refused.status != StatusCode::SERVICE_UNAVAILABLE {
+        served.record_errors(rows, micros(arrived));
+    }
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+fn answer(
+    served: &Served,
+    held: &Held,
+    header_length: Option<usize>,
+    may_label: &Result<(), Refused>,
+    arrived: Instant,
+) -> Result<Answer, Refused> {
+    let refuse = |refused: Refused, rows: u32| {
+        count_refusal(served, &refused, rows, arrived);
+        refused
+    };
+    let request = oip::parse(&held.bytes, header_length).map_err(|e| refuse(e, 1))?;
+    let rows = served.model.rows(&request.inputs).map_err(|e| refuse(e.into(), claimed_rows(&request)))?;
+    let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+    check(served, &request, rows, may_label).map_err(|e| refuse(e, rows))?;
+    let labels: Result<Vec<u32>, Refused> = request
+        .labels
+        .iter()
+        .map(|label| class_index(label, &served.manifest.monitor.classes, "parameters.label"))
+        .collect();
+    let labels = labels.map_err(|e| refuse(e, rows))?;
+
+    let outputs = {
+        let _mark = served.page().enter();
+        served.model.run(&request.inputs).map_err(|e: RunError| refuse(e.into(), rows))?
+    };
+    let predictions = served.model.predictions(rows as usize, &outputs);
+    let classes: Vec<u32> = predictions.iter().map(|p| p.class.unwrap_or(NO_CLASS)).collect();
+    let scores: Vec<f32> = predictions.iter().map(|p| p.score).collect();
+    let nan = predictions.iter().filter(|p| p.nan).count();
+    let id = served.record(&RequestOutcome {
+        rows,
+        errors: 0,
+        nan: u32::try_from(nan).unwrap_or(u32::MAX),
+        classes: &classes,
+        scores: &scores,
+        latency_us: micros(arrived),
+        unix_ms: unix_ms(),
+    });
+    let prediction_id = id.to_string();
+    let head = ResponseHead { model: served.name(), version: &served.version, prediction_id: &prediction_id };
+    let encoded = oip::encode(&head, &request, &outputs)?;
+    let labels = (0..)
+        .zip(labels)
+        .map(|(row, class)| Label { prediction_id: prediction_id.clone(), row, class })
+        .collect();
+    Ok(Answer { encoded, labels })
+}
+
+/// How many rows a request that was refused wanted: the first dimension of its first input, at least one.
+fn claimed_rows(request: &InferRequest) -> u32 {
+    let first = request.inputs.first().and_then(|t| t.shape.first()).copied().unwrap_or(1);
+    // An absurd claim is one refused request, not four thousand million errors.
+    if first > 65_536 { 1 } else { first.max(1) as u32 }
+}
+
+/// Everything of a request that can be refused before it is computed, so that what is computed is answered.
+fn check(
+    served: &Served,
+    request: &InferRequest,
+    rows: u32,
+    may_label: &Result<(), Refused>,
+) -> Result<(), Refused> {
+    let outputs = served.model.outputs();
+    if let Some(unknown) = request.outputs.iter().find(|w| !outputs.iter().any(|o| o.name == w.name)) {
+        let known: Vec<&str> = outputs.iter().map(|o| o.name.as_str()).collect();
+        let text = format!("output `{}`: this model has {}", unknown.name, known.join(", "));
+        return Err(Refused::bad(text));
+    }
+    if request.group.is_some() && served.manifest.monitor.group.is_none() {
+        return Err(Refused::bad("parameters.group: this model declares no group attribute"));
+    }
+    if !request.labels.is_empty() {
+        may_label.clone()?;
+        if request.labels.len() != rows as usize {
+            let n = request.labels.len();
+            return Err(Refused::bad(format!(
+                "parameters.label: {n} labels for {rows} rows; send one a row"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn respond(encoded: oip::Encoded, joined: Option<u64>) -> Result<Response, Refused> {
+    let mut response = encoded.body.into_response();
+    let headers = response.headers_mut();
+    let kind = match encoded.header_length {
+        Some(length) => {
+            headers.insert(HEADER_LENGTH, HeaderValue::from(length));
+            "application/octet-stream"
+        }
+        None => "application/json",
+    };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    if let Some(joined) = joined {
+        headers.insert(LABELS_JOINED, HeaderValue::from(joined));
+    }
+    Ok(response)
+}
