@@ -32,13 +32,32 @@ impl Tone {
     /// Of a state by its stored name: devices', waves', rollouts' and versions' names do not collide.
     pub(super) fn of(state: &str) -> Self {
         match state {
-            "committed" | "already" | "completed" | "passed" | "approved" | "online" | "ok" | "pass" | "published" => Self::Ok,
-            "offered" | "accepted" | "downloading" | "verified" | "staged" | "trial" | "shadowing" | "probation"
-            | "running" | "offering" | "soaking" | "judging" | "reverting" | "halting" | "scheduled" => Self::Busy,
-            "paused" | "inconclusive" | "deferred" | "silent" | "unreachable" | "checked" | "too_late" | "expired"
-            | "awaiting_authorization" | "deprecated" | "not_yet" | "insufficient" => Self::Warn,
-            "failed" | "rejected" | "rolled_back" | "unable_to_roll_back" | "halted" | "reverted" | "refused"
-            | "revoked" | "fail" => Self::Bad,
+            "committed" | "already" | "completed" | "passed" | "approved" | "online" | "ok" | "pass"
+            | "published" => Self::Ok,
+            "offered" | "accepted" | "downloading" | "verified" | "staged" | "trial" | "shadowing"
+            | "probation" | "running" | "offering" | "soaking" | "judging" | "reverting" | "halting"
+            | "scheduled" => Self::Busy,
+            "paused"
+            | "inconclusive"
+            | "deferred"
+            | "silent"
+            | "unreachable"
+            | "checked"
+            | "too_late"
+            | "expired"
+            | "awaiting_authorization"
+            | "deprecated"
+            | "not_yet"
+            | "insufficient" => Self::Warn,
+            "failed"
+            | "rejected"
+            | "rolled_back"
+            | "unable_to_roll_back"
+            | "halted"
+            | "reverted"
+            | "refused"
+            | "revoked"
+            | "fail" => Self::Bad,
             _ => Self::Idle,
         }
     }
@@ -54,21 +73,11 @@ pub(super) struct Badge {
 impl Badge {
     /// A state by its stored name.
     pub(super) fn state(state: &str) -> Self {
-        Self {
-            tone: Tone::of(state),
-            text: state.replace('_', " "),
-        }
+        Self { tone: Tone::of(state), text: state.replace('_', " ") }
     }
     /// Any words in any tone.
     pub(super) fn new(tone: Tone, text: impl Into<String>) -> Self {
-        Self {
-            tone,
-            text: text.into(),
-        }
-    }
-    /// The words.
-    pub(super) fn text(&self) -> &str {
-        &self.text
+        Self { tone, text: text.into() }
     }
 }
 

@@ -55,25 +55,75 @@ impl fmt::Display for Bar {
 // Names are escaped above, classes are constants, the rest is digits.
 impl HtmlSafe for Bar {}
 
+/// One column of a chart over time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Column {
+    /// Its height.
+    pub(super) value: u64,
+    /// What it says when it is pointed at.
+    pub(super) title: String,
+}
+
+/// Columns over time, oldest first. Displays as an SVG image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Columns {
+    /// The same in words.
+    pub(super) label: String,
+    /// The columns.
+    pub(super) columns: Vec<Column>,
+}
+
+impl fmt::Display for Columns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let top = self.columns.iter().map(|c| c.value).max().unwrap_or(0).max(1);
+        // A few columns stay slim: the chart always has room for a day.
+        let slots = self.columns.len().max(24);
+        write!(
+            f,
+            "<svg class=\"columns\" role=\"img\" aria-label=\"{}\" viewBox=\"0 0 {} 60\" preserveAspectRatio=\"none\">",
+            Escaped(&self.label),
+            slots * 10
+        )?;
+        for (i, column) in self.columns.iter().enumerate() {
+            let height = (column.value.saturating_mul(56) / top).max(u64::from(column.value > 0));
+            write!(
+                f,
+                "<rect class=\"s0\" x=\"{}\" y=\"{}\" width=\"8\" height=\"{height}\"><title>{}</title></rect>",
+                (slots - self.columns.len() + i) * 10 + 1,
+                60 - height,
+                Escaped(&column.title)
+            )?;
+        }
+        f.write_str("</svg>")
+    }
+}
+impl HtmlSafe for Columns {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn part(name: &str, value: u64) -> Part {
-        Part {
-            class: series(0),
-            name: name.into(),
-            value,
-        }
+        Part { class: series(0), name: name.into(), value }
     }
     #[test]
     fn says_in_words_what_it_draws_and_escapes_them() {
-        let bar = Bar {
-            parts: vec![part("1.0.0", 3), part("\"><script>", 1)],
-        };
+        let bar = Bar { parts: vec![part("1.0.0", 3), part("\"><script>", 1)] };
         let svg = bar.to_string();
         assert!(svg.contains("aria-label=\"1.0.0 3, &quot;&gt;&lt;script&gt; 1\""), "{svg}");
         assert_eq!(svg.matches("<rect").count(), 2);
+    }
+    #[test]
+    fn columns_are_scaled_to_the_highest_and_escape_their_words() {
+        let column = |value, title: &str| Column { value, title: title.into() };
+        let svg = Columns {
+            label: "a & b".into(),
+            columns: vec![column(0, "<x>"), column(10, "y"), column(u64::MAX / 100, "z")],
+        }
+        .to_string();
+        assert!(svg.contains("a &amp; b") && svg.contains("&lt;x&gt;"), "{svg}");
+        assert!(svg.contains("height=\"56\""), "{svg}");
+        assert!(Columns::default().to_string().ends_with("</svg>"));
     }
     #[test]
     fn an_empty_bar_divides_by_nothing() {

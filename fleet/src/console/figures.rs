@@ -75,11 +75,7 @@ pub(super) fn number(x: f64) -> String {
     if (0.001..100_000.0).contains(&magnitude) {
         let decimals = usize::try_from((3 - magnitude.log10().floor() as i32).clamp(0, 6)).unwrap_or(0);
         let text = format!("{x:.decimals$}");
-        if text.contains('.') {
-            text.trim_end_matches('0').trim_end_matches('.').to_owned()
-        } else {
-            text
-        }
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
     } else {
         format!("{x:.2e}")
     }
@@ -87,11 +83,7 @@ pub(super) fn number(x: f64) -> String {
 
 /// `one device`, `3 devices`.
 pub(super) fn devices(n: u64) -> String {
-    if n == 1 {
-        "1 device".into()
-    } else {
-        format!("{} devices", count(n))
-    }
+    if n == 1 { "1 device".into() } else { format!("{} devices", count(n)) }
 }
 
 /// The first 12 digits of a digest, for reading.

@@ -1,8 +1,72 @@
-//! The web console.
+//! The web console: server-rendered pages that keep themselves fresh.
+//!
+//! What always holds: every page but the login needs a session; every form carries the session's token; what a form
+//! does is done by the same functions as the API's; nothing from outside reaches a page unescaped; no page needs a
+//! script to be read or to be acted upon.
 
+mod actions;
+mod assets;
+mod badge;
+mod bar;
+mod calls;
+mod device;
+mod devices;
+mod error;
+mod figures;
+mod gates;
+mod headers;
+mod live;
+mod models;
+mod overview;
+mod rollout;
+mod rollout_new;
+mod rollouts;
+mod session;
+mod shell;
+mod time;
+mod version;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::Uri;
+use axum::middleware;
+use axum::response::Response;
+use axum::routing::{get, post};
+
+use self::error::PageError;
+use self::shell::Ctx;
 use crate::app::Shared;
 
+/// Longest form: a policy is the longest there is.
+const FORM: usize = 256 << 10;
+
 /// All pages of the console.
-pub fn router(_app: Shared) -> axum::Router {
-    axum::Router::new()
+pub fn router(app: Shared) -> Router {
+    Router::new()
+        .route("/", get(overview::page))
+        .route("/devices", get(devices::page))
+        .route("/devices/{device}", get(device::page))
+        .route("/devices/{device}/revoke", get(actions::ask_revoke).post(actions::do_revoke))
+        .route("/models", get(models::catalogue))
+        .route("/models/{model}", get(models::model))
+        .route("/models/{model}/aliases", post(actions::set_alias))
+        .route("/models/{model}/{version}", get(version::page))
+        .route("/models/{model}/{version}/{act}", get(actions::ask_version).post(actions::do_version))
+        .route("/rollouts", get(rollouts::page))
+        .route("/rollouts/new", get(rollout_new::form).post(actions::plan))
+        .route("/rollouts/{rollout}", get(rollout::page))
+        .route("/rollouts/{rollout}/{act}", get(actions::ask_rollout).post(actions::do_rollout))
+        .route("/login", get(session::form).post(session::sign_in))
+        .route("/logout", post(session::sign_out))
+        .route("/live", get(live::stream))
+        .route("/assets/{name}", get(assets::file))
+        .fallback(no_such_page)
+        .layer(DefaultBodyLimit::max(FORM))
+        .layer(middleware::from_fn(headers::add))
+        .with_state(app)
+}
+
+/// Whoever has no session is sent to the login before being told what there is.
+async fn no_such_page(_ctx: Ctx, uri: Uri) -> Result<Response, PageError> {
+    Err(PageError::missing("page", uri.path(), "/"))
 }

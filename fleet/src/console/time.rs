@@ -19,10 +19,7 @@ pub(super) struct Ago(When);
 impl When {
     /// `at_ms` as the database has it.
     pub(super) fn new(at_ms: i64, now: UnixMs) -> Self {
-        Self {
-            at: UnixMs(u64::try_from(at_ms).unwrap_or(0)),
-            now,
-        }
+        Self { at: UnixMs(u64::try_from(at_ms).unwrap_or(0)), now }
     }
     /// For tables.
     pub(super) fn brief(self) -> Ago {

@@ -38,14 +38,8 @@ pub enum Status {
 
 impl Status {
     /// All of them, in the order of the filter.
-    pub const ALL: [Self; 6] = [
-        Self::Any,
-        Self::Online,
-        Self::Offline,
-        Self::Silent,
-        Self::Trouble,
-        Self::Revoked,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Any, Self::Online, Self::Offline, Self::Silent, Self::Trouble, Self::Revoked];
     /// As in the address of the page; empty for [`Status::Any`].
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -61,10 +55,7 @@ impl Status {
     /// From the address of the page; what is not known filters nothing.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        Self::ALL
-            .into_iter()
-            .find(|s| s.as_str() == text)
-            .unwrap_or_default()
+        Self::ALL.into_iter().find(|s| s.as_str() == text).unwrap_or_default()
     }
 }
 
@@ -258,12 +249,7 @@ impl Store {
                 (more, true)
             }
         };
-        Ok(DevicePage {
-            devices,
-            more_before,
-            more_after,
-            matching: to_u64(matching),
-        })
+        Ok(DevicePage { devices, more_before, more_after, matching: to_u64(matching) })
     }
 
     /// How many devices and open claim tokens there are.
@@ -273,10 +259,7 @@ impl Store {
     pub async fn view_device_counts(&self, now: u64) -> Result<DeviceCounts, StoreError> {
         let sql = "SELECT (SELECT COUNT(*) FROM device WHERE revoked_at IS NULL) AS devices,
             (SELECT COUNT(*) FROM claim_token WHERE used_by IS NULL AND expires > ?1) AS tokens";
-        Ok(sqlx::query_as(sql)
-            .bind(to_i64(now))
-            .fetch_one(self.read())
-            .await?)
+        Ok(sqlx::query_as(sql).bind(to_i64(now)).fetch_one(self.read()).await?)
     }
 
     /// One device.
@@ -285,10 +268,7 @@ impl Store {
     /// When the database cannot be read.
     pub async fn view_device(&self, id: &str) -> Result<Option<DeviceRow>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM device d WHERE d.id = ?1");
-        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql))
-            .bind(id.to_owned())
-            .fetch_optional(self.read())
-            .await?)
+        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id.to_owned()).fetch_optional(self.read()).await?)
     }
 
     /// What these devices have of every model, by device and model.
@@ -302,10 +282,7 @@ impl Store {
             FROM device_model m LEFT JOIN bundle_version v ON v.bundle = m.active
             LEFT JOIN bundle_version w ON w.bundle = m.wanted
             WHERE m.device IN (SELECT value FROM json_each(?1)) ORDER BY m.device, m.model";
-        Ok(sqlx::query_as(sql)
-            .bind(serde_json::json!(devices).to_string())
-            .fetch_all(self.read())
-            .await?)
+        Ok(sqlx::query_as(sql).bind(serde_json::json!(devices).to_string()).fetch_all(self.read()).await?)
     }
 
     /// Rows counted of each of these devices.
@@ -315,10 +292,7 @@ impl Store {
     pub async fn view_device_rows(&self, devices: &[&str]) -> Result<Vec<(String, i64)>, StoreError> {
         let sql = "SELECT device, SUM(rows) FROM device_total
             WHERE device IN (SELECT value FROM json_each(?1)) GROUP BY device";
-        Ok(sqlx::query_as(sql)
-            .bind(serde_json::json!(devices).to_string())
-            .fetch_all(self.read())
-            .await?)
+        Ok(sqlx::query_as(sql).bind(serde_json::json!(devices).to_string()).fetch_all(self.read()).await?)
     }
 
     /// Exact sums of one device, per bundle.
@@ -330,18 +304,11 @@ impl Store {
             "SELECT t.model, t.bundle, COALESCE(v.version, '') AS version, t.counters FROM device_total t
             LEFT JOIN bundle_version v ON v.bundle = t.bundle WHERE t.device = ?1
             ORDER BY t.model, COALESCE(v.release_counter, 0) DESC LIMIT 200";
-        let rows: Vec<(String, String, String, Vec<u8>)> = sqlx::query_as(sql)
-            .bind(device.to_owned())
-            .fetch_all(self.read())
-            .await?;
+        let rows: Vec<(String, String, String, Vec<u8>)> =
+            sqlx::query_as(sql).bind(device.to_owned()).fetch_all(self.read()).await?;
         rows.into_iter()
             .map(|(model, bundle, version, blob)| {
-                Ok(BundleTotal {
-                    model,
-                    bundle,
-                    version,
-                    counters: counters(&blob)?,
-                })
+                Ok(BundleTotal { model, bundle, version, counters: counters(&blob)? })
             })
             .collect()
     }

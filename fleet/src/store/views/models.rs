@@ -87,7 +87,7 @@ pub struct BundleLive {
 /// One hour of one bundle, over all devices.
 #[derive(Debug, Clone)]
 pub struct HourRow {
-    /// Start of the hour, as stored (hours or ms since 1970).
+    /// Start of the hour, ms.
     pub hour: u64,
     /// Its counters.
     pub counters: Counters,
@@ -135,10 +135,7 @@ impl Store {
         let sql = format!(
             "{VERSION} WHERE model = ?1 ORDER BY COALESCE(release_counter, 9223372036854775807) DESC, created DESC LIMIT 500"
         );
-        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql))
-            .bind(model.to_owned())
-            .fetch_all(self.read())
-            .await?)
+        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(model.to_owned()).fetch_all(self.read()).await?)
     }
 
     /// One version.
@@ -154,13 +151,13 @@ impl Store {
             .await?)
     }
 
-    /// Versions that a rollout may bring out: approved, of all models.
+    /// Versions that a rollout may bring out, of all models; deprecated ones come last.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn view_approved(&self) -> Result<Vec<(String, String)>, StoreError> {
-        let sql = "SELECT model, version FROM bundle_version WHERE state = 'approved'
-            ORDER BY model, release_counter DESC LIMIT 1000";
+        let sql = "SELECT model, version FROM bundle_version WHERE state IN ('approved', 'deprecated')
+            ORDER BY model, state, release_counter DESC LIMIT 1000";
         Ok(sqlx::query_as(sql).fetch_all(self.read()).await?)
     }
 
@@ -170,9 +167,7 @@ impl Store {
     /// When the database cannot be read.
     pub async fn view_waiting(&self) -> Result<Vec<VersionRow>, StoreError> {
         let sql = format!("{VERSION} WHERE state IN ('checked', 'refused') ORDER BY changed DESC LIMIT 20");
-        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql))
-            .fetch_all(self.read())
-            .await?)
+        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(self.read()).await?)
     }
 
     /// Whether a model is in the catalogue.
@@ -193,10 +188,7 @@ impl Store {
     /// When the database cannot be read.
     pub async fn view_aliases(&self, model: &str) -> Result<Vec<AliasRow>, StoreError> {
         let sql = "SELECT alias, version, changed FROM alias WHERE model = ?1 ORDER BY alias LIMIT 200";
-        Ok(sqlx::query_as(sql)
-            .bind(model.to_owned())
-            .fetch_all(self.read())
-            .await?)
+        Ok(sqlx::query_as(sql).bind(model.to_owned()).fetch_all(self.read()).await?)
     }
 
     /// How every bundle of a model does in the field.
@@ -221,27 +213,21 @@ impl Store {
         .await?;
         let mut live: Vec<BundleLive> = sums
             .into_iter()
-            .map(
-                |(bundle, devices, requests, rows, errors, labelled, correct)| BundleLive {
-                    bundle,
-                    devices: 0,
-                    devices_ever: to_u64(devices),
-                    requests: to_u64(requests),
-                    rows: to_u64(rows),
-                    errors: to_u64(errors),
-                    labelled: to_u64(labelled),
-                    correct: to_u64(correct),
-                },
-            )
+            .map(|(bundle, devices, requests, rows, errors, labelled, correct)| BundleLive {
+                bundle,
+                devices: 0,
+                devices_ever: to_u64(devices),
+                requests: to_u64(requests),
+                rows: to_u64(rows),
+                errors: to_u64(errors),
+                labelled: to_u64(labelled),
+                correct: to_u64(correct),
+            })
             .collect();
         for (bundle, devices) in active {
             match live.iter_mut().find(|b| b.bundle == bundle) {
                 Some(found) => found.devices = to_u64(devices),
-                None => live.push(BundleLive {
-                    bundle,
-                    devices: to_u64(devices),
-                    ..BundleLive::default()
-                }),
+                None => live.push(BundleLive { bundle, devices: to_u64(devices), ..BundleLive::default() }),
             }
         }
         Ok(live)
@@ -267,12 +253,7 @@ impl Store {
         .await?;
         rows.into_iter()
             .rev()
-            .map(|(hour, blob)| {
-                Ok(HourRow {
-                    hour: to_u64(hour),
-                    counters: counters(&blob)?,
-                })
-            })
+            .map(|(hour, blob)| Ok(HourRow { hour: to_u64(hour), counters: counters(&blob)? }))
             .collect()
     }
 
@@ -285,11 +266,7 @@ impl Store {
             LEFT JOIN device d ON d.id = u.device
             WHERE u.id IN (SELECT MAX(id) FROM update_report WHERE bundle = ?1 AND trial IS NOT NULL GROUP BY device)
             ORDER BY u.id DESC LIMIT ?2";
-        Ok(sqlx::query_as(sql)
-            .bind(bundle.to_owned())
-            .bind(limit)
-            .fetch_all(self.read())
-            .await?)
+        Ok(sqlx::query_as(sql).bind(bundle.to_owned()).bind(limit).fetch_all(self.read()).await?)
     }
 
     /// Which version a bundle digest belongs to.
@@ -298,9 +275,6 @@ impl Store {
     /// When the database cannot be read.
     pub async fn view_version_of_bundle(&self, bundle: &str) -> Result<Option<(String, String)>, StoreError> {
         let sql = "SELECT model, version FROM bundle_version WHERE bundle = ?1";
-        Ok(sqlx::query_as(sql)
-            .bind(bundle.to_owned())
-            .fetch_optional(self.read())
-            .await?)
+        Ok(sqlx::query_as(sql).bind(bundle.to_owned()).fetch_optional(self.read()).await?)
     }
 }

@@ -110,10 +110,7 @@ impl From<Stored> for Metadata {
         Self {
             role: row.role,
             version: to_u64(row.version),
-            expires: outer
-                .signed
-                .expires
-                .and_then(|t| u64::try_from(t.as_millisecond()).ok()),
+            expires: outer.signed.expires.and_then(|t| u64::try_from(t.as_millisecond()).ok()),
             keyids: outer.signatures.into_iter().map(|s| s.keyid).collect(),
             stored: to_u64(row.created),
         }
@@ -134,10 +131,7 @@ impl Store {
                 (SELECT COALESCE(SUM(labelled), 0) FROM device_total) AS labelled,
                 (SELECT COALESCE(SUM(correct), 0) FROM device_total) AS correct
             FROM device WHERE revoked_at IS NULL";
-        Ok(sqlx::query_as(sql)
-            .bind(to_i64(silent_before))
-            .fetch_one(self.read())
-            .await?)
+        Ok(sqlx::query_as(sql).bind(to_i64(silent_before)).fetch_one(self.read()).await?)
     }
 
     /// How many devices run which version of which model; the most common version of a model comes first.
@@ -162,6 +156,18 @@ impl Store {
             WHERE m.state IN ('failed', 'rejected', 'rolled_back', 'unable_to_roll_back', 'expired')
             GROUP BY 1, 2, 3 ORDER BY 4 DESC LIMIT 20";
         Ok(sqlx::query_as(sql).fetch_all(self.read()).await?)
+    }
+
+    /// Whether one person holds all offline keys of this fleet, as its root metadata says.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn view_solo(&self) -> Result<bool, StoreError> {
+        let sql = "SELECT bytes FROM role_metadata WHERE role = 'root' ORDER BY version DESC LIMIT 1";
+        let root: Option<Vec<u8>> = sqlx::query_scalar(sql).fetch_optional(self.read()).await?;
+        let root: serde_json::Value =
+            root.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        Ok(root["signed"]["x-solo"] == true)
     }
 
     /// The newest published metadata of every role.

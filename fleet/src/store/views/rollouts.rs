@@ -78,6 +78,8 @@ pub struct WaveRow {
     pub opened: Option<i64>,
     /// When it was judged, ms.
     pub judged: Option<i64>,
+    /// A person went on without its verdict.
+    pub skipped: bool,
     /// JSON: each gate with its numbers.
     pub verdict: Option<String>,
 }
@@ -112,7 +114,7 @@ pub struct RolloutDeviceRow {
     pub last_seen: Option<i64>,
     /// When the state changed, ms.
     pub changed: i64,
-    /// Rows it counted with the rollout's bundle.
+    /// Rows it counted with the rollout's bundle since it was offered.
     pub rows: i64,
     /// Labelled rows.
     pub labelled: i64,
@@ -172,10 +174,7 @@ impl Store {
         let sql =
             "SELECT id, model, version, bundle, previous, generation, state, COALESCE(reason, '') AS reason,
             policy, plan, created, started, ended, etag FROM rollout WHERE id = ?1";
-        Ok(sqlx::query_as(sql)
-            .bind(id.to_owned())
-            .fetch_optional(self.read())
-            .await?)
+        Ok(sqlx::query_as(sql).bind(id.to_owned()).fetch_optional(self.read()).await?)
     }
 
     /// Its waves, in order.
@@ -183,12 +182,8 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn view_waves(&self, rollout: &str) -> Result<Vec<WaveRow>, StoreError> {
-        let sql =
-            "SELECT wave, state, opened, judged, verdict FROM rollout_wave WHERE rollout = ?1 ORDER BY wave";
-        Ok(sqlx::query_as(sql)
-            .bind(rollout.to_owned())
-            .fetch_all(self.read())
-            .await?)
+        let sql = "SELECT wave, state, opened, judged, skipped, verdict FROM rollout_wave WHERE rollout = ?1 ORDER BY wave";
+        Ok(sqlx::query_as(sql).bind(rollout.to_owned()).fetch_all(self.read()).await?)
     }
 
     /// How many devices of each wave are in which state.
@@ -198,10 +193,7 @@ impl Store {
     pub async fn view_wave_states(&self, rollout: &str) -> Result<Vec<WaveStateCount>, StoreError> {
         let sql = "SELECT wave, state, COUNT(*) AS devices FROM rollout_device WHERE rollout = ?1
             GROUP BY wave, state ORDER BY wave, state";
-        Ok(sqlx::query_as(sql)
-            .bind(rollout.to_owned())
-            .fetch_all(self.read())
-            .await?)
+        Ok(sqlx::query_as(sql).bind(rollout.to_owned()).fetch_all(self.read()).await?)
     }
 
     /// A page of its devices, by id; `wave` and `state` filter when given.
@@ -227,7 +219,9 @@ impl Store {
                 COALESCE((SELECT u.detail FROM update_report u WHERE u.rollout = r.rollout AND u.device = r.device
                     AND u.detail IS NOT NULL ORDER BY u.id DESC LIMIT 1), '') AS detail,
                 d.online, d.last_seen, r.changed,
-                COALESCE(t.rows, 0) AS rows, COALESCE(t.labelled, 0) AS labelled, COALESCE(t.correct, 0) AS correct
+                MAX(COALESCE(t.rows, 0) - r.base_rows, 0) AS rows,
+                MAX(COALESCE(t.labelled, 0) - r.base_labelled, 0) AS labelled,
+                MAX(COALESCE(t.correct, 0) - r.base_correct, 0) AS correct
             FROM rollout_device r JOIN rollout o ON o.id = r.rollout
             LEFT JOIN device d ON d.id = r.device
             LEFT JOIN device_total t ON t.device = r.device AND t.model = o.model AND t.bundle = o.bundle
@@ -260,10 +254,6 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<RolloutEventRow>, StoreError> {
         let sql = "SELECT time, code, text FROM rollout_event WHERE rollout = ?1 ORDER BY id DESC LIMIT ?2";
-        Ok(sqlx::query_as(sql)
-            .bind(rollout.to_owned())
-            .bind(limit)
-            .fetch_all(self.read())
-            .await?)
+        Ok(sqlx::query_as(sql).bind(rollout.to_owned()).bind(limit).fetch_all(self.read()).await?)
     }
 }

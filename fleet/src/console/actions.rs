@@ -1,0 +1,395 @@
+//! What a person can do from the console: forms, the pages that ask again, and the way back.
+//!
+//! What always holds: nothing is changed by looking at a page; an act that devices feel asks for a typed word; after an
+//! act the browser is sent on, so that reloading repeats nothing.
+
+use askama::Template;
+use axum::Form;
+use axum::extract::Path;
+use axum::http::Method;
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::calls::{call, words};
+use super::error::PageError;
+use super::rollout_new;
+use super::shell::{Ctx, Section, Shell, encode, html};
+
+/// What a page that asks again sends.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Confirmed {
+    csrf: String,
+    #[serde(default)]
+    confirm: String,
+    /// Only for resuming: `retry` or `skip`.
+    wave: Option<String>,
+}
+
+struct Step {
+    link: String,
+    name: String,
+}
+
+struct Choice {
+    value: &'static str,
+    name: &'static str,
+    text: &'static str,
+}
+
+/// What a page asks before an act is done.
+struct Question {
+    section: Section,
+    title: &'static str,
+    path: Vec<Step>,
+    question: String,
+    consequences: Vec<String>,
+    choices: Vec<Choice>,
+    /// To be typed; empty for acts that need no such care.
+    word: String,
+    button: &'static str,
+    class: &'static str,
+    back: String,
+    action: String,
+    /// The call that does it.
+    method: Method,
+    api: String,
+    note: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "confirm.html")]
+struct Page {
+    shell: Shell,
+    path: Vec<Step>,
+    question: String,
+    consequences: Vec<String>,
+    choices: Vec<Choice>,
+    word: String,
+    button: &'static str,
+    class: &'static str,
+    back: String,
+    action: String,
+    refusal: Option<String>,
+}
+
+async fn ask(ctx: &Ctx, q: Question, refusal: Option<String>) -> Result<Response, PageError> {
+    html(&Page {
+        shell: ctx.shell(q.section, q.title).await?,
+        path: q.path,
+        question: q.question,
+        consequences: q.consequences,
+        choices: q.choices,
+        word: q.word,
+        button: q.button,
+        class: q.class,
+        back: q.back,
+        action: q.action,
+        refusal,
+    })
+}
+
+async fn act(ctx: &Ctx, q: Question, form: Confirmed) -> Result<Response, PageError> {
+    ctx.check(&form.csrf)?;
+    if !q.word.is_empty() && form.confirm.trim() != q.word {
+        let refusal = format!("You typed “{}”, but “{}” is asked for.", form.confirm.trim(), q.word);
+        return ask(ctx, q, Some(refusal)).await;
+    }
+    let body = (!q.choices.is_empty()).then(|| json!({"wave": form.wave}));
+    let body = body.or_else(|| (q.method == Method::POST).then(|| json!({})));
+    match call(ctx, &form.csrf, q.method.clone(), &q.api, body.as_ref()).await? {
+        Ok(_) => Ok(Redirect::to(&format!("{}?note={}", q.back, q.note)).into_response()),
+        Err(problem) => ask(ctx, q, Some(words(&problem))).await,
+    }
+}
+
+/// `GET /rollouts/{id}/{act}`.
+pub(super) async fn ask_rollout(
+    ctx: Ctx,
+    Path((id, name)): Path<(String, String)>,
+) -> Result<Response, PageError> {
+    let question = rollout_question(&ctx, &id, &name).await?;
+    ask(&ctx, question, None).await
+}
+
+/// `POST /rollouts/{id}/{act}`.
+pub(super) async fn do_rollout(
+    ctx: Ctx,
+    Path((id, name)): Path<(String, String)>,
+    Form(form): Form<Confirmed>,
+) -> Result<Response, PageError> {
+    let question = rollout_question(&ctx, &id, &name).await?;
+    act(&ctx, question, form).await
+}
+
+async fn rollout_question(ctx: &Ctx, id: &str, name: &str) -> Result<Question, PageError> {
+    let Some(rollout) = ctx.app.store.view_rollout(id).await? else {
+        return Err(PageError::missing("rollout", id, "/rollouts"));
+    };
+    let what = format!("{}@{}", rollout.model, rollout.version);
+    let back = format!("/rollouts/{}", encode(id));
+    let question = |title, asks: &str, consequences: &[&str], button, class, note, typed: bool| Question {
+        section: Section::Rollouts,
+        title,
+        path: vec![
+            Step { link: "/rollouts".into(), name: "Rollouts".into() },
+            Step { link: back.clone(), name: id.to_owned() },
+        ],
+        question: format!("{asks} {} {}?", rollout.model, rollout.version),
+        consequences: consequences.iter().map(|c| (*c).to_owned()).collect(),
+        choices: Vec::new(),
+        word: if typed { what.clone() } else { String::new() },
+        button,
+        class,
+        action: format!("{back}/{note}"),
+        api: format!("/api/v1{back}/{note}"),
+        method: Method::POST,
+        back: back.clone(),
+        note,
+    };
+    Ok(match name {
+        "start" => question(
+            "Start",
+            "Start the rollout of",
+            &[
+                "The devices of the first wave are offered the version; each verifies it and tries it before it serves.",
+                "Each further wave opens only when the one before has passed its gates.",
+                "You can pause, halt or revert it at any time.",
+            ],
+            "Start it",
+            "primary",
+            "start",
+            true,
+        ),
+        "pause" => question(
+            "Pause",
+            "Pause the rollout of",
+            &["Nothing new is offered. What devices have begun they finish."],
+            "Pause it",
+            "primary",
+            "pause",
+            false,
+        ),
+        "resume" => Question {
+            choices: vec![
+                Choice {
+                    value: "retry",
+                    name: "Try the wave again.",
+                    text: "Its devices are offered the version once more and gather new evidence.",
+                },
+                Choice {
+                    value: "skip",
+                    name: "Go on without its verdict.",
+                    text: "The next wave opens although this one has not passed. The log says that you decided so.",
+                },
+            ],
+            ..question(
+                "Resume",
+                "Resume the rollout of",
+                &["The rollout stopped at a wave that has not passed. Say what becomes of that wave."],
+                "Resume it",
+                "primary",
+                "resume",
+                true,
+            )
+        },
+        "halt" => question(
+            "Halt",
+            "Halt the rollout of",
+            &[
+                "Offers that are not committed yet are revoked; those devices go back to the version before.",
+                "Devices that have committed it keep it. To take it from them too, revert instead.",
+                "A halted rollout cannot be resumed.",
+            ],
+            "Halt it",
+            "danger",
+            "halt",
+            true,
+        ),
+        "revert" => question(
+            "Revert",
+            "Take back",
+            &[
+                "Every device of this rollout goes back to the version it ran before, committed or not.",
+                "The way back was signed by the offline keys when the version was approved; a device without such a way keeps what it has.",
+                "Devices that are offline go back when they are heard of again.",
+            ],
+            "Revert it",
+            "danger",
+            "revert",
+            true,
+        ),
+        other => return Err(PageError::missing("act", other, "/rollouts")),
+    })
+}
+
+/// `GET /models/{model}/{version}/{act}`.
+pub(super) async fn ask_version(
+    ctx: Ctx,
+    Path((model, version, name)): Path<(String, String, String)>,
+) -> Result<Response, PageError> {
+    let question = version_question(&ctx, &model, &version, &name).await?;
+    ask(&ctx, question, None).await
+}
+
+/// `POST /models/{model}/{version}/{act}`.
+pub(super) async fn do_version(
+    ctx: Ctx,
+    Path((model, version, name)): Path<(String, String, String)>,
+    Form(form): Form<Confirmed>,
+) -> Result<Response, PageError> {
+    let question = version_question(&ctx, &model, &version, &name).await?;
+    act(&ctx, question, form).await
+}
+
+async fn version_question(ctx: &Ctx, model: &str, version: &str, name: &str) -> Result<Question, PageError> {
+    if ctx.app.store.view_version(model, version).await?.is_none() {
+        return Err(PageError::missing("version", format!("{model} {version}"), "/models"));
+    }
+    let of_model = format!("/models/{}", encode(model));
+    let back = format!("{of_model}/{}", encode(version));
+    let (title, asks, consequences, button, class, note, word) = match name {
+        "deprecate" => (
+            "Deprecate",
+            "Deprecate",
+            "It can still be rolled out and goes on where it runs; people are told to choose another.",
+            "Deprecate it",
+            "primary",
+            "deprecate",
+            String::new(),
+        ),
+        "retire" => (
+            "Retire",
+            "Retire",
+            "New plans refuse it for good. It goes on where it runs, and is listed there until something replaces it.",
+            "Retire it",
+            "danger",
+            "retire",
+            format!("{model}@{version}"),
+        ),
+        other => return Err(PageError::missing("act", other, "/models")),
+    };
+    Ok(Question {
+        section: Section::Models,
+        title,
+        path: vec![
+            Step { link: "/models".into(), name: "Models".into() },
+            Step { link: of_model.clone(), name: model.to_owned() },
+            Step { link: back.clone(), name: version.to_owned() },
+        ],
+        question: format!("{asks} {model} {version}?"),
+        consequences: vec![consequences.to_owned()],
+        choices: Vec::new(),
+        word,
+        button,
+        class,
+        action: format!("{back}/{note}"),
+        api: format!("/api/v1{of_model}/versions/{}/{note}", encode(version)),
+        method: Method::POST,
+        back,
+        note,
+    })
+}
+
+/// `GET /devices/{device}/revoke`.
+pub(super) async fn ask_revoke(ctx: Ctx, Path(id): Path<String>) -> Result<Response, PageError> {
+    let question = revoke_question(&ctx, &id).await?;
+    ask(&ctx, question, None).await
+}
+
+/// `POST /devices/{device}/revoke`.
+pub(super) async fn do_revoke(
+    ctx: Ctx,
+    Path(id): Path<String>,
+    Form(form): Form<Confirmed>,
+) -> Result<Response, PageError> {
+    let question = revoke_question(&ctx, &id).await?;
+    act(&ctx, question, form).await
+}
+
+async fn revoke_question(ctx: &Ctx, id: &str) -> Result<Question, PageError> {
+    if ctx.app.store.view_device(id).await?.is_none() {
+        return Err(PageError::missing("device", id, "/devices"));
+    }
+    let back = format!("/devices/{}", encode(id));
+    Ok(Question {
+        section: Section::Devices,
+        title: "Revoke",
+        path: vec![
+            Step { link: "/devices".into(), name: "Devices".into() },
+            Step { link: back.clone(), name: id.to_owned() },
+        ],
+        question: format!("Revoke {id}?"),
+        consequences: vec![
+            "Its certificate is no longer accepted: it can send nothing and receives nothing.".into(),
+            "The model on it goes on running until somebody stops it there.".into(),
+            "To join again it needs a new claim token.".into(),
+        ],
+        choices: Vec::new(),
+        word: id.to_owned(),
+        button: "Revoke it",
+        class: "danger",
+        action: format!("{back}/revoke"),
+        api: format!("/api/v1{back}"),
+        method: Method::DELETE,
+        back,
+        note: "revoke",
+    })
+}
+
+/// What the form for an alias sends.
+#[derive(Debug, Deserialize)]
+pub(super) struct Alias {
+    csrf: String,
+    alias: String,
+    version: String,
+}
+
+/// `POST /models/{model}/aliases`.
+pub(super) async fn set_alias(
+    ctx: Ctx,
+    Path(model): Path<String>,
+    Form(form): Form<Alias>,
+) -> Result<Response, PageError> {
+    ctx.check(&form.csrf)?;
+    let page = format!("/models/{}", encode(&model));
+    let path = format!("/api/v1{page}/aliases/{}", encode(form.alias.trim()));
+    let body = json!({"version": form.version});
+    match call(&ctx, &form.csrf, Method::PUT, &path, Some(&body)).await? {
+        Ok(_) => Ok(Redirect::to(&format!("{page}?note=alias")).into_response()),
+        Err(problem) => {
+            Err(PageError::Refused { title: "The alias was not moved".into(), why: words(&problem) })
+        }
+    }
+}
+
+/// What the form for a plan sends.
+#[derive(Debug, Deserialize)]
+pub(super) struct NewPlan {
+    csrf: String,
+    /// `model@version`.
+    what: String,
+    policy: String,
+}
+
+/// `POST /rollouts/new`.
+pub(super) async fn plan(ctx: Ctx, Form(form): Form<NewPlan>) -> Result<Response, PageError> {
+    ctx.check(&form.csrf)?;
+    let (model, version) = form.what.split_once('@').unwrap_or((&form.what, ""));
+    // Browsers send lines of a text field with CR LF.
+    let policy = form.policy.replace("\r\n", "\n");
+    let body = json!({"model": model, "version": version, "policy": policy});
+    match call(&ctx, &form.csrf, Method::POST, "/api/v1/rollouts", Some(&body)).await? {
+        Ok(answer) => {
+            let id = [&answer["id"], &answer["rollout"]["id"], &answer["plan"]["id"]]
+                .into_iter()
+                .find_map(Value::as_str)
+                .ok_or_else(|| PageError::Failed("the plan has no id".into()))?;
+            Ok(Redirect::to(&format!("/rollouts/{}?note=planned", encode(id))).into_response())
+        }
+        Err(problem) => {
+            let why = words(&problem);
+            rollout_new::refused(&ctx, model, version, policy, why).await
+        }
+    }
+}

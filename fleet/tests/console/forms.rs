@@ -1,0 +1,65 @@
+//! What forms do.
+
+use axum::http::StatusCode;
+
+use crate::app::Server;
+use crate::browser::Browser;
+
+#[tokio::test]
+async fn a_dangerous_act_needs_the_typed_word() {
+    let server = Server::filled().await;
+    let browser = Browser::signed_in(&server).await;
+    let asked = browser.get("/devices/meter-003/revoke").await;
+    assert!(asked.text.contains("data-confirm=\"meter-003\""));
+    let csrf = asked.csrf();
+    let wrong = browser.post("/devices/meter-003/revoke", &format!("csrf={csrf}&confirm=meter-004")).await;
+    assert_eq!(wrong.status, StatusCode::OK);
+    assert!(wrong.text.contains("Nothing was done") && wrong.text.contains("meter-004"));
+    let revoked =
+        async || server.app.store.view_device("meter-003").await.unwrap().unwrap().revoked_at.is_some();
+    assert!(!revoked().await);
+
+    let right = browser.post("/devices/meter-003/revoke", &format!("csrf={csrf}&confirm=meter-003")).await;
+    assert_eq!(right.status, StatusCode::SEE_OTHER, "{}", right.text);
+    assert_eq!(right.header("location"), "/devices/meter-003?note=revoke");
+    assert!(revoked().await);
+    let page = browser.get("/devices/meter-003?note=revoke").await.text;
+    assert!(page.contains("The device is revoked") && !page.contains("/revoke\""));
+}
+
+#[tokio::test]
+async fn an_alias_is_moved_by_the_same_way_as_by_a_program() {
+    let server = Server::filled().await;
+    let browser = Browser::signed_in(&server).await;
+    let csrf = browser.get("/models/meter-digits").await.csrf();
+    let moved = browser
+        .post("/models/meter-digits/aliases", &format!("csrf={csrf}&alias=champion&version=1.2.0"))
+        .await;
+    assert_eq!(moved.header("location"), "/models/meter-digits?note=alias", "{}", moved.text);
+    let aliases = server.app.store.view_aliases("meter-digits").await.unwrap();
+    assert!(aliases.iter().any(|a| a.alias == "champion" && a.version == "1.2.0"));
+    assert!(server.app.store.view_audit(1).await.unwrap()[0].object.contains("meter-digits"));
+
+    let refused = browser
+        .post("/models/meter-digits/aliases", &format!("csrf={csrf}&alias=champion&version=9.9.9"))
+        .await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert!(refused.text.contains("The alias was not moved"));
+}
+
+#[tokio::test]
+async fn a_policy_that_is_refused_comes_back_with_its_text_and_the_reason() {
+    let server = Server::filled().await;
+    let browser = Browser::signed_in(&server).await;
+    let csrf = browser.get("/rollouts/new").await.csrf();
+    let page = browser
+        .post(
+            "/rollouts/new",
+            &format!("csrf={csrf}&what=meter-digits%401.1.0&policy=name+%3D+%22mine%22%0D%0Aspeed+%3D+9"),
+        )
+        .await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.text.contains("Not planned."), "{}", page.text);
+    assert!(page.text.contains("name = &#34;mine&#34;") && page.text.contains("speed = 9"), "{}", page.text);
+    assert!(page.text.contains("line 2"), "{}", page.text);
+}
