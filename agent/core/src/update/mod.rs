@@ -170,6 +170,15 @@ pub enum Output {
 struct Engine {
     up: bool,
     serving: BTreeMap<ModelName, (Digest, UnixMs)>,
+    /// Committed bundles that could not be brought to answer and have nothing to go back to: when to try again.
+    retries: BTreeMap<ModelName, Retry>,
+}
+
+/// Another try at serving.
+#[derive(Debug, Clone, Copy)]
+struct Retry {
+    at: UnixMs,
+    attempts: u32,
 }
 
 /// The state machine of all models.
@@ -253,7 +262,7 @@ impl Updates {
             Input::Fetched(m, b, result) => self.with(&m, |rec, step| model::fetched(rec, b, result, step)),
             Input::Tried(m, b, result) => self.with(&m, |rec, step| model::tried(rec, b, result, step)),
             Input::EngineUp => {
-                self.engine = Engine { up: true, serving: BTreeMap::new() };
+                self.engine = Engine { up: true, ..Engine::default() };
                 self.each(|rec, step| model::engine_up(rec, step));
             }
             Input::EngineDown(blamed) => {
@@ -291,7 +300,8 @@ impl Updates {
         let models = self.models.values().map(|r| {
             let served = self.engine.serving.get(&r.model);
             let health = served.filter(|_| r.starts > 0).map_or(NEVER, |(_, since)| since.plus_ms(healthy));
-            model::wake_at(r, self.now).min(if health > self.now { health } else { NEVER })
+            let again = self.engine.retries.get(&r.model).map_or(NEVER, |r| r.at);
+            model::wake_at(r, self.now).min(again).min(if health > self.now { health } else { NEVER })
         });
         models.chain(self.offer.as_ref().map(Offer::wake_at)).min().unwrap_or(NEVER)
     }
@@ -305,11 +315,16 @@ impl Updates {
             jitter: &mut self.jitter,
             engine_up: self.engine.up,
             serving: self.engine.serving.get(name).copied(),
+            retry: self.engine.retries.get(name).copied(),
             changed: false,
             writes: &mut self.writes,
             effects: &mut self.effects,
         };
         f(&mut rec, &mut step);
+        match step.retry {
+            Some(retry) => self.engine.retries.insert(name.clone(), retry),
+            None => self.engine.retries.remove(name),
+        };
         if step.changed {
             self.writes.push(Write::Record(Box::new(rec.clone())));
         }

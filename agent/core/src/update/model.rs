@@ -4,7 +4,7 @@ use longshore_trust::{AssignmentVersion, Digest, UnixMs};
 use longshore_wire::v1::{Commit, Reason, TrialReport, UpdateReport, UpdateState};
 
 use super::record::{Exit, Installed, ModelRecord, Phase, RollbackTo, Update, Wanted};
-use super::{Config, FetchFailure, NEVER, Output, Write};
+use super::{Config, FetchFailure, NEVER, Output, Retry, Write};
 use crate::assignment::reason;
 use crate::backoff::Jitter;
 use crate::guard::{self, Sample};
@@ -17,6 +17,8 @@ pub(super) struct Step<'a> {
     pub engine_up: bool,
     /// What answers for this model, since when.
     pub serving: Option<(Digest, UnixMs)>,
+    /// When a committed bundle that could not be served is tried again.
+    pub retry: Option<Retry>,
     /// The record must be written.
     pub changed: bool,
     pub writes: &'a mut Vec<Write>,
@@ -243,6 +245,7 @@ fn probation_deadline(wanted: &Wanted, since: UnixMs, step: &Step<'_>) -> UnixMs
 
 /// Something (or nothing) answers for the model now.
 pub(super) fn serving(rec: &mut ModelRecord, bundle: Option<Digest>, step: &mut Step<'_>) {
+    step.retry = None;
     let Some(update) = &mut rec.update else { return };
     match &update.at {
         Phase::Activating { rollback, trial, .. } if bundle == Some(update.wanted.bundle.bundle) => {
@@ -307,6 +310,10 @@ fn fall_back(rec: &mut ModelRecord, why: Reason, step: &mut Step<'_>) {
         step.serve(rec);
         return;
     }
+    // Nothing to go back to: the cause may pass (memory, a disk that is repaired), so it is tried again.
+    let attempts = step.retry.map_or(0, |r| r.attempts);
+    let at = step.now.plus_ms(step.config.retry.wait_ms(attempts + 2, step.jitter));
+    step.retry = Some(Retry { at, attempts: attempts + 1 });
     let unable = Exit {
         bundle: bad.bundle,
         assignment: bad.origin.version,
@@ -454,6 +461,14 @@ pub(super) fn tick(rec: &mut ModelRecord, step: &mut Step<'_>) {
     {
         rec.starts = 0;
         step.changed = true;
+    }
+    if let Some(retry) = step.retry.filter(|r| r.at <= now) {
+        let served = step.serving.map(|(b, _)| b) == rec.serving().map(|i| i.bundle);
+        // Its answer arms it again.
+        step.retry = (!served).then_some(Retry { at: NEVER, ..retry });
+        if !served {
+            step.serve(rec);
+        }
     }
     let model = rec.model.clone();
     let Some(update) = &mut rec.update else { return };

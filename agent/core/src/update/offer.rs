@@ -21,7 +21,8 @@ pub(super) struct Offer {
 
 impl Offer {
     pub fn wake_at(&self) -> UnixMs {
-        self.deadline.min(self.retry_at.unwrap_or(NEVER))
+        // A deadline is over when it has passed.
+        self.deadline.plus_ms(1).min(self.retry_at.unwrap_or(NEVER))
     }
 }
 

@@ -1,0 +1,389 @@
+//! Behaviour of the update state machine, one name a behaviour.
+
+mod twin;
+
+use longshore_agent_core::assignment::reason;
+use longshore_agent_core::guard::Sample;
+use longshore_agent_core::update::{FetchFailure, Input, Output, Phase, RollbackTo};
+use longshore_trust::{ReleaseCounter, UnixMs};
+use longshore_wire::v1::UpdateState::{self, *};
+use longshore_wire::v1::{CommandAction, Commit, Mode};
+use twin::*;
+
+const LEASE: Commit = Commit::Lease { lease_ms: 60_000 };
+
+fn start(t: &mut Twin, version: u64, n: u64, commit: Commit) {
+    t.feed(assigned(header(1, version), assignment(version, n, commit)));
+}
+
+#[test]
+fn a_bundle_goes_all_the_way_to_committed() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    assert_eq!(
+        t.states(1),
+        [Offered, Accepted, Downloading, Verified, Staged, UpdateState::Trial, Probation, Committed]
+    );
+    assert_eq!(t.record().active.as_ref().unwrap().bundle, bundle(1));
+    assert_eq!(t.record().floor, ReleaseCounter(1));
+    assert_eq!(t.serving, Some(bundle(1)));
+}
+#[test]
+fn the_same_assignment_again_is_harmless_and_the_same_bundle_is_already_there() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    let before = t.disk.reports.len();
+    start(&mut t, 1, 1, Commit::Local);
+    t.settle();
+    assert_eq!(t.disk.reports.len(), before);
+    t.install(2, 1);
+    assert_eq!(t.states(1).last(), Some(&Already));
+}
+#[test]
+fn an_assignment_that_disagrees_with_targets_is_refused_whole() {
+    for field in 0..4 {
+        let mut t = Twin::new();
+        let mut a = assignment(1, 1, Commit::Local);
+        match field {
+            0 => a.slots[0].sha256 = bundle(7),
+            1 => a.slots[0].length += 1,
+            2 => a.slots[0].release_counter = ReleaseCounter(2),
+            _ => a.slots[0].manifest_path = "digits/77.0.0/manifest.json".into(),
+        }
+        t.feed(assigned(header(1, 1), a));
+        t.pass(10_000);
+        assert_eq!(t.disk.reports.last().unwrap().1, Rejected, "field {field}");
+        assert_eq!(t.disk.assigned.0, 0, "it was not accepted");
+        assert!(t.record_or_none().is_none_or(|r| r.update.is_none()));
+    }
+}
+#[test]
+fn assignments_for_others_or_out_of_time_are_refused() {
+    let mut t = Twin::new();
+    let mut other = header(1, 1);
+    other.device = "dev-2".parse().unwrap();
+    t.feed(assigned(other, assignment(1, 1, Commit::Local)));
+    let mut fleet = header(1, 1);
+    fleet.fleet = "theirs".parse().unwrap();
+    t.feed(assigned(fleet, assignment(2, 1, Commit::Local)));
+    t.now = T0.plus_ms(7_200_001);
+    start(&mut t, 3, 1, Commit::Local);
+    t.settle();
+    assert!(t.disk.reports.is_empty());
+    assert_eq!(t.disk.assigned.0, 0);
+}
+#[test]
+fn a_lower_release_counter_needs_a_signed_way_back_from_what_runs() {
+    let mut t = Twin::new();
+    t.install(1, 3);
+    t.install(2, 1);
+    assert_eq!(t.states(1).last(), Some(&Rejected), "only 3 -> 2 is signed");
+    assert_eq!(t.serving, Some(bundle(3)));
+    t.install(3, 2);
+    assert_eq!(t.states(2).last(), Some(&Committed));
+    assert_eq!(t.record().floor, ReleaseCounter(3), "the floor never falls");
+}
+#[test]
+fn a_bundle_for_other_hardware_or_in_shadow_mode_is_rejected() {
+    let mut t = Twin::new();
+    t.view.targets.get_mut(&path(1)).unwrap().hw = vec!["arm".into()];
+    t.install(1, 1);
+    assert_eq!(t.states(1).last(), Some(&Rejected));
+    let mut a = assignment(2, 2, Commit::Local);
+    a.slots[0].mode = Mode::Shadow;
+    t.feed(assigned(header(1, 2), a));
+    t.settle();
+    assert_eq!(t.states(2).last(), Some(&Rejected));
+}
+#[test]
+fn a_failed_trial_changes_nothing_that_serves() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    t.bad.insert(bundle(2));
+    t.install(2, 2);
+    assert_eq!(t.states(2).last(), Some(&Failed));
+    assert_eq!(t.serving, Some(bundle(1)));
+    assert_eq!(t.record().floor, ReleaseCounter(1));
+}
+#[test]
+fn a_lease_is_committed_by_the_fleets_word() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    start(&mut t, 2, 2, LEASE);
+    t.pass(30_000);
+    assert_eq!(t.states(2).last(), Some(&Probation), "nothing is committed without it");
+    t.feed(command(5, CommandAction::Commit { version: longshore_trust::AssignmentVersion(2) }));
+    t.settle();
+    assert_eq!(t.states(2).last(), Some(&Committed));
+}
+#[test]
+fn a_lapsed_lease_goes_back_and_a_renewed_one_does_not() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    start(&mut t, 2, 2, LEASE);
+    t.pass(50_000);
+    t.feed(command(5, CommandAction::RenewLease { version: longshore_trust::AssignmentVersion(2) }));
+    t.pass(50_000);
+    assert_eq!(t.states(2).last(), Some(&Probation));
+    t.pass(15_000);
+    assert_eq!(t.states(2).last(), Some(&RolledBack));
+    assert_eq!(t.serving, Some(bundle(1)));
+    assert_eq!(t.record().floor, ReleaseCounter(1), "the floor rises at COMMITTED only");
+}
+#[test]
+fn the_first_bundle_of_a_model_goes_back_to_nothing() {
+    let mut t = Twin::new();
+    start(&mut t, 1, 1, LEASE);
+    t.pass(1_000);
+    assert_eq!(t.rolls_back_to(), Some(&RollbackTo::Nothing));
+    t.pass(70_000);
+    assert_eq!(t.states(1).last(), Some(&RolledBack));
+    assert_eq!(t.serving, None);
+}
+#[test]
+fn an_old_command_is_not_obeyed_again() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    start(&mut t, 2, 2, LEASE);
+    t.pass(10_000);
+    let version = longshore_trust::AssignmentVersion(2);
+    t.feed(command(5, CommandAction::RenewLease { version }));
+    t.settle();
+    t.crash();
+    t.settle();
+    t.feed(command(5, CommandAction::Commit { version }));
+    t.feed(command(4, CommandAction::Commit { version }));
+    t.settle();
+    assert_eq!(t.states(2).last(), Some(&Probation));
+}
+#[test]
+fn halt_cancels_what_does_not_serve_and_takes_back_what_does() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    start(&mut t, 2, 2, LEASE);
+    t.pass(10_000);
+    t.feed(command(1, CommandAction::Halt { version: longshore_trust::AssignmentVersion(2) }));
+    t.settle();
+    assert_eq!(t.states(2).last(), Some(&RolledBack));
+    start(&mut t, 3, 3, LEASE);
+    while t.commit() || !matches!(t.wishes.front(), Some(Output::Fetch(..))) && t.work() {}
+    t.feed(command(2, CommandAction::Halt { version: longshore_trust::AssignmentVersion(3) }));
+    t.settle();
+    assert_eq!(t.states(3).last(), Some(&Cancelled));
+    assert_eq!(t.serving, Some(bundle(1)));
+}
+#[test]
+fn the_guard_takes_a_failing_bundle_back_without_the_fleet() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    start(&mut t, 2, 2, LEASE);
+    t.pass(2_000);
+    let sample = Sample { requests: 50, rows: 10, errors: 40, ..Sample::default() };
+    t.feed(Input::Observed(model(), bundle(2), sample));
+    t.settle();
+    assert_eq!(t.states(2).last(), Some(&RolledBack));
+    assert_eq!(t.serving, Some(bundle(1)));
+}
+#[test]
+fn a_crash_in_probation_takes_the_blamed_bundle_back() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    start(&mut t, 2, 2, LEASE);
+    t.pass(2_000);
+    t.engine_up = false;
+    t.feed(Input::EngineDown(Some(bundle(2))));
+    t.settle();
+    t.engine_up = true;
+    t.feed(Input::EngineUp);
+    t.settle();
+    assert_eq!(t.states(2).last(), Some(&RolledBack));
+    assert_eq!(t.serving, Some(bundle(1)));
+}
+#[test]
+fn three_engine_starts_without_health_bring_the_previous_bundle_back() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    t.install(2, 2);
+    t.pass(20_000);
+    for _ in 0..4 {
+        t.engine_up = false;
+        t.feed(Input::EngineDown(Some(bundle(2))));
+        t.settle();
+        t.engine_up = true;
+        t.feed(Input::EngineUp);
+        t.settle();
+    }
+    assert_eq!(t.serving, Some(bundle(1)));
+    assert_eq!(t.states(2).last(), Some(&RolledBack));
+}
+#[test]
+fn starts_that_were_followed_by_health_do_not_add_up() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    t.install(2, 2);
+    for _ in 0..10 {
+        t.pass(20_000);
+        t.feed(Input::EngineDown(Some(bundle(2))));
+        t.feed(Input::EngineUp);
+        t.settle();
+    }
+    assert_eq!(t.serving, Some(bundle(2)));
+}
+#[test]
+fn a_flipped_byte_after_activation_goes_back_and_is_reported() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    t.install(2, 2);
+    t.crash();
+    t.commit();
+    t.wishes.clear();
+    t.feed(Input::ServeFailed(model(), bundle(2), reason("activate.verify", "flipped")));
+    t.settle();
+    assert_eq!(t.serving, Some(bundle(1)));
+    assert_eq!(t.states(2).last(), Some(&RolledBack));
+}
+#[test]
+fn a_newer_assignment_supersedes_any_state() {
+    for steps in 0..40 {
+        let mut t = Twin::new();
+        t.install(1, 1);
+        start(&mut t, 2, 2, LEASE);
+        for _ in 0..steps {
+            if !t.commit() {
+                t.work();
+            }
+        }
+        start(&mut t, 3, 3, Commit::Local);
+        t.pass(20_000);
+        assert_eq!(t.states(3).last(), Some(&Committed), "after {steps} steps");
+        assert_eq!(t.serving, Some(bundle(3)));
+        assert!(t.states(2).last().is_none_or(|s| s.is_terminal() || *s == Offered), "{:?}", t.states(2));
+    }
+}
+#[test]
+fn an_assignment_back_to_what_ran_before_ends_probation() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    start(&mut t, 2, 2, LEASE);
+    t.pass(10_000);
+    start(&mut t, 3, 1, Commit::Local);
+    t.pass(1_000);
+    assert_eq!(t.states(2).last(), Some(&RolledBack));
+    assert_eq!(t.states(1).last(), Some(&Already));
+    assert_eq!(t.serving, Some(bundle(1)));
+}
+#[test]
+fn a_download_is_tried_again_and_a_full_disk_defers() {
+    let mut t = Twin::new();
+    start(&mut t, 1, 1, Commit::Local);
+    while t.commit() || !matches!(t.wishes.front(), Some(Output::Fetch(..))) && t.work() {}
+    t.wishes.clear();
+    t.feed(Input::Fetched(model(), bundle(1), Err(transient())));
+    assert!(t.wake > t.now && t.wake < t.now.plus_ms(10_000));
+    t.now = t.wake;
+    t.feed(Input::Tick);
+    assert!(matches!(t.wishes.pop_front(), Some(Output::Fetch(..))));
+    t.feed(Input::Fetched(model(), bundle(1), Err(FetchFailure::NoSpace(reason("no_space", "full")))));
+    t.settle();
+    assert_eq!(t.states(1).last(), Some(&Deferred));
+    t.pass(90_000);
+    assert_eq!(t.states(1).last(), Some(&Committed));
+}
+#[test]
+fn a_4xx_fails_the_update_for_good() {
+    let mut t = Twin::new();
+    start(&mut t, 1, 1, Commit::Local);
+    while t.commit() || !matches!(t.wishes.front(), Some(Output::Fetch(..))) && t.work() {}
+    t.wishes.clear();
+    t.feed(Input::Fetched(model(), bundle(1), Err(FetchFailure::Refused(reason("download.refused", "404")))));
+    t.pass(3_600_000);
+    assert_eq!(t.states(1).last(), Some(&Failed));
+    assert!(!t.wishes.iter().any(|w| matches!(w, Output::Fetch(..))));
+}
+#[test]
+fn nothing_is_activated_after_its_time() {
+    let mut t = Twin::new();
+    start(&mut t, 1, 1, Commit::Local);
+    while t.commit() || !matches!(t.wishes.front(), Some(Output::Fetch(..))) && t.work() {}
+    t.now = T0.plus_ms(3_600_001);
+    t.feed(Input::Tick);
+    t.settle();
+    assert_eq!(t.states(1).last(), Some(&TooLate));
+    assert_eq!(t.serving, None);
+}
+#[test]
+fn older_metadata_than_the_directors_means_refresh_again_until_it_expires() {
+    let mut t = Twin::new();
+    t.view.versions.clear();
+    start(&mut t, 1, 1, Commit::Local);
+    t.pass(60_000);
+    assert!(t.core.offered().is_some());
+    t.view = view();
+    t.feed(Input::Doorbell);
+    t.pass(10_000);
+    assert_eq!(t.states(1).last(), Some(&Committed));
+    t.view.versions.clear();
+    start(&mut t, 2, 2, Commit::Local);
+    t.pass(7_300_000);
+    assert_eq!(t.states(2).last(), Some(&Expired));
+}
+#[test]
+fn every_state_that_is_not_final_has_a_deadline() {
+    for steps in 0..40 {
+        let mut t = Twin::new();
+        t.install(1, 1);
+        start(&mut t, 2, 2, LEASE);
+        for _ in 0..steps {
+            if !t.commit() {
+                t.work();
+            }
+        }
+        if let Some(update) = &t.record().update {
+            assert!(update.deadline() < UnixMs(u64::MAX));
+        }
+        // The world stops answering; the engine is the only thing that still does what it is told.
+        t.wishes.retain(|w| matches!(w, Output::Serve(..)));
+        for _ in 0..2_000 {
+            while t.commit() {}
+            t.wishes.retain(|w| matches!(w, Output::Serve(..)));
+            if !t.work() {
+                if t.wake == UnixMs(u64::MAX) {
+                    break;
+                }
+                t.now = t.now.max(t.wake);
+                t.feed(Input::Tick);
+            }
+        }
+        let update = t.core.model(&model()).and_then(|r| r.update.as_ref());
+        assert!(update.is_none(), "stuck after {steps} steps: {update:?}");
+        assert!(t.core.offered().is_none());
+    }
+}
+#[test]
+fn a_commit_that_came_during_a_restart_counts() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    start(&mut t, 2, 2, LEASE);
+    t.pass(10_000);
+    t.feed(command(1, CommandAction::Commit { version: longshore_trust::AssignmentVersion(2) }));
+    t.commit();
+    t.crash();
+    t.pass(1_000);
+    assert_eq!(t.states(2).last(), Some(&Committed));
+}
+#[test]
+fn the_word_may_come_before_the_candidate_answers_again() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    start(&mut t, 2, 2, LEASE);
+    t.pass(10_000);
+    t.engine_up = false;
+    t.feed(Input::EngineDown(None));
+    t.feed(command(1, CommandAction::Commit { version: longshore_trust::AssignmentVersion(2) }));
+    t.settle();
+    assert!(matches!(t.record().update.as_ref().unwrap().at, Phase::Probation { granted: true, .. }));
+    t.engine_up = true;
+    t.feed(Input::EngineUp);
+    t.pass(1_000);
+    assert_eq!(t.states(2).last(), Some(&Committed));
+}
