@@ -134,6 +134,10 @@ pub struct Sync {
     /// Windows have used up their bytes: not asked again before.
     seal_after: UnixMs,
     reoffering: bool,
+    /// Whether the fleet has answered on this connection, and when it is greeted again while it has not.
+    answered: bool,
+    hello_due: UnixMs,
+    hellos: u32,
     /// Bytes of windows that may be sealed now, and when that was worked out.
     allowance: u64,
     allowance_at: UnixMs,
@@ -170,6 +174,9 @@ impl Sync {
             sealing: false,
             seal_after: UnixMs(0),
             reoffering: false,
+            answered: false,
+            hello_due: NEVER,
+            hellos: 0,
             allowance: config.window_bytes_per_minute,
             allowance_at: UnixMs(0),
             out: VecDeque::new(),
@@ -213,6 +220,8 @@ impl Sync {
                     row.due = if row.sends > 0 { due } else { now };
                     row.sends = row.sends.min(1);
                 }
+                self.answered = false;
+                self.hellos = 0;
                 self.hello();
             }
             Input::LinkDown => self.up = false,
@@ -263,20 +272,31 @@ impl Sync {
         if !self.up || self.reoffering {
             return NEVER;
         }
-        let due = self.rows.values().map(|r| r.due).min().unwrap_or(NEVER);
+        let greet = if self.must_greet() { self.hello_due } else { NEVER };
+        let due = self.rows.values().map(|r| r.due).min().unwrap_or(NEVER).min(greet);
         let starved = self.backlog && !self.sealing && self.rows.len() < self.config.max_sealed;
         if starved { due.min(self.seal_after) } else { due }
     }
 
+    /// The first number that the fleet has not confirmed and that can still be sent.
+    fn first(&self) -> Seq {
+        self.rows.keys().next().copied().unwrap_or(self.next)
+    }
+    /// Whether the fleet has to be greeted (again): it has not answered, or waits for numbers that are never coming.
+    fn must_greet(&self) -> bool {
+        !self.answered || self.first() > self.receipted.next()
+    }
     fn hello(&mut self) {
-        let first = self.rows.keys().next().copied().unwrap_or(self.next);
-        self.out.push_back(Output::Hello { first_unreceipted: first, fleet_epoch: self.epoch });
+        self.out.push_back(Output::Hello { first_unreceipted: self.first(), fleet_epoch: self.epoch });
+        self.hello_due = self.now.plus_ms(self.config.resend.wait_ms(self.hellos, &mut self.jitter));
+        self.hellos += 1;
     }
 
     fn on_receipt(&mut self, r: Receipt) {
         if r.stream != self.stream || r.fleet_epoch < self.epoch || self.reoffering {
             return;
         }
+        self.answered = true;
         if r.up_to > self.sent {
             self.out.push_back(Output::Refused("a receipt for more than was sent"));
             return;
@@ -302,6 +322,9 @@ impl Sync {
             return;
         }
         let now = self.now;
+        if self.must_greet() && self.hello_due <= now {
+            self.hello();
+        }
         for (seq, row) in &mut self.rows {
             if row.due <= now {
                 self.out.push_back(Output::Publish(*seq));
