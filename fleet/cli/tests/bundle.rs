@@ -1,5 +1,7 @@
 //! `longshore bundle` as an author meets it: the example's files in, a bundle or a reason out.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,5 +1,7 @@
 //! Bundles on disk: what is written can be read, and every way a directory can lie is named.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

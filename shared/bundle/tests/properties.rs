@@ -1,5 +1,7 @@
 //! What holds for all manifests, and for all damaged files.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use longshore_bundle::author::{draft, golden_of, read_columns, read_npz};
 use longshore_bundle::{
     Batch, DType, DatasetRef, Dim, Feature, Golden, Manifest, PostStep, PreStep, Tensor, TensorSpec, golden,

@@ -1,5 +1,7 @@
 //! Each thing a device refuses in a manifest, with the field it names.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use longshore_bundle::{Manifest, ManifestError, Refusal};
 use serde_json::{Value, json};
 

@@ -234,8 +234,8 @@ fn compare(
         if b != 0.0 {
             deviation.max_rel = deviation.max_rel.max(off / b.abs());
         }
-        // Negated, so that a NaN never passes.
-        if !(off <= abs + rel * b.abs()) || (off > 0.0 && b.is_infinite()) {
+        // A NaN is never close.
+        if off.is_nan() || off > abs + rel * b.abs() || (off > 0.0 && b.is_infinite()) {
             let (row, index) = (first_row + i / each, i % each);
             let output = want.name.clone();
             return Err(GoldenError::Deviates { output, row, index, expected: b, found: a, abs, rel });

@@ -136,7 +136,7 @@ fn check_tensor(
     };
     let there = if !tensor.raw_data.is_empty() && size > 0 {
         let len = tensor.raw_data.len();
-        if len % size != 0 {
+        if !len.is_multiple_of(size) {
             return Err(bad(format!("its {len} bytes are no whole number of elements")));
         }
         len / size

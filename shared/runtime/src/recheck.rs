@@ -118,8 +118,9 @@ pub fn recheck_bundle(bundle: &Bundle, limits: &Limits) -> Result<CheckReport, C
     })
 }
 
-/// `VmHWM` of this process, where there is a `/proc`.
-fn peak_rss_kb() -> Option<u64> {
+/// Peak resident memory of this process (`VmHWM`), kB; `None` where there is no `/proc`.
+#[must_use]
+pub fn peak_rss_kb() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     line.trim().trim_end_matches("kB").trim().parse().ok()

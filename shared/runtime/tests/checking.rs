@@ -1,5 +1,7 @@
 //! The whole check of a bundle, as `longshore bundle test`, the trial engine and the fleet do it.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod onnx;
 
 use std::path::Path;

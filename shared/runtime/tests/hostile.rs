@@ -1,5 +1,7 @@
 //! Bytes that mean harm: loading them is an error, never a panic, an abort or a giant allocation.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod onnx;
 
 use longshore_runtime::{Limits, LoadError, Model, describe::describe, doctor};

@@ -1,5 +1,7 @@
 //! What a loaded model does with requests.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod onnx;
 
 use longshore_runtime::{Limits, LoadError, Model, RunError, Tensor};

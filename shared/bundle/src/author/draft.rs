@@ -6,7 +6,7 @@ use longshore_stats::profile::Column;
 use longshore_trust::ModelName;
 use semver::Version;
 
-use super::rule;
+use super::{NamedColumns, rule};
 use crate::{
     Batch, DType, Dim, FEATURES_MAX, Feature, FeatureKind, Lineage, Manifest, ManifestError, Monitor, Policy,
     Refusal, Requires, Tensor, TensorSpec, Tolerance,
@@ -121,8 +121,8 @@ const ANSWERS: [&str; 8] = ["label", "labels", "target", "class", "y", "Y", "out
 /// When the columns fit no input, or there are more than 256.
 pub fn features_of(
     manifest: &Manifest,
-    columns: Vec<(String, Column)>,
-) -> Result<(Vec<Feature>, Vec<(String, Column)>), ManifestError> {
+    columns: NamedColumns,
+) -> Result<(Vec<Feature>, NamedColumns), ManifestError> {
     let inputs = manifest.api_inputs();
     let width = |i: &TensorSpec| manifest.row_elements(i);
     let is_answer = |n: &str| ANSWERS.contains(&n);
@@ -172,10 +172,7 @@ fn feature(name: &str, input: &str, index: u32, column: &Column) -> Feature {
 ///
 /// # Errors
 /// When an array fits no input.
-pub fn columns_of_arrays(
-    manifest: &Manifest,
-    arrays: &[Tensor],
-) -> Result<Vec<(String, Column)>, ManifestError> {
+pub fn columns_of_arrays(manifest: &Manifest, arrays: &[Tensor]) -> Result<NamedColumns, ManifestError> {
     let inputs = manifest.api_inputs();
     let data: Vec<&Tensor> = arrays.iter().filter(|a| !ANSWERS.contains(&a.name.as_str())).collect();
     let mut columns = Vec::new();

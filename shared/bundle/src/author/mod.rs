@@ -21,6 +21,9 @@ pub use vectors::golden_of;
 
 use crate::{Bundle, BundlePath, FileEntry, MANIFEST, Manifest, ManifestError, Refusal, Role};
 
+/// Columns of a table, each with its name.
+pub type NamedColumns = Vec<(String, longshore_stats::profile::Column)>;
+
 /// A file to go into a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewFile {
