@@ -1,0 +1,24 @@
+//! What needs other people's software: Python clients from PyPI, a cross build, an emulated CPU. Run by
+//! `cargo xtask test --slow`; each test is ignored otherwise.
+
+mod clients;
+mod emulation;
+mod engine;
+mod python;
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+use longshore_hil_tests::{bin_dir, output, root};
+
+/// Builds the bundle of one version of the example by its own script.
+fn example_bundle(version: &str, out: &Path) -> Result<()> {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let mut build = Command::new(root().join("examples/meter-digits/build.sh"));
+    build
+        .arg(version)
+        .arg(out)
+        .env("PATH", std::env::join_paths(std::iter::once(bin_dir()).chain(std::env::split_paths(&paths)))?);
+    output(build).map(drop)
+}
