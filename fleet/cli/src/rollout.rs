@@ -38,6 +38,9 @@ pub enum Command {
         /// Wait for the end, like `watch`
         #[arg(long)]
         wait: bool,
+        /// Take the place of the rollout that occupies the model
+        #[arg(long)]
+        supersede: bool,
         /// Do not ask
         #[arg(long)]
         yes: bool,
@@ -98,7 +101,7 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
             print(context, &plan, show::plan);
             Ok(())
         }
-        Command::Start { what, wait, yes } => start(context, &client, &what, wait, yes),
+        Command::Start { what, wait, supersede, yes } => start(context, &client, &what, wait, supersede, yes),
         Command::List => {
             let rollouts = client.pages("/rollouts")?;
             print(context, &json!({ "items": rollouts }), show::list_of);
@@ -149,7 +152,14 @@ fn request(client: &Client, what: &What, dry_run: bool) -> Result<Value, Failure
     client.post("/rollouts", &body)
 }
 
-fn start(context: &Context, client: &Client, what: &What, wait: bool, yes: bool) -> Result<(), Failure> {
+fn start(
+    context: &Context,
+    client: &Client,
+    what: &What,
+    wait: bool,
+    supersede: bool,
+    yes: bool,
+) -> Result<(), Failure> {
     if !yes {
         eprint!("{}", show::plan(&request(client, what, true)?));
         typed_confirmation(&format!("{} will be rolled out as planned above.", what.model), "start", false)?;
@@ -158,7 +168,7 @@ fn start(context: &Context, client: &Client, what: &What, wait: bool, yes: bool)
     let id: RolloutId = text(&planned, "id")
         .parse()
         .map_err(|_| Failure::refused("api.answer", "the server answered without the id of the rollout"))?;
-    let started: Value = client.post(&format!("/rollouts/{id}/start"), &json!({}))?;
+    let started: Value = client.post(&format!("/rollouts/{id}/start"), &json!({ "supersede": supersede }))?;
     if wait {
         return watch::run(context, client, &id);
     }

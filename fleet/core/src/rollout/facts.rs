@@ -85,6 +85,8 @@ pub struct Offer {
     pub renewed_at: Option<UnixMs>,
     /// When it was revoked.
     pub halted_at: Option<UnixMs>,
+    /// The device has accepted a later assignment (of another model) without having seen this one, and will refuse it.
+    pub passed_over: bool,
 }
 
 /// What a device says.

@@ -182,6 +182,7 @@ impl World {
                     committed_at: None,
                     renewed_at: None,
                     halted_at: None,
+                    passed_over: false,
                 });
                 d.state = DeviceState::Update(UpdateState::Offered);
             }
@@ -519,4 +520,14 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn an_offer_that_was_passed_over_is_made_again() {
+    let mut w = World::new(make(policy("on_fail = \"pause\""), 3), &[]);
+    w.settle();
+    let before = w.offers;
+    w.devices[0].offer.as_mut().unwrap().passed_over = true;
+    w.settle();
+    assert_eq!(w.offers, before + 1);
 }

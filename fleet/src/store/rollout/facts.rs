@@ -46,6 +46,7 @@ impl OwnedFacts {
             .collect();
         let rows = sqlx::query(
             "SELECT r.*, d.revoked_at IS NOT NULL OR d.id IS NULL AS revoked,
+                    coalesce(d.assignment_version, 0) AS accepted,
                     coalesce(d.online = 1 OR d.last_seen > ?4, 0) AS heard,
                     m.assignment_version AS said_version, m.state AS said_state, m.code AS said_code, m.active,
                     n.rows AS new_rows, n.errors AS new_errors, n.labelled AS new_labelled, n.correct AS new_correct,
@@ -106,6 +107,8 @@ fn device(r: &SqliteRow) -> Result<DeviceFact, StoreError> {
             committed_at: time(r, "committed_at")?,
             renewed_at: time(r, "renewed_at")?,
             halted_at: time(r, "halted_at")?,
+            passed_over: r.try_get::<i64, _>("accepted")? > version
+                && r.try_get::<Option<i64>, _>("said_version")?.is_none_or(|said| said < version),
         }),
         _ => None,
     };
