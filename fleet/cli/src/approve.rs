@@ -7,6 +7,8 @@
 mod candidate;
 mod delegation;
 mod draft;
+#[cfg(test)]
+mod draft_tests;
 mod show;
 mod submit;
 

@@ -14,6 +14,8 @@ use std::path::PathBuf;
 use longshore_trust::{FleetId, ModelName};
 
 pub use crate::keys::init::FleetFile;
+#[cfg(test)]
+pub use crate::keys::private::KeyFile;
 pub use crate::keys::private::Keyring;
 
 use crate::context::{Context, Failure};

@@ -130,3 +130,7 @@ fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.sync_all()?;
     std::fs::rename(&partial, path)
 }
+
+#[cfg(test)]
+#[path = "trust_store_tests.rs"]
+mod tests;

@@ -20,6 +20,8 @@ struct VersionView {
     manifest: String,
     #[serde(default)]
     state: String,
+    #[serde(default)]
+    reason: Option<String>,
 }
 
 /// A bundle and the facts that a signature would make trusted.
@@ -44,9 +46,10 @@ impl Candidate {
                 ));
             }
             "refused" | "retired" => {
+                let why = view.reason.filter(|r| !r.is_empty()).map(|r| format!(": {r}")).unwrap_or_default();
                 return Err(Failure::refused(
                     "approve.state",
-                    format!("{name} is {}: it cannot be approved", view.state),
+                    format!("{name} is {} and cannot be approved{why}", view.state),
                 ));
             }
             _ => {}
