@@ -92,8 +92,7 @@ async fn check(app: &App, draft: &Version) -> Result<serde_json::Value, serde_js
 async fn run_child(dir: &Path) -> Result<serde_json::Value, serde_json::Value> {
     let program = std::env::current_exe().map_err(|e| refusal("check.io", e))?;
     let mut child = tokio::process::Command::new(program)
-        .arg("recheck")
-        .arg(dir)
+        .args(["recheck", "."])
         .env_clear()
         .current_dir(dir)
         .stdin(Stdio::null())
