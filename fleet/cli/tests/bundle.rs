@@ -117,7 +117,7 @@ fn what_a_device_would_refuse_is_not_written() {
     let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/meter-digits/1.1.0/golden.npz");
     let wrong = reason(&build(&out, &[("--golden", other.to_str().unwrap())]), &out);
     assert!(wrong.contains("output `probabilities`, row"), "{wrong}");
-    let extra = file("extra.toml", b"[monitor]\nwindow_s = 1\n");
+    let extra = file("extra.toml", b"[monitor]\nwindow_s = 0\n");
     assert!(reason(&build(&out, &[("--manifest-extra", &extra)]), &out).contains("monitor.window_s"));
     let extra = file("extra.toml", b"[monitor]\nwindows = 60\n");
     assert!(reason(&build(&out, &[("--manifest-extra", &extra)]), &out).contains("unknown field `windows`"));

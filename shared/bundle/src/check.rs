@@ -220,8 +220,8 @@ impl Manifest {
 
     fn check_monitor(&self) -> Checked {
         let m = &self.monitor;
-        if !(10..=7 * 24 * 3600).contains(&m.window_s) {
-            return rule("monitor.window_s", "must be between 10 seconds and 7 days");
+        if !(1..=7 * 24 * 3600).contains(&m.window_s) {
+            return rule("monitor.window_s", "must be between 1 second and 7 days");
         }
         at_most("monitor.classes", "classes", m.classes.len(), CLASSES_MAX)?;
         if m.classes.len() == 1 {

@@ -187,7 +187,7 @@ fn what_is_monitored_must_exist() {
     assert_eq!(refusal("/monitor/classes", json!(["a", "a", "c"])).reason, Refusal::Duplicate("a".into()));
     assert_eq!(refusal("/monitor/classes", json!(["a"])).field, "monitor.classes");
     assert_eq!(refusal("/monitor/score_output", Value::Null).field, "monitor.classes");
-    assert_eq!(refusal("/monitor/window_s", json!(1)).field, "monitor.window_s");
+    assert_eq!(refusal("/monitor/window_s", json!(0)).field, "monitor.window_s");
     let feature = |i: u32| json!({ "name": format!("f{i}"), "input": "x", "index": i });
     assert_eq!(refusal("/monitor/features", json!([feature(4)])).field, "monitor.features[0].index");
     assert_eq!(
