@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 
 use super::protocol::MAX_PACKET;
 
-/// Most descriptors beside one packet (the kernel's own limit is 253).
-pub const MAX_FDS: usize = 64;
+/// Most descriptors beside one packet: the kernel's own limit.
+pub const MAX_FDS: usize = 253;
 
 /// Why a packet was not sent or not received.
 #[derive(Debug, thiserror::Error)]

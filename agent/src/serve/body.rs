@@ -14,6 +14,8 @@ use super::refusal::Refused;
 const PAUSE: Duration = Duration::from_secs(30);
 /// All bodies in memory together may be this many times the longest one.
 const TOGETHER: u64 = 4;
+/// Longest body that is read only to be forgotten.
+const DISCARDED: u64 = 64 * 1024;
 /// The budget is counted in pieces of this size.
 const PIECE: u64 = 4096;
 
@@ -76,6 +78,13 @@ impl BodyBounds {
             self.reserve(&mut held, length)?;
             held.bytes.extend_from_slice(&data);
         }
+    }
+
+    /// Reads a short body to its end and forgets it, before a refusal that has nothing to do with it: what is left unread
+    /// costs the client its connection, and often the answer.
+    pub async fn discard(&self, headers: &HeaderMap, body: Body) {
+        // Whether it could be read changes nothing.
+        let _ = self.read(headers, body, DISCARDED).await;
     }
 
     /// Takes as much of the budget as `length` bytes need.

@@ -76,8 +76,10 @@ pub async fn feedback(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Refused> {
+    // A body that is left unread costs the client its connection, and often the answer.
+    let body = service.bounds.read(headers, body, BODY_BYTES).await;
     allowed(service, origin, headers)?;
-    let held = service.bounds.read(headers, body, BODY_BYTES).await?;
+    let held = body?;
     let (labels, unknown) = read(&held.bytes, |id| service.models.classes_of(id.load))?;
     let mut sum = match labels.is_empty() {
         true => serde_json::json!({ "joined": 0, "unknown": 0, "repeated": 0 }),

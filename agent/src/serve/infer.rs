@@ -39,9 +39,9 @@ pub async fn infer(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Refused> {
-    let served = super::routes::find(service, model, version)?;
     let read = service.bounds.read(headers, body, u64::MAX).await;
     let arrived = Instant::now();
+    let served = super::routes::find(service, model, version)?;
     let checked = read.and_then(|held| {
         let header_length = header_length(headers)?;
         Ok((held, header_length))

@@ -46,10 +46,8 @@ pub fn router(service: Arc<Service>, origin: Origin) -> Router {
         .route("/longshore/v1/feedback", post(give_feedback))
         .route("/longshore/v1/status", get(status))
         .route("/metrics", get(all_metrics))
-        .fallback(async || Refused::with(StatusCode::NOT_FOUND, "there is nothing at this path"))
-        .method_not_allowed_fallback(async || {
-            Refused::with(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
-        })
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
         .layer(Extension(origin))
         .with_state(service)
 }
@@ -132,7 +130,16 @@ async fn version_infer(
 ) -> Answer {
     infer::infer(&s, &m, Some(&v), origin, &headers, body).await
 }
-async fn not_by_clients() -> Refused {
+async fn nothing_here(State(s): Shared, headers: HeaderMap, body: Body) -> Refused {
+    s.bounds.discard(&headers, body).await;
+    Refused::with(StatusCode::NOT_FOUND, "there is nothing at this path")
+}
+async fn wrong_method(State(s): Shared, headers: HeaderMap, body: Body) -> Refused {
+    s.bounds.discard(&headers, body).await;
+    Refused::with(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+}
+async fn not_by_clients(State(s): Shared, headers: HeaderMap, body: Body) -> Refused {
+    s.bounds.discard(&headers, body).await;
     let text = "models are loaded and unloaded by the fleet's signed assignments, not by clients";
     Refused::with(StatusCode::FORBIDDEN, text)
 }

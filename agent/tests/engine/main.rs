@@ -1,0 +1,11 @@
+//! The real engine process, driven over its control socket and its local API as the supervisor and applications do.
+
+mod http;
+mod rig;
+
+mod answers;
+mod bad_requests;
+mod ending;
+mod labels;
+mod loading;
+mod swapping;
