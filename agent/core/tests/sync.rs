@@ -167,6 +167,15 @@ impl World {
         };
         self.to_device.push_back(receipt);
     }
+    /// What is under way arrives, and its answers too.
+    fn arrive_all(&mut self) {
+        while let Some(p) = self.to_fleet.pop_front() {
+            self.arrive(&p);
+        }
+        while let Some(r) = self.to_device.pop_front() {
+            self.feed(Input::Receipt(r));
+        }
+    }
     fn connect(&mut self) {
         if !self.up {
             self.up = true;
@@ -331,7 +340,8 @@ proptest! {
 #[test]
 fn a_row_without_a_receipt_is_sent_again_while_the_link_is_up() {
     let mut w = World::new();
-    w.connect();
+    w.calm();
+    w.arrive_all();
     w.make();
     w.to_fleet.clear();
     assert!(w.wake > w.now && w.wake <= w.now.plus_ms(30_000));
@@ -351,6 +361,18 @@ fn the_first_receipt_after_a_connect_saves_sending_again_what_the_fleet_has() {
     assert!(w.to_fleet.is_empty(), "it waits for the receipt");
     w.calm();
     w.check();
+}
+#[test]
+fn a_greeting_without_an_answer_is_repeated() {
+    let mut w = World::new();
+    w.connect();
+    w.to_fleet.clear();
+    assert!(w.wake > w.now && w.wake <= w.now.plus_ms(30_000));
+    w.now = w.wake;
+    w.feed(Input::Tick);
+    assert!(matches!(w.to_fleet.front(), Some(Packet::Hello(1, 0))));
+    w.arrive_all();
+    assert_eq!(w.wake, UnixMs(u64::MAX), "answered: nothing more to do");
 }
 #[test]
 fn at_most_so_many_rows_are_sealed_at_a_time() {

@@ -230,6 +230,36 @@ fn starts_that_were_followed_by_health_do_not_add_up() {
     assert_eq!(t.serving, Some(bundle(2)));
 }
 #[test]
+fn an_engine_that_is_killed_while_it_idles_is_nobodys_fault() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    start(&mut t, 2, 2, LEASE);
+    t.pass(2_000);
+    for _ in 0..10 {
+        t.feed(Input::EngineDown(None));
+        t.feed(Input::EngineUp);
+        t.settle();
+    }
+    assert_eq!(t.states(2).last(), Some(&Probation));
+    assert_eq!(t.serving, Some(bundle(2)));
+}
+#[test]
+fn an_engine_that_never_comes_to_answer_brings_the_previous_bundle_back() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    t.install(2, 2);
+    t.pass(20_000);
+    for _ in 0..4 {
+        t.feed(Input::EngineDown(None));
+        t.commit();
+        t.wishes.clear();
+        t.feed(Input::EngineUp);
+        t.commit();
+    }
+    t.settle();
+    assert_eq!(t.serving, Some(bundle(1)));
+}
+#[test]
 fn a_flipped_byte_after_activation_goes_back_and_is_reported() {
     let mut t = Twin::new();
     t.install(1, 1);

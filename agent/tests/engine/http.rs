@@ -43,6 +43,11 @@ pub fn tcp(address: std::net::SocketAddr) -> Client<TcpStream> {
     Client { socket: TcpStream::connect(address).unwrap(), left_over: Vec::new() }
 }
 
+/// Over a connection that was made already.
+pub fn over<S>(socket: S) -> Client<S> {
+    Client { socket, left_over: Vec::new() }
+}
+
 impl<S: Read + Write> Client<S> {
     pub fn get(&mut self, path: &str) -> Response {
         self.send("GET", path, &[], b"").unwrap()

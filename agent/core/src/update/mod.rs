@@ -266,8 +266,11 @@ impl Updates {
                 self.each(|rec, step| model::engine_up(rec, step));
             }
             Input::EngineDown(blamed) => {
-                self.engine = Engine::default();
-                self.each(|rec, step| model::engine_down(rec, blamed, step));
+                let served = std::mem::take(&mut self.engine).serving;
+                self.each(|rec, step| {
+                    let served = served.get(&rec.model).map(|(b, _)| *b);
+                    model::engine_down(rec, blamed, served, step);
+                });
             }
             Input::Serving(m, bundle) => {
                 match bundle {

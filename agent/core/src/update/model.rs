@@ -362,17 +362,26 @@ pub(super) fn engine_up(rec: &mut ModelRecord, step: &mut Step<'_>) {
     step.serve(rec);
 }
 
-/// The serving engine died.
-pub(super) fn engine_down(rec: &mut ModelRecord, blamed: Option<Digest>, step: &mut Step<'_>) {
+/// The serving engine died; `served` answered for this model until then.
+pub(super) fn engine_down(
+    rec: &mut ModelRecord,
+    blamed: Option<Digest>,
+    served: Option<Digest>,
+    step: &mut Step<'_>,
+) {
     let Some(serving) = rec.serving().map(|i| i.bundle) else { return };
-    if blamed.is_some_and(|b| b != serving) {
+    // A start counts against a bundle when its own request was in flight, or when it never came to answer.
+    let guilty = blamed == Some(serving) || blamed.is_none() && served != Some(serving);
+    if !guilty {
         rec.starts = rec.starts.saturating_sub(1);
+    }
+    if blamed.is_some_and(|b| b != serving) {
         return;
     }
     let Some(update) = &mut rec.update else { return };
     let guard = update.wanted.guard;
     match &mut update.at {
-        Phase::Activating { .. } => {
+        Phase::Activating { .. } if guilty => {
             let why = reason("activate.crash", "the engine died while the bundle was being activated");
             roll_back(rec, why, step);
         }
