@@ -22,31 +22,21 @@ const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
 /// `GET /trust/…`: for everybody; it is signed.
 pub fn trust(app: Shared) -> Router {
-    Router::new()
-        .route("/trust/{*name}", get(metadata))
-        .with_state(app)
+    Router::new().route("/trust/{*name}", get(metadata)).with_state(app)
 }
 
 /// `GET /targets/…` for devices with a certificate.
 pub(super) fn targets_for_devices(app: Shared) -> Router {
-    Router::new()
-        .route("/targets/{*path}", get(target_for_device))
-        .with_state(app)
+    Router::new().route("/targets/{*path}", get(target_for_device)).with_state(app)
 }
 
 /// `GET /targets/…` on the operator plane, which asks for no certificate.
 pub fn targets_for_operators(app: Shared) -> Router {
-    Router::new()
-        .route("/targets/{*path}", get(target))
-        .with_state(app)
+    Router::new().route("/targets/{*path}", get(target)).with_state(app)
 }
 
 async fn metadata(State(app): State<Shared>, Path(name): Path<String>) -> Result<Response, Problem> {
-    let bytes = app
-        .trust
-        .metadata(&name)
-        .await
-        .map_err(|e| Problem::internal(&e))?;
+    let bytes = app.trust.metadata(&name).await.map_err(|e| Problem::internal(&e))?;
     let Some(bytes) = bytes else {
         return Err(Problem::new(
             StatusCode::NOT_FOUND,
@@ -54,15 +44,8 @@ async fn metadata(State(app): State<Shared>, Path(name): Path<String>) -> Result
             format!("there is no metadata {name}"),
         ));
     };
-    let cache = if name == "timestamp.json" {
-        "no-cache"
-    } else {
-        FOR_EVER
-    };
-    let head = [
-        (header::CONTENT_TYPE, "application/json"),
-        (header::CACHE_CONTROL, cache),
-    ];
+    let cache = if name == "timestamp.json" { "no-cache" } else { FOR_EVER };
+    let head = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, cache)];
     Ok((head, bytes).into_response())
 }
 
@@ -89,29 +72,16 @@ async fn target(
         )
     };
     let (name, digest) = split(&path).ok_or_else(missing)?;
-    if !app
-        .store
-        .is_target(&name, &digest)
-        .await
-        .map_err(|e| Problem::internal(&e))?
-    {
+    if !app.store.is_target(&name, &digest).await.map_err(|e| Problem::internal(&e))? {
         return Err(missing());
     }
-    let opened = app
-        .objects
-        .open_file(&digest)
-        .await
-        .map_err(|e| Problem::internal(&e))?;
+    let opened = app.objects.open_file(&digest).await.map_err(|e| Problem::internal(&e))?;
     let (mut file, length) = opened.ok_or_else(|| {
-        Problem::internal(&format!(
-            "object {digest} of target {name} is missing from the object directory"
-        ))
+        Problem::internal(&format!("object {digest} of target {name} is missing from the object directory"))
     })?;
     let etag = format!("\"{digest}\"");
     let asked = headers.get(header::RANGE).and_then(|v| v.to_str().ok());
-    let fits = headers
-        .get(header::IF_RANGE)
-        .is_none_or(|v| v.as_bytes() == etag.as_bytes());
+    let fits = headers.get(header::IF_RANGE).is_none_or(|v| v.as_bytes() == etag.as_bytes());
     let common = |status, length: u64| {
         Response::builder()
             .status(status)
@@ -125,14 +95,9 @@ async fn target(
         None | Some(Range::Ignored) => common(StatusCode::OK, length).body(stream(file, length)),
         Some(Range::Bytes(r)) => {
             let n = r.end() - r.start() + 1;
-            file.seek(std::io::SeekFrom::Start(*r.start()))
-                .await
-                .map_err(|e| Problem::internal(&e))?;
+            file.seek(std::io::SeekFrom::Start(*r.start())).await.map_err(|e| Problem::internal(&e))?;
             common(StatusCode::PARTIAL_CONTENT, n)
-                .header(
-                    header::CONTENT_RANGE,
-                    format!("bytes {}-{}/{length}", r.start(), r.end()),
-                )
+                .header(header::CONTENT_RANGE, format!("bytes {}-{}/{length}", r.start(), r.end()))
                 .body(stream(file, n))
         }
         Some(Range::Unsatisfiable) => common(StatusCode::RANGE_NOT_SATISFIABLE, 0)
@@ -175,11 +140,7 @@ fn range(text: &str, length: u64) -> Range {
         (Err(_), Ok(n)) if first.is_empty() && n > 0 => (length.saturating_sub(n), length.saturating_sub(1)),
         _ => return Range::Ignored,
     };
-    if start >= length {
-        Range::Unsatisfiable
-    } else {
-        Range::Bytes(start..=end)
-    }
+    if start >= length { Range::Unsatisfiable } else { Range::Bytes(start..=end) }
 }
 
 #[cfg(test)]
@@ -194,15 +155,7 @@ mod tests {
         assert_eq!(range("bytes=-3", 10), Range::Bytes(7..=9));
         assert_eq!(range("bytes=-30", 10), Range::Bytes(0..=9));
         assert_eq!(range("bytes=10-", 10), Range::Unsatisfiable);
-        for odd in [
-            "bytes=5-4",
-            "bytes=a-b",
-            "bytes=1-2,4-5",
-            "lines=1-2",
-            "bytes=-0",
-            "bytes=-",
-            "bytes",
-        ] {
+        for odd in ["bytes=5-4", "bytes=a-b", "bytes=1-2,4-5", "lines=1-2", "bytes=-0", "bytes=-", "bytes"] {
             assert_eq!(range(odd, 10), Range::Ignored, "{odd}");
         }
         assert_eq!(range("bytes=0-", 0), Range::Unsatisfiable);
@@ -210,10 +163,7 @@ mod tests {
     #[test]
     fn target_paths() {
         let d = Digest::of(b"x");
-        assert_eq!(
-            split(&format!("m/1.0.0/{d}.manifest.json")),
-            Some(("m/1.0.0/manifest.json".into(), d))
-        );
+        assert_eq!(split(&format!("m/1.0.0/{d}.manifest.json")), Some(("m/1.0.0/manifest.json".into(), d)));
         assert_eq!(split("m/1.0.0/manifest.json"), None);
         assert_eq!(split("manifest.json"), None);
     }

@@ -7,7 +7,7 @@ mod accept;
 mod files;
 mod problem;
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -43,12 +43,8 @@ struct Plane {
 
 /// All routes for devices.
 pub fn router(app: Shared, ca: Arc<Ca>, mqtt_url: &str) -> Router {
-    let plane = Plane {
-        app: Arc::clone(&app),
-        ca,
-        nonces: Arc::new(Nonces::default()),
-        mqtt_url: mqtt_url.into(),
-    };
+    let plane =
+        Plane { app: Arc::clone(&app), ca, nonces: Arc::new(Nonces::default()), mqtt_url: mqtt_url.into() };
     Router::new()
         .route("/device/v1/bootstrap", get(bootstrap))
         .route("/device/v1/enroll/nonce", post(nonce))
@@ -58,11 +54,7 @@ pub fn router(app: Shared, ca: Arc<Ca>, mqtt_url: &str) -> Router {
         .merge(files::trust(Arc::clone(&app)))
         .merge(files::targets_for_devices(app))
         .fallback(async || {
-            Problem::new(
-                StatusCode::NOT_FOUND,
-                "not_found",
-                "there is nothing under this path",
-            )
+            Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing under this path")
         })
 }
 
@@ -74,15 +66,29 @@ struct Bootstrap {
     mqtt_url: String,
 }
 
-async fn bootstrap(State(plane): State<Plane>) -> Result<Json<Bootstrap>, Problem> {
-    // The first root of the line: its digest is in the token. Later ones are fetched by the ordinary trust update.
-    let root = plane
-        .app
-        .store
-        .role_bytes("root", Some(1))
-        .await
-        .map_err(|e| Problem::internal(&e))?
-        .ok_or_else(|| Problem::internal(&"no root metadata is published"))?;
+#[derive(Deserialize)]
+struct BootstrapQuery {
+    /// SHA-256 of the root that the token pins.
+    root: Option<Digest>,
+}
+
+async fn bootstrap(
+    State(plane): State<Plane>,
+    Query(query): Query<BootstrapQuery>,
+) -> Result<Json<Bootstrap>, Problem> {
+    // From the pinned root the device goes on by the ordinary trust update.
+    let roots = plane.app.store.roots().await.map_err(|e| Problem::internal(&e))?;
+    let root = match query.root {
+        None => roots.into_iter().next_back(),
+        Some(pinned) => roots.into_iter().find(|bytes| Digest::of(bytes) == pinned),
+    };
+    let root = root.ok_or_else(|| {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "device.root",
+            "this fleet never had the root of trust that the token pins: is the token of another fleet?",
+        )
+    })?;
     Ok(Json(Bootstrap {
         fleet: plane.app.fleet.to_string(),
         ca_pem: plane.ca.pem().to_owned(),
@@ -111,19 +117,14 @@ async fn nonce(
     }
     let mut random = [0u8; 32];
     getrandom::fill(&mut random).map_err(|e| Problem::internal(&e))?;
-    let nonce = plane
-        .nonces
-        .open(random, request.token_hash, now)
-        .ok_or_else(|| {
-            Problem::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "enrol.busy",
-                "too many claims are under way: try again in two minutes",
-            )
-        })?;
-    Ok(Json(NonceAnswer {
-        nonce: B64.encode(nonce),
-    }))
+    let nonce = plane.nonces.open(random, request.token_hash, now).ok_or_else(|| {
+        Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "enrol.busy",
+            "too many claims are under way: try again in two minutes",
+        )
+    })?;
+    Ok(Json(NonceAnswer { nonce: B64.encode(nonce) }))
 }
 
 #[derive(Deserialize)]
@@ -148,11 +149,7 @@ async fn enroll(
 ) -> Result<Json<EnrollAnswer>, Problem> {
     let decode = |field: &'static str, text: &str| {
         B64.decode(text).map_err(|_| {
-            Problem::new(
-                StatusCode::BAD_REQUEST,
-                "enrol.encoding",
-                format!("{field} is not base64"),
-            )
+            Problem::new(StatusCode::BAD_REQUEST, "enrol.encoding", format!("{field} is not base64"))
         })
     };
     let request = EnrolRequest {
@@ -162,19 +159,11 @@ async fn enroll(
         labels: body.labels,
     };
     let app = &plane.app;
-    let enrolled = enrol::enrol(
-        &app.store,
-        &plane.ca,
-        &app.fleet,
-        &plane.nonces,
-        request,
-        app::now(),
-    )
-    .await
-    .map_err(|e| refusal(&e))?;
+    let enrolled = enrol::enrol(&app.store, &plane.ca, &app.fleet, &plane.nonces, request, app::now())
+        .await
+        .map_err(|e| refusal(&e))?;
     app.gateway.forget(enrolled.device.clone());
-    app.events
-        .publish(crate::events::FleetEvent::Device(enrolled.device.clone()));
+    app.events.publish(crate::events::FleetEvent::Device(enrolled.device.clone()));
     app.events.publish(crate::events::FleetEvent::Summary);
     Ok(Json(EnrollAnswer {
         device: enrolled.device.to_string(),
@@ -206,20 +195,13 @@ async fn registered(app: &Shared, peer: &Extension<MaybePeer>) -> Result<Peer, P
             "show the client certificate that enrolment gave to this device",
         ));
     };
-    let identity = app
-        .store
-        .device_identity(&peer.device)
-        .await
-        .map_err(|e| Problem::internal(&e))?;
+    let identity = app.store.device_identity(&peer.device).await.map_err(|e| Problem::internal(&e))?;
     match identity {
         Some(i) if i.cert_sha256 == peer.cert_sha256 => Ok(peer),
         _ => Err(Problem::new(
             StatusCode::FORBIDDEN,
             "device.revoked",
-            format!(
-                "device {} was revoked, or has a newer certificate: enrol it again",
-                peer.device
-            ),
+            format!("device {} was revoked, or has a newer certificate: enrol it again", peer.device),
         )),
     }
 }

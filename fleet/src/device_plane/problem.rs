@@ -17,11 +17,7 @@ pub struct Problem {
 impl Problem {
     /// A refusal.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            detail: detail.into(),
-        }
+        Self { status, code, detail: detail.into() }
     }
     /// Something failed here; what exactly goes to the log, not to the caller.
     pub fn internal(error: &dyn std::fmt::Display) -> Self {

@@ -27,8 +27,7 @@ pub async fn newest(tx: &mut Tx, role: &str) -> Result<Option<(u64, Vec<u8>)>, S
             .bind(role)
             .fetch_optional(tx.conn())
             .await?;
-    row.map(|r| Ok((to_u64(r.try_get("version")?), r.try_get("bytes")?)))
-        .transpose()
+    row.map(|r| Ok((to_u64(r.try_get("version")?), r.try_get("bytes")?))).transpose()
 }
 
 /// The newest version of `targets` and of every delegated role: what a snapshot names.
@@ -94,13 +93,11 @@ pub async fn prune_online(tx: &mut Tx, keep: u32) -> Result<(), StoreError> {
 /// # Errors
 /// When the database refuses.
 pub async fn pending(tx: &mut Tx, role: &str, version: u64) -> Result<Option<Vec<u8>>, StoreError> {
-    Ok(
-        sqlx::query_scalar("SELECT bytes FROM role_pending WHERE role = ?1 AND version = ?2")
-            .bind(role)
-            .bind(to_i64(version))
-            .fetch_optional(tx.conn())
-            .await?,
-    )
+    Ok(sqlx::query_scalar("SELECT bytes FROM role_pending WHERE role = ?1 AND version = ?2")
+        .bind(role)
+        .bind(to_i64(version))
+        .fetch_optional(tx.conn())
+        .await?)
 }
 
 /// Remembers what waits for more signatures, in place of what waited before under that version.
@@ -136,10 +133,7 @@ pub async fn set_targets(
     role: &str,
     targets: &[(String, Digest, u64)],
 ) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM target WHERE role = ?1")
-        .bind(role)
-        .execute(tx.conn())
-        .await?;
+    sqlx::query("DELETE FROM target WHERE role = ?1").bind(role).execute(tx.conn()).await?;
     for (path, sha256, length) in targets {
         sqlx::query("INSERT INTO target (role, path, sha256, length) VALUES (?1, ?2, ?3, ?4)")
             .bind(role)
@@ -207,6 +201,17 @@ impl Store {
         .fetch_optional(self.read())
         .await?)
     }
+    /// Every root that was ever published, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn roots(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        Ok(
+            sqlx::query_scalar("SELECT bytes FROM role_metadata WHERE role = 'root' ORDER BY version")
+                .fetch_all(self.read())
+                .await?,
+        )
+    }
     /// The newest version of every published role.
     ///
     /// # Errors
@@ -225,13 +230,9 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn pending_role(&self, role: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(
-            sqlx::query_scalar(
-                "SELECT bytes FROM role_pending WHERE role = ?1 ORDER BY version DESC LIMIT 1",
-            )
+        Ok(sqlx::query_scalar("SELECT bytes FROM role_pending WHERE role = ?1 ORDER BY version DESC LIMIT 1")
             .bind(role)
             .fetch_optional(self.read())
-            .await?,
-        )
+            .await?)
     }
 }
