@@ -3,6 +3,7 @@
 //! The manifest comes first; it names every other file, and each must be a target of its own with the same length and
 //! hash: director, offline keys and manifest have to agree. A directory under `bundles/` is complete or not there.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
@@ -16,7 +17,7 @@ use longshore_bundle::{DeviceFacts, Manifest, Verdict};
 use longshore_trust::tuf::Trusted;
 use longshore_trust::{Digest, ModelName};
 
-use super::file::{FileError, RangeSource, fetch_file, hash_file};
+use super::file::{FileError, Limits, RangeSource, fetch_file, hash_file};
 
 /// Longest manifest, bytes.
 const MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
@@ -34,6 +35,8 @@ pub struct BundleJob {
     pub state_dir: PathBuf,
     /// Bytes that have to stay free.
     pub keep_free_bytes: u64,
+    /// Bytes this attempt may fetch.
+    pub attempt_bytes: u64,
     /// Memory of this device, MB.
     pub memory_mb: Option<u64>,
     /// Features of this agent.
@@ -87,6 +90,7 @@ impl BundleJob {
     /// # Errors
     /// [`FetchFailure`], with what is worth another try told apart.
     pub fn run(&self, source: &dyn RangeSource) -> Result<(), FetchFailure> {
+        let limits = Limits { cancel: &self.cancel, budget: Cell::new(self.attempt_bytes) };
         let target = bundle_dir(&self.state_dir, &self.wanted.bundle);
         if verify_bundle(&target, &self.wanted.bundle).is_ok() {
             return Ok(());
@@ -94,8 +98,14 @@ impl BundleJob {
         let staging = self.state_dir.join("staging");
         fs::create_dir_all(&staging).map_err(|e| disk(&staging, e))?;
 
-        let manifest_part =
-            self.one(source, &staging, &self.wanted.manifest_path, self.wanted.length, &self.wanted.bundle)?;
+        let manifest_part = self.one(
+            source,
+            &limits,
+            &staging,
+            &self.wanted.manifest_path,
+            self.wanted.length,
+            &self.wanted.bundle,
+        )?;
         let bytes = fs::read(&manifest_part).map_err(|e| disk(&manifest_part, e))?;
         let manifest = self.read_manifest(&bytes)?;
         self.room(&staging, manifest.total_bytes())?;
@@ -104,7 +114,7 @@ impl BundleJob {
         let mut parts = vec![Part { path: "manifest.json".into(), part: manifest_part }];
         for file in &manifest.files {
             let path = format!("{base}{}", file.path.as_str());
-            let part = self.one(source, &staging, &path, file.length, &file.sha256)?;
+            let part = self.one(source, &limits, &staging, &path, file.length, &file.sha256)?;
             parts.push(Part { path: file.path.as_str().to_owned(), part });
         }
         self.assemble(&staging, &target, &parts)
@@ -154,6 +164,7 @@ impl BundleJob {
     fn one(
         &self,
         source: &dyn RangeSource,
+        limits: &Limits<'_>,
         staging: &Path,
         path: &str,
         length: u64,
@@ -173,7 +184,7 @@ impl BundleJob {
         }
         let part = staging.join(format!("{sha256}.part"));
         let url = format!("targets/{}", found.url());
-        fetch_file(source, &url, length, sha256, &part, &self.cancel).map_err(failed)?;
+        fetch_file(source, &url, length, sha256, &part, limits).map_err(failed)?;
         Ok(part)
     }
 

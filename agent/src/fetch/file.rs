@@ -1,5 +1,6 @@
 //! One file, resumable: `<sha256>.part`, written range by range, hashed again from the disk before it counts.
 
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
@@ -10,6 +11,15 @@ use sha2::Digest as _;
 
 /// Bytes a request; cancelling is looked at between two.
 const RANGE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What one attempt may do.
+#[derive(Debug)]
+pub struct Limits<'a> {
+    /// Set when nobody wants the file any more.
+    pub cancel: &'a AtomicBool,
+    /// Bytes left of this attempt: others get a turn after that.
+    pub budget: Cell<u64>,
+}
 
 /// How one range ended.
 #[derive(Debug)]
@@ -123,7 +133,7 @@ pub fn fetch_file(
     length: u64,
     sha256: &Digest,
     part: &Path,
-    cancel: &AtomicBool,
+    limits: &Limits<'_>,
 ) -> Result<(), FileError> {
     let disk = |e| FileError::disk(path, e);
     let mut file =
@@ -135,16 +145,22 @@ pub fn fetch_file(
     }
     file.seek(SeekFrom::Start(have)).map_err(disk)?;
     while have < length {
-        if cancel.load(Ordering::Relaxed) {
+        if limits.cancel.load(Ordering::Relaxed) {
             return Err(FileError::Cancelled);
         }
-        let to = length.min(have + RANGE_BYTES);
+        let left = limits.budget.get();
+        if left == 0 {
+            let reason = "this attempt has used up its bytes; the next one goes on from here".into();
+            return Err(FileError::Transient { path: path.into(), reason });
+        }
+        let to = length.min(have + RANGE_BYTES.min(left));
         let before = have;
         let reply = source.range(path, have, to, &mut |bytes| {
             file.write_all(bytes)?;
             have += bytes.len() as u64;
             Ok(())
         });
+        limits.budget.set(left.saturating_sub(have - before));
         match reply {
             RangeReply::Done if have > before => {}
             RangeReply::Done => {

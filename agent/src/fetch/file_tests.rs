@@ -1,10 +1,10 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::atomic::AtomicBool;
 
 use longshore_trust::Digest;
 
-use super::{FileError, RangeReply, RangeSource, fetch_file};
+use super::{FileError, Limits, RangeReply, RangeSource, fetch_file};
 
 /// A server that answers as it is told, and notes where each request began.
 struct Server {
@@ -51,8 +51,12 @@ impl RangeSource for Server {
 }
 
 fn fetch(server: &Server, wanted: &[u8], dir: &tempfile::TempDir) -> Result<(), FileError> {
+    fetch_some(server, wanted, dir, u64::MAX)
+}
+fn fetch_some(server: &Server, wanted: &[u8], dir: &tempfile::TempDir, bytes: u64) -> Result<(), FileError> {
     let cancel = AtomicBool::new(false);
-    fetch_file(server, "m/1/f", wanted.len() as u64, &Digest::of(wanted), &dir.path().join("x.part"), &cancel)
+    let limits = Limits { cancel: &cancel, budget: Cell::new(bytes) };
+    fetch_file(server, "m/1/f", wanted.len() as u64, &Digest::of(wanted), &dir.path().join("x.part"), &limits)
 }
 
 #[test]
@@ -115,7 +119,18 @@ fn cancelling_is_seen_between_ranges() {
     let server = Server::of(vec![1; 10]);
     let cancel = AtomicBool::new(true);
     let part = dir.path().join("x.part");
-    let result = fetch_file(&server, "f", 10, &Digest::of(&[1; 10]), &part, &cancel);
+    let limits = Limits { cancel: &cancel, budget: Cell::new(100) };
+    let result = fetch_file(&server, "f", 10, &Digest::of(&[1; 10]), &part, &limits);
     assert!(matches!(result, Err(FileError::Cancelled)));
     assert!(server.asked.borrow().is_empty());
+}
+
+#[test]
+fn an_attempt_stops_at_its_bytes_and_the_next_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = vec![3; 1000];
+    let server = Server::of(bytes.clone());
+    assert!(matches!(fetch_some(&server, &bytes, &dir, 600), Err(FileError::Transient { .. })));
+    fetch_some(&server, &bytes, &dir, 600).unwrap();
+    assert_eq!(*server.asked.borrow(), [0, 600]);
 }

@@ -1,7 +1,7 @@
 //! The HTTPS client: the fleet's CA and nothing else, this device's certificate, no redirects.
 
 use std::io::Read as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
 
@@ -9,6 +9,10 @@ use super::file::{RangeReply, RangeSource};
 
 /// Longest silence before a request is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A server that is slower than this for so long is left, and the download resumed later: it could keep a device busy
+/// for ever.
+const SLOWEST_BYTES_S: u64 = 1024;
+const SLOW_AFTER_S: u64 = 60;
 
 /// Why a request did not give what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,10 +130,16 @@ impl RangeSource for Remote {
         }
         let mut body = response.body_mut().as_reader().take(to - from);
         let mut buffer = vec![0; 64 * 1024];
+        let (begun, mut came) = (Instant::now(), 0);
         loop {
+            let seconds = begun.elapsed().as_secs();
+            if seconds >= SLOW_AFTER_S && came < SLOWEST_BYTES_S * seconds {
+                return RangeReply::Broken(format!("slower than {SLOWEST_BYTES_S} bytes a second"));
+            }
             match body.read(&mut buffer) {
                 Ok(0) => return RangeReply::Done,
                 Ok(n) => {
+                    came += n as u64;
                     if let Err(e) = sink(&buffer[..n]) {
                         return RangeReply::Sink(e);
                     }

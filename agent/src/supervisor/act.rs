@@ -103,6 +103,7 @@ impl Supervisor {
             trusted: Arc::clone(&self.trusted),
             state_dir: self.config.state_dir.clone(),
             keep_free_bytes: self.config.limits.min_free_bytes,
+            attempt_bytes: self.config.limits.fetch_bytes_per_attempt,
             memory_mb: Some(facts.memory_kib / 1024).filter(|mb| *mb > 0),
             features: facts.features,
             cancel,

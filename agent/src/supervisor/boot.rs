@@ -74,20 +74,19 @@ fn listen(config: &Config) -> anyhow::Result<Listeners> {
     Ok(Listeners { unix: unix.into(), tcp: tcp.map(Into::into) })
 }
 
+/// The token for labels over TCP; empty when there is none, which turns them off.
 fn feedback_token(config: &Config) -> anyhow::Result<String> {
-    let path =
-        config.serve.feedback_token_file.clone().unwrap_or_else(|| config.state_dir.join("feedback.token"));
-    match fs::read_to_string(&path) {
-        Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
-        Ok(_) => bail!("{} is empty: write a token into it, or delete it and one is made", path.display()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let token = hex::encode(host::random::<20>());
-            crate::identity::write_private(&path, token.as_bytes())
-                .with_context(|| format!("cannot write {}", path.display()))?;
-            Ok(token)
-        }
-        Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
+    let Some(path) = &config.serve.feedback_token_file else { return Ok(String::new()) };
+    let text = fs::read_to_string(path).with_context(|| {
+        format!(
+            "cannot read serve.feedback_token_file {}; write a long random token into it (mode 0600)",
+            path.display()
+        )
+    })?;
+    if text.trim().is_empty() {
+        bail!("{} is empty: write a long random token into it", path.display());
     }
+    Ok(text.trim().to_owned())
 }
 
 /// Signals and network on a thread of their own.
