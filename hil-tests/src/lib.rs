@@ -45,3 +45,19 @@ pub fn output(mut command: Command) -> Result<String> {
     }
     Ok(text)
 }
+
+/// The text of a guide's `sh` blocks, in order: what its tests run.
+#[must_use]
+pub fn shell_blocks(markdown: &str) -> String {
+    let mut script = String::new();
+    let mut inside = false;
+    for line in markdown.lines() {
+        match line {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            _ if inside => script.extend([line, "\n"]),
+            _ => {}
+        }
+    }
+    script
+}

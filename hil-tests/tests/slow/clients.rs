@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use longshore_hil_tests::{bin_dir, output, root};
+use longshore_hil_tests::{bin_dir, output, root, shell_blocks};
 
 use super::engine::Engine;
-use super::example_bundle;
 use super::python::{interpreter, tools};
+use super::{example_bundle, path_with_programs};
 
 const MODELS: [&str; 6] =
     ["silero-vad", "silero-vad-ifless", "ppocr-cls", "ppocr-det", "ppocr-rec", "magika"];
@@ -38,6 +38,29 @@ fn training_again_gives_the_committed_models() -> Result<()> {
     let mut train = Command::new(interpreter(&example.join("requirements.txt"))?);
     train.arg(example.join("train.py")).arg("--check");
     println!("{}", output(train)?);
+    Ok(())
+}
+
+/// `docs/guides/scikit-learn.md`, run as it stands in a copy of the example: every `sh` block, in order.
+#[test]
+#[ignore = "slow: needs packages from PyPI"]
+fn the_scikit_learn_guide_does_what_it_says() -> Result<()> {
+    let script = shell_blocks(&std::fs::read_to_string(root().join("docs/guides/scikit-learn.md"))?);
+    ensure!(script.contains("train.py") && script.contains("bundle test"), "the blocks were not found");
+    let folder = tempfile::tempdir()?;
+    let mut copy = Command::new("cp");
+    copy.arg("-r").arg(root().join("examples/meter-digits")).arg(folder.path());
+    output(copy)?;
+    let mut shell = Command::new("bash");
+    shell
+        .args(["-c", &format!("set -euo pipefail\n{script}")])
+        .current_dir(folder.path().join("meter-digits"))
+        .env("PATH", path_with_programs()?);
+    let said = output(shell)?;
+    println!("{said}");
+    for part in ["meter-digits 1.0.0 passes", "meter-digits 1.1.0", "everything matches"] {
+        ensure!(said.contains(part), "{part:?} is not in what the commands printed:\n{said}");
+    }
     Ok(())
 }
 
