@@ -16,7 +16,7 @@ use crate::context::{Context, Failure};
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Make a bundle of a model and what belongs to it; nothing is written when a device would refuse it
-    Build(build::Args),
+    Build(Box<build::Args>),
     /// Show what a bundle is
     Inspect(inspect::Args),
     /// Check a bundle as a device does: files, load, golden vectors, latency, memory

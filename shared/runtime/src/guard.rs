@@ -9,6 +9,7 @@ use tract_onnx::prelude::Framework as _;
 
 use crate::load::{Limits, LoadError};
 use crate::locate::{advice, node_name};
+use crate::rewrite;
 
 /// Deepest nesting of subgraphs.
 const DEPTH_MAX: usize = 8;
@@ -38,6 +39,7 @@ pub(crate) fn decode(onnx: &[u8], limits: &Limits) -> Result<pb::ModelProto, Loa
         return Err(first);
     }
     forget_shapes(graph);
+    rewrite::scalers(graph);
     name_apart(graph);
     Ok(proto)
 }
@@ -195,7 +197,7 @@ fn check_made(node: &pb::NodeProto, graph: &pb::GraphProto, limits: &Limits) -> 
 pub(crate) fn unsupported(graph: &pb::GraphProto) -> Vec<LoadError> {
     fn walk(graph: &pb::GraphProto, known: &tract_onnx::Onnx, out: &mut Vec<LoadError>) {
         for node in &graph.node {
-            if !known.op_register.0.contains_key(&node.op_type) {
+            if !known.op_register.0.contains_key(&node.op_type) && !rewrite::is_scaler(node) {
                 let domain = match node.domain.as_str() {
                     "" | "ai.onnx" => String::new(),
                     d => format!(" of domain `{d}`"),

@@ -19,6 +19,7 @@ mod load;
 mod locate;
 mod predict;
 mod recheck;
+mod rewrite;
 mod run;
 mod steps;
 

@@ -72,6 +72,10 @@ pub(crate) fn advice(operator: &str, reason: &str) -> &'static str {
         | "LabelEncoder" | "CategoryMapper" => {
             "strings do not enter a graph here: encode text before the model and export from the first numeric tensor"
         }
+        "TreeEnsembleRegressor" | "SVMClassifier" | "SVMRegressor" => {
+            "convert the estimator to plain tensor operators (hummingbird-ml), or choose one that exports to them: \
+             a linear model, an MLP, nearest neighbours, or a random forest classifier"
+        }
         "ZipMap" => "export with options={'zipmap': False} so that probabilities are a tensor",
         "Reshape" | "Expand" | "Tile" | "Resize" | "Upsample" | "ConstantOfShape" | "Range" => {
             "a shape is computed inside the graph: fix the input shape (`--shape NAME=1,3,224,224`) or simplify the \

@@ -156,3 +156,18 @@ fn a_manifest_that_lies_about_the_graph_is_refused() {
         "{error}"
     );
 }
+
+#[test]
+fn a_scaler_of_scikit_learn_runs_as_arithmetic() {
+    let attributes = [onnx::floats("offset", &[1.0, 2.0]), onnx::floats("scale", &[10.0, 0.5])];
+    let mut scaler = onnx::node("Scaler", "standardise", &["x"], &["s"], &attributes);
+    scaler.extend(onnx::text(7, "ai.onnx.ml"));
+    let relu = onnx::node("Relu", "relu", &["s"], &["y"], &[]);
+    let dims = [onnx::D::S("N"), onnx::D::N(2)];
+    let (x, y) = (onnx::value("x", onnx::FLOAT, &dims), onnx::value("y", onnx::FLOAT, &dims));
+    let bytes = onnx::model(&onnx::graph(&[scaler, relu], &[], &[x], &[y]));
+    let manifest = onnx::manifest(r#"["N",2]"#, r#"["N",2]"#, r#","batch":{"max":4}"#);
+    let model = Model::load(&manifest, &bytes, &Limits::default()).unwrap();
+    let out = model.run(&[Tensor::from_f32("x", &[2, 2], &[2.0, 4.0, 0.0, 8.0])]).unwrap();
+    assert_eq!(out[0].values().collect::<Vec<_>>(), [10.0, 1.0, 0.0, 3.0]);
+}

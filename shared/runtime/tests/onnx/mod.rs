@@ -71,6 +71,12 @@ pub fn node(op: &str, name: &str, inputs: &[&str], outputs: &[&str], attributes:
 pub fn int(name: &str, v: i64) -> Vec<u8> {
     [text(1, name), number(3, v), number(20, 2)].concat()
 }
+/// A list of floats.
+pub fn floats(name: &str, v: &[f32]) -> Vec<u8> {
+    let values: Vec<u8> =
+        v.iter().flat_map(|v| [varint(7 << 3 | 5), v.to_le_bytes().to_vec()].concat()).collect();
+    [text(1, name), values, number(20, 6)].concat()
+}
 /// A graph attribute.
 pub fn subgraph(name: &str, graph: &[u8]) -> Vec<u8> {
     [text(1, name), bytes(6, graph), number(20, 5)].concat()
