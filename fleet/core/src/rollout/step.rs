@@ -76,7 +76,8 @@ impl Step<'_> {
                         _ => continue,
                     }
                 }
-                (Some(offer), Some(r)) if r.version == offer.version => {
+                // Waiting: what it said was about an offer before; it is to get a new one.
+                (Some(offer), Some(r)) if r.version == offer.version && d.state != DeviceState::Waiting => {
                     (DeviceState::Update(r.state), r.code.clone())
                 }
                 _ => continue,
@@ -417,6 +418,7 @@ fn wants_offer(d: &DeviceFact) -> bool {
     }
     match (d.state, &d.offer) {
         (DeviceState::Waiting, _) => true,
+        (DeviceState::Update(UpdateState::Offered), Some(o)) => o.passed_over && o.attempts < MAX_ATTEMPTS,
         (DeviceState::Update(UpdateState::Expired | UpdateState::TooLate), Some(o)) => {
             o.attempts < MAX_ATTEMPTS
         }
