@@ -1,5 +1,8 @@
 //! The TUF client against a repository that we can break at will. One name, one behaviour.
 
+// What a helper of a test cannot do is a failed test.
+#![allow(clippy::unwrap_used)]
+
 #[path = "tuf/repo.rs"]
 mod repo;
 

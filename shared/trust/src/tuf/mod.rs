@@ -23,6 +23,6 @@ pub use name::{encode as encode_name, file_of, target_url};
 pub use release::{ReleaseError, ReleaseInfo, RollbackOk};
 pub use trusted::{Found, MAX_ROLES_VISITED, TargetInfo, Trusted};
 pub use update::{
-    Change, Input, MAX_ROOT_BYTES, MAX_ROOT_HOPS, MAX_SNAPSHOT_BYTES, MAX_TARGETS_BYTES, MAX_TIMESTAMP_BYTES,
-    Output, Updater, drive,
+    Change, Fetched, Input, MAX_ROOT_BYTES, MAX_ROOT_HOPS, MAX_SNAPSHOT_BYTES, MAX_TARGETS_BYTES,
+    MAX_TIMESTAMP_BYTES, Output, Updater, drive,
 };

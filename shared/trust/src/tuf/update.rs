@@ -308,13 +308,16 @@ impl Updater {
     }
 }
 
-/// Runs `updater` to its end with blocking functions. `fetch` gives `None` when the repository has no such file.
+/// What a blocking fetch gives: the bytes, `None` when the repository has no such file, or why the transport failed.
+pub type Fetched = Result<Option<Vec<u8>>, String>;
+
+/// Runs `updater` to its end with blocking functions.
 ///
 /// # Errors
 /// What the updater failed with, or [`TufError::Store`].
 pub fn drive(
     updater: &mut Updater,
-    fetch: &mut dyn FnMut(&str, u64) -> Result<Option<Vec<u8>>, String>,
+    fetch: &mut dyn FnMut(&str, u64) -> Fetched,
     persist: &mut dyn FnMut(Change) -> std::io::Result<()>,
 ) -> Result<(), TufError> {
     loop {

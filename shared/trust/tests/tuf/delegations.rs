@@ -5,8 +5,11 @@ use serde_json::{Value, json};
 
 use crate::repo::*;
 
-/// A repository whose delegations are `(delegator, role, paths, terminating)`, each role with its own key from 50 up.
-fn graph(edges: &[(&str, &str, &[&str], bool)]) -> Repo {
+/// `(delegator, role, paths, terminating)`
+type Edge<'a> = (&'a str, &'a str, &'a [&'a str], bool);
+
+/// A repository with these delegations, each role with its own key from 50 up.
+fn graph(edges: &[Edge<'_>]) -> Repo {
     let mut repo = Repo::new();
     let mut names: Vec<&str> = edges.iter().map(|e| e.1).collect();
     names.sort_unstable();
@@ -55,7 +58,7 @@ const ALL: &[&str] = &["*"];
 
 #[test]
 fn roles_are_searched_depth_first_in_the_order_written() {
-    let cases: [(&[(&str, &str, &[&str], bool)], &[&str]); 8] = [
+    let cases: [(&[Edge<'_>], &[&str]); 8] = [
         (
             &[("targets", "A", ALL, false), ("targets", "B", ALL, false), ("B", "C", ALL, false)],
             &["A", "B", "C"],
