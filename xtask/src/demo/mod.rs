@@ -27,6 +27,9 @@ pub struct Args {
     /// Leave the fleet running when done, with its files in this directory
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Use the programs in this directory instead of building them
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
     /// How many devices
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..=50))]
     devices: u16,
@@ -37,14 +40,15 @@ pub struct Args {
 /// # Errors
 /// When a step fails or the totals are wrong.
 pub fn main(args: &Args) -> Result<()> {
-    prerequisites::c_compiler()?;
-    assets::main()?;
-    run(cargo(&["build", "--profile", "quick", "--workspace", "--bins"]))?;
+    let programs = match &args.programs {
+        Some(dir) => std::path::absolute(dir)?,
+        None => build()?,
+    };
     let dir = match &args.keep {
         Some(dir) => std::path::absolute(dir)?,
         None => tempfile::Builder::new().prefix("longshore-demo-").tempdir()?.keep(),
     };
-    let mut stage = Stage::new(dir)?;
+    let mut stage = Stage::with_programs(dir, programs)?;
     let progress = Progress::new(script::STEPS);
     let played = script::play(&mut stage, usize::from(args.devices), &progress);
     progress.end();
@@ -64,6 +68,14 @@ pub fn main(args: &Args) -> Result<()> {
     }
     anyhow::ensure!(verdict.ok, "the totals are wrong; the demo's files are in {}", stage.dir.display());
     finish(stage, args)
+}
+
+/// Builds all programs; where they are.
+fn build() -> Result<PathBuf> {
+    prerequisites::c_compiler()?;
+    assets::main()?;
+    run(cargo(&["build", "--profile", "quick", "--workspace", "--bins"]))?;
+    Ok(longshore_hil_tests::bin_dir())
 }
 
 /// Stops everything, waits for a person, or leaves it running.
