@@ -24,6 +24,8 @@ pub(super) struct Confirmed {
     confirm: String,
     /// Only for resuming: `retry` or `skip`.
     wave: Option<String>,
+    /// Only for starting: take the place of the rollout that occupies the model.
+    supersede: Option<String>,
 }
 
 struct Step {
@@ -45,6 +47,8 @@ struct Question {
     question: String,
     consequences: Vec<String>,
     choices: Vec<Choice>,
+    /// Another rollout of the model that would have to give way.
+    occupied: Option<String>,
     /// To be typed; empty for acts that need no such care.
     word: String,
     button: &'static str,
@@ -65,6 +69,7 @@ struct Page {
     question: String,
     consequences: Vec<String>,
     choices: Vec<Choice>,
+    occupied: Option<String>,
     word: String,
     button: &'static str,
     class: &'static str,
@@ -80,6 +85,7 @@ async fn ask(ctx: &Ctx, q: Question, refusal: Option<String>) -> Result<Response
         question: q.question,
         consequences: q.consequences,
         choices: q.choices,
+        occupied: q.occupied,
         word: q.word,
         button: q.button,
         class: q.class,
@@ -96,7 +102,7 @@ async fn act(ctx: &Ctx, q: Question, form: Confirmed) -> Result<Response, PageEr
         return ask(ctx, q, Some(refusal)).await;
     }
     let body = (!q.choices.is_empty()).then(|| json!({"wave": form.wave}));
-    let body = body.or_else(|| (q.method == Method::POST).then(|| json!({})));
+    let body = body.or_else(|| form.supersede.as_ref().map(|_| json!({"supersede": true})));
     match call(ctx, &form.csrf, q.method.clone(), &q.api, body.as_ref()).await? {
         Ok(_) => Ok(Redirect::to(&format!("{}?note={}", q.back, q.note)).into_response()),
         Err(problem) => ask(ctx, q, Some(words(&problem))).await,
@@ -138,6 +144,7 @@ async fn rollout_question(ctx: &Ctx, id: &str, name: &str) -> Result<Question, P
         question: format!("{asks} {} {}?", rollout.model, rollout.version),
         consequences: consequences.iter().map(|c| (*c).to_owned()).collect(),
         choices: Vec::new(),
+        occupied: None,
         word: if typed { what.clone() } else { String::new() },
         button,
         class,
@@ -148,19 +155,22 @@ async fn rollout_question(ctx: &Ctx, id: &str, name: &str) -> Result<Question, P
         note,
     };
     Ok(match name {
-        "start" => question(
-            "Start",
-            "Start the rollout of",
-            &[
-                "The devices of the first wave are offered the version; each verifies it and tries it before it serves.",
-                "Each further wave opens only when the one before has passed its gates.",
-                "You can pause, halt or revert it at any time.",
-            ],
-            "Start it",
-            "primary",
-            "start",
-            true,
-        ),
+        "start" => Question {
+            occupied: occupied(ctx, &rollout.model, id).await?,
+            ..question(
+                "Start",
+                "Start the rollout of",
+                &[
+                    "The devices of the first wave are offered the version; each verifies it and tries it before it serves.",
+                    "Each further wave opens only when the one before has passed its gates.",
+                    "You can pause, halt or revert it at any time.",
+                ],
+                "Start it",
+                "primary",
+                "start",
+                true,
+            )
+        },
         "pause" => question(
             "Pause",
             "Pause the rollout of",
@@ -175,7 +185,7 @@ async fn rollout_question(ctx: &Ctx, id: &str, name: &str) -> Result<Question, P
                 Choice {
                     value: "retry",
                     name: "Try the wave again.",
-                    text: "Its devices are offered the version once more and gather new evidence.",
+                    text: "Devices that ended without the version are offered it once more, and the wave is judged anew.",
                 },
                 Choice {
                     value: "skip",
@@ -186,13 +196,22 @@ async fn rollout_question(ctx: &Ctx, id: &str, name: &str) -> Result<Question, P
             ..question(
                 "Resume",
                 "Resume the rollout of",
-                &["The rollout stopped at a wave that has not passed. Say what becomes of that wave."],
+                &["Say what becomes of the wave at which it stopped."],
                 "Resume it",
                 "primary",
                 "resume",
                 true,
             )
         },
+        "halt" if rollout.state == "planned" => question(
+            "Discard",
+            "Discard the plan for",
+            &["It was never started: no device has heard of it. It stays in the list as halted."],
+            "Discard it",
+            "danger",
+            "halt",
+            false,
+        ),
         "halt" => question(
             "Halt",
             "Halt the rollout of",
@@ -211,7 +230,7 @@ async fn rollout_question(ctx: &Ctx, id: &str, name: &str) -> Result<Question, P
             "Take back",
             &[
                 "Every device of this rollout goes back to the version it ran before, committed or not.",
-                "The way back was signed by the offline keys when the version was approved; a device without such a way keeps what it has.",
+                "The ways back were signed by the offline keys when the version was approved; if one is missing, nothing is done and you are told.",
                 "Devices that are offline go back when they are heard of again.",
             ],
             "Revert it",
@@ -221,6 +240,13 @@ async fn rollout_question(ctx: &Ctx, id: &str, name: &str) -> Result<Question, P
         ),
         other => return Err(PageError::missing("act", other, "/rollouts")),
     })
+}
+
+/// The rollout that occupies a model, other than this one.
+async fn occupied(ctx: &Ctx, model: &str, id: &str) -> Result<Option<String>, PageError> {
+    let open = ctx.app.store.view_rollouts(model, "open", None, 50).await?;
+    let other = open.into_iter().find(|r| r.id != id && r.state != "planned");
+    Ok(other.map(|r| format!("{} of version {}, which is {}", r.id, r.version, r.state)))
 }
 
 /// `GET /models/{model}/{version}/{act}`.
@@ -280,6 +306,7 @@ async fn version_question(ctx: &Ctx, model: &str, version: &str, name: &str) -> 
         question: format!("{asks} {model} {version}?"),
         consequences: vec![consequences.to_owned()],
         choices: Vec::new(),
+        occupied: None,
         word,
         button,
         class,
@@ -326,6 +353,7 @@ async fn revoke_question(ctx: &Ctx, id: &str) -> Result<Question, PageError> {
             "To join again it needs a new claim token.".into(),
         ],
         choices: Vec::new(),
+        occupied: None,
         word: id.to_owned(),
         button: "Revoke it",
         class: "danger",

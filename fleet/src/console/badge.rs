@@ -75,6 +75,10 @@ impl Badge {
     pub(super) fn state(state: &str) -> Self {
         Self { tone: Tone::of(state), text: state.replace('_', " ") }
     }
+    /// How urgent it is.
+    pub(super) const fn tone(&self) -> Tone {
+        self.tone
+    }
     /// Any words in any tone.
     pub(super) fn new(tone: Tone, text: impl Into<String>) -> Self {
         Self { tone, text: text.into() }

@@ -210,15 +210,10 @@ async fn needs(
     for rollout in open {
         let todo = match rollout.state.as_str() {
             "paused" => "Look at its gates, then resume, halt or revert it",
-            "draft" | "planned" => "Look at its waves, then start it",
-            "awaiting_authorization" => "A second person must authorize it",
+            "planned" => "Look at its waves, then start it",
             _ => continue,
         };
-        let why = if rollout.reason.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", rollout.reason.replace('_', " "))
-        };
+        let why = if rollout.reason.is_empty() { String::new() } else { format!(": {}", rollout.reason) };
         needs.push(Need {
             badge: Badge::state(&rollout.state),
             link: format!("/rollouts/{}", encode(&rollout.id)),
@@ -266,7 +261,7 @@ async fn needs(
         needs.push(Need {
             badge: Badge::new(tone, if left == 0 { "expired" } else { "expires soon" }),
             link: "#trust".into(),
-            what: format!("Trust metadata `{}` version {}", role.role, role.version),
+            what: format!("Trust metadata “{}” version {}", role.role, role.version),
             todo: if online {
                 "The server renews it by itself: look at its log and its clock".into()
             } else {
@@ -280,12 +275,12 @@ async fn needs(
             badge: Badge::new(Tone::Warn, "to sign"),
             link: "/models".into(),
             what: format!(
-                "`{}` version {} has {} {signed} and waits for more",
+                "“{}” version {} has {} {signed} and waits for more",
                 pending.role,
                 pending.version,
                 pending.keyids.len()
             ),
-            todo: "The next key holder runs `longshore approve`".into(),
+            todo: "The next key holder runs longshore approve".into(),
         });
     }
     for version in store.view_waiting().await? {
@@ -307,6 +302,12 @@ async fn needs(
             },
         });
     }
+    // The worst first; within one tone, in the order above.
+    needs.sort_by_key(|n| match n.badge.tone() {
+        Tone::Bad => 0,
+        Tone::Warn => 1,
+        Tone::Busy | Tone::Idle | Tone::Ok => 2,
+    });
     Ok(needs)
 }
 

@@ -224,20 +224,21 @@ pub(super) fn acts(state: &str) -> Vec<Act> {
     const PAUSE: Act = Act { name: "pause", text: "Pause", class: "", at_once: true };
     const RESUME: Act = Act { name: "resume", text: "Resume…", class: "primary", at_once: false };
     const HALT: Act = Act { name: "halt", text: "Halt…", class: "danger", at_once: false };
+    const DISCARD: Act = Act { text: "Discard…", class: "", ..HALT };
     const REVERT: Act = Act { name: "revert", text: "Revert…", class: "danger", at_once: false };
     match state {
-        "draft" | "planned" | "scheduled" => vec![START],
+        "planned" => vec![START, DISCARD],
         "running" => vec![PAUSE, HALT, REVERT],
         "paused" => vec![RESUME, HALT, REVERT],
-        "completed" | "halted" | "halting" => vec![REVERT],
+        "completed" | "halted" => vec![REVERT],
         _ => Vec::new(),
     }
 }
 
 fn notice(rollout: &RolloutFull) -> Option<Notice> {
-    let why = sentence(&rollout.reason.replace('_', " "));
+    let why = sentence(&rollout.reason);
     let (class, title, text) = match rollout.state.as_str() {
-        "planned" | "draft" => (
+        "planned" => (
             "",
             "Not started.",
             "Look at the waves below. Nothing has been offered to any device; start it when you are content."
@@ -391,7 +392,7 @@ mod tests {
     #[test]
     fn a_rollout_that_has_ended_well_can_only_be_reverted() {
         let names = |state| acts(state).iter().map(|a| a.name).collect::<Vec<_>>();
-        assert_eq!(names("planned"), ["start"]);
+        assert_eq!(names("planned"), ["start", "halt"]);
         assert_eq!(names("running"), ["pause", "halt", "revert"]);
         assert_eq!(names("paused"), ["resume", "halt", "revert"]);
         assert_eq!(names("completed"), ["revert"]);

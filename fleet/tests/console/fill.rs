@@ -1,12 +1,16 @@
 //! A fleet in the middle of its life, written straight into the tables: what pages show does not depend on how it
 //! came there.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use longshore_bundle::Requires;
 use longshore_fleet::store::Store;
 use longshore_fleet_core::gate::{Counts, GateResult, Outcome, Verdict};
+use longshore_fleet_core::plan::{self, Candidate, Plan};
+use longshore_fleet_core::policy::{Policy, shipped};
 use longshore_stats::Counters;
-use longshore_trust::{Digest, UnixMs};
+use longshore_trust::{Digest, Generation, ReleaseCounter, UnixMs};
 use longshore_wire::v1::{Deviation, Gap, GapCause, GapKind, Inventory, TrialReport};
 use serde_json::{Value, json};
 use sqlx::SqlitePool;
@@ -74,7 +78,7 @@ fn manifest(version: &str, parent: Option<&str>) -> Value {
         "inputs": [{"name": "image", "dtype": "FP32", "shape": ["N", 64]}],
         "outputs": [{"name": "scores", "dtype": "FP32", "shape": ["N", 10]}],
         "batch": {"axis": 0, "max": 256},
-        "monitor": {"window_s": 60, "classes": ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]},
+        "monitor": {"window_s": 60, "score_output": "scores", "classes": ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]},
         "lineage": {
             "dataset": [{"name": "Optical recognition of handwritten digits", "license": "CC BY 4.0"}],
             "metrics": {"accuracy": 0.9712, "log_loss": 0.094_31},
@@ -364,19 +368,53 @@ fn health() -> Value {
     })
 }
 
+/// As the planner makes it for the devices of this fleet.
+fn plan_of(id: &str, version: &str, previous: Option<&str>) -> Plan {
+    let digest = |version: &str| Digest::of(version.as_bytes());
+    let inventory: Vec<Candidate> = (0..120usize)
+        .map(|n| Candidate {
+            device: format!("meter-{n:03}").parse().unwrap(),
+            labels: [("ring".to_owned(), if n < 2 { "hil" } else { "field" }.to_owned())].into(),
+            arch: Some("aarch64".into()),
+            agent: None,
+            memory_mb: None,
+            features: Vec::new(),
+            online: n % 10 != 7,
+            active: previous.map(digest),
+            active_counter: None,
+        })
+        .collect();
+    let ways_back: BTreeSet<(Digest, Digest)> =
+        previous.map(|p| (digest(version), digest(p))).into_iter().collect();
+    let request = plan::Request {
+        id: id.parse().unwrap(),
+        parent: None,
+        generation: Generation(3),
+        model: "meter-digits".parse().unwrap(),
+        version: version.into(),
+        bundle: digest(version),
+        release_counter: ReleaseCounter(3),
+        bytes: 60_443,
+        requires: &Requires::default(),
+        ways_back: &ways_back,
+        policy: Policy::parse(shipped("careful").unwrap()).unwrap(),
+    };
+    plan::plan(request, &inventory).unwrap()
+}
+
 async fn rollouts(pool: &SqlitePool, now: u64) {
-    let policy = longshore_fleet_core::policy::shipped("careful").unwrap();
+    let policy = shipped("careful").unwrap();
     let rows = [
         ("r-1", "1.0.0", None, "completed", "", 6 * DAY, Some(5 * DAY)),
         ("r-2", "1.1.0", Some("1.0.0"), "completed", "", 2 * DAY, Some(DAY)),
-        ("r-3", "1.2.0", Some("1.1.0"), "paused", "gate", 50 * MINUTE, None),
+        ("r-3", "1.2.0", Some("1.1.0"), "paused", "gate: wave 1 failed: accuracy", 50 * MINUTE, None),
         ("r-4", "1.1.0", Some("1.0.0"), "planned", HOSTILE, 5 * MINUTE, None),
     ];
     for (id, version, previous, state, reason, ago, ended) in rows {
         run(
             pool,
             "INSERT INTO rollout (id, model, version, bundle, previous, generation, state, reason, policy, plan, created,
-             since, started, ended) VALUES (?1, 'meter-digits', ?2, ?3, ?4, 3, ?5, ?6, ?7, '{}', ?8, ?8, ?9, ?10)",
+             since, started, ended) VALUES (?1, 'meter-digits', ?2, ?3, ?4, 3, ?5, ?6, ?7, ?11, ?8, ?8, ?9, ?10)",
             &[
                 json!(id),
                 json!(version),
@@ -388,6 +426,7 @@ async fn rollouts(pool: &SqlitePool, now: u64) {
                 json!(now - ago),
                 if state == "planned" { Value::Null } else { json!(now - ago + MINUTE) },
                 ended.map_or(Value::Null, |e: u64| json!(now - e)),
+                serde_json::to_value(plan_of(id, version, previous)).unwrap(),
             ],
         )
         .await;

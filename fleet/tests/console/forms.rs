@@ -63,3 +63,42 @@ async fn a_policy_that_is_refused_comes_back_with_its_text_and_the_reason() {
     assert!(page.text.contains("name = &#34;mine&#34;") && page.text.contains("speed = 9"), "{}", page.text);
     assert!(page.text.contains("line 2"), "{}", page.text);
 }
+
+#[tokio::test]
+async fn starting_beside_another_rollout_asks_to_take_its_place() {
+    let server = Server::filled().await;
+    let browser = Browser::signed_in(&server).await;
+    let page = browser.get("/rollouts/r-4/start").await.text;
+    assert!(
+        page.contains("name=\"supersede\"") && page.contains("r-3 of version 1.2.0, which is paused"),
+        "{page}"
+    );
+    let csrf = browser.get("/rollouts/r-4/start").await.csrf();
+    let refused =
+        browser.post("/rollouts/r-4/start", &format!("csrf={csrf}&confirm=meter-digits%401.1.0")).await;
+    assert!(refused.text.contains("a model has one rollout at a time"), "{}", refused.text);
+    let started = browser
+        .post("/rollouts/r-4/start", &format!("csrf={csrf}&confirm=meter-digits%401.1.0&supersede=yes"))
+        .await;
+    assert_eq!(started.header("location"), "/rollouts/r-4?note=start", "{}", started.text);
+    let state = async |id| server.app.store.view_rollout(id).await.unwrap().unwrap().state;
+    assert_eq!(state("r-4").await, "running");
+    assert_eq!(state("r-3").await, "superseded");
+}
+
+#[tokio::test]
+async fn pausing_is_one_click_and_resuming_says_what_becomes_of_the_wave() {
+    let server = Server::filled().await;
+    let browser = Browser::signed_in(&server).await;
+    let csrf = browser.get("/").await.csrf();
+    let form = format!("csrf={csrf}&confirm=meter-digits%401.2.0");
+    let unsaid = browser.post("/rollouts/r-3/resume", &form).await;
+    assert!(unsaid.text.contains("Nothing was done"), "{}", unsaid.text);
+    let resumed = browser.post("/rollouts/r-3/resume", &format!("{form}&wave=skip")).await;
+    assert_eq!(resumed.header("location"), "/rollouts/r-3?note=resume", "{}", resumed.text);
+    let text = browser.get("/rollouts/r-3").await.text;
+    assert!(text.contains("skipped by a person") && text.contains("action=\"/rollouts/r-3/pause\""));
+    let paused = browser.post("/rollouts/r-3/pause", &format!("csrf={csrf}")).await;
+    assert_eq!(paused.header("location"), "/rollouts/r-3?note=pause", "{}", paused.text);
+    assert_eq!(server.app.store.view_rollout("r-3").await.unwrap().unwrap().state, "paused");
+}

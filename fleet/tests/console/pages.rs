@@ -62,7 +62,9 @@ fn is_well_made(path: &str, page: &Page) {
     {
         let tag = field.split('>').next().unwrap();
         let id = tag.split("id=\"").nth(1).and_then(|t| t.split('"').next());
-        let hidden = tag.contains("type=\"hidden\"") || tag.contains("type=\"radio\"");
+        let hidden = tag.contains("type=\"hidden\"")
+            || tag.contains("type=\"radio\"")
+            || tag.contains("type=\"checkbox\"");
         assert!(
             hidden || id.is_some_and(|id| text.contains(&format!("for=\"{id}\""))),
             "{path}: no label for <{tag}>"
@@ -129,10 +131,10 @@ async fn the_overview_says_what_needs_a_person() {
     let text = browser.get("/").await.text;
     for part in [
         "/rollouts/r-3",
-        "Rollout of meter-digits 1.2.0: gate",
+        "Rollout of meter-digits 1.2.0: gate: wave 1 failed",
         "meter-017",
         "12 devices not heard of",
-        "Trust metadata `targets`",
+        "Trust metadata “targets”",
         "1.3.0",
         "solo fleet",
     ] {
