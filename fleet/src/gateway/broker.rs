@@ -57,25 +57,26 @@ pub struct Broker {
 /// Which connection is whose. A device that connects anew takes its place before its old connection has ended.
 #[derive(Clone)]
 struct Connected {
-    now: Arc<Mutex<HashMap<DeviceId, u64>>>,
+    now: Arc<Mutex<HashMap<DeviceId, Connection>>>,
     next: Arc<std::sync::atomic::AtomicU64>,
     left: mpsc::UnboundedSender<DeviceId>,
 }
 
+/// One connection of a device: its number, and how to close it.
+#[derive(Clone)]
+struct Connection {
+    number: u64,
+    close: CancellationToken,
+}
+
 impl Connected {
-    fn enter(&self, device: &DeviceId, connection: u64) {
-        let mut now = self
-            .now
-            .lock()
-            .expect("nothing panics while it holds the connections");
-        now.insert(device.clone(), connection);
+    fn enter(&self, device: &DeviceId, connection: &Connection) {
+        let mut now = self.now.lock().expect("nothing panics while it holds the connections");
+        now.insert(device.clone(), connection.clone());
     }
-    fn leave(&self, device: &DeviceId, connection: u64) {
-        let mut now = self
-            .now
-            .lock()
-            .expect("nothing panics while it holds the connections");
-        if now.get(device) == Some(&connection) {
+    fn leave(&self, device: &DeviceId, number: u64) {
+        let mut now = self.now.lock().expect("nothing panics while it holds the connections");
+        if now.get(device).is_some_and(|c| c.number == number) {
             now.remove(device);
             // The gateway ends only with the process.
             let _ = self.left.send(device.clone());
@@ -130,21 +131,14 @@ impl Broker {
             max_connection_rate: u32::MAX,
             rate_limit_window: Duration::from_secs(60),
         });
-        let queues = QueueLimits {
-            max_messages: 10_000,
-            max_bytes: 64 << 20,
-        };
+        let queues = QueueLimits { max_messages: 10_000, max_bytes: 64 << 20 };
         Self {
             config: Arc::new(config),
             router: Arc::new(MessageRouter::new().with_fallback_queue_limits(queues)),
             stats: Arc::new(BrokerStats::new()),
             resources: Arc::new(resources),
             stopping: broadcast::channel(1).0,
-            connected: Connected {
-                now: Arc::default(),
-                next: Arc::default(),
-                left,
-            },
+            connected: Connected { now: Arc::default(), next: Arc::default(), left },
             store,
             fleet,
         }
@@ -153,25 +147,20 @@ impl Broker {
     /// Whether a device is connected now.
     #[must_use]
     pub fn is_connected(&self, device: &DeviceId) -> bool {
-        let now = self
-            .connected
-            .now
-            .lock()
-            .expect("nothing panics while it holds the connections");
+        let now = self.connected.now.lock().expect("nothing panics while it holds the connections");
         now.contains_key(device)
     }
     /// How many devices are connected now.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.connected
-            .now
-            .lock()
-            .expect("nothing panics while it holds the connections")
-            .len()
+        self.connected.now.lock().expect("nothing panics while it holds the connections").len()
     }
     /// Closes a device's connection.
-    pub async fn disconnect(&self, device: &DeviceId) {
-        self.router.disconnect_client(device.as_str()).await;
+    pub fn disconnect(&self, device: &DeviceId) {
+        let now = self.connected.now.lock().expect("nothing panics while it holds the connections");
+        if let Some(connection) = now.get(device) {
+            connection.close.cancel();
+        }
     }
     /// Closes all connections.
     pub fn stop(&self) {
@@ -212,10 +201,9 @@ impl Broker {
                     return tracing::warn!(%from, "closed: the certificate names no device of this fleet");
                 };
                 let device = peer.device.clone();
-                let connection = broker
-                    .connected
-                    .next
-                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let number = broker.connected.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let connection = Connection { number, close: CancellationToken::new() };
+                let close = connection.close.clone();
                 let auth = DeviceAuth {
                     peer,
                     connection,
@@ -224,8 +212,12 @@ impl Broker {
                     connected: broker.connected.clone(),
                 };
                 let transport = BrokerTransport::tls(TlsStreamWrapper::new(stream));
-                broker.handle(transport, from, Arc::new(auth)).await;
-                broker.connected.leave(&device, connection);
+                tokio::select! {
+                    () = broker.handle(transport, from, Arc::new(auth)) => {}
+                    // The handler is dropped in the middle, so what it registered is taken back here.
+                    () = close.cancelled() => broker.router.unregister_client(device.as_str()).await,
+                }
+                broker.connected.leave(&device, number);
             }
         })
         .await;
@@ -255,9 +247,7 @@ impl Broker {
                             filter: Topic::up_filter(&broker.fleet, false),
                             fleet: broker.fleet.clone(),
                         };
-                        broker
-                            .handle(BrokerTransport::tcp(stream), from, Arc::new(auth))
-                            .await;
+                        broker.handle(BrokerTransport::tcp(stream), from, Arc::new(auth)).await;
                     });
                 }
                 Err(error) => {
@@ -272,7 +262,7 @@ impl Broker {
 /// Decides for one connection, which is one device.
 struct DeviceAuth {
     peer: Peer,
-    connection: u64,
+    connection: Connection,
     fleet: FleetId,
     store: Store,
     connected: Connected,
@@ -315,13 +305,7 @@ fn may_subscribe(fleet: &FleetId, device: &DeviceId, filter: &str) -> bool {
     let own = format!("ls/1/{fleet}/{device}/down/");
     match filter.strip_prefix(&own) {
         Some("+" | "#") => true,
-        Some(_) => matches!(
-            Topic::parse(filter),
-            Ok(Topic {
-                direction: Direction::Down(_),
-                ..
-            })
-        ),
+        Some(_) => matches!(Topic::parse(filter), Ok(Topic { direction: Direction::Down(_), .. })),
         None => false,
     }
 }
@@ -335,7 +319,7 @@ impl AuthProvider for DeviceAuth {
         Box::pin(async move {
             match self.admit(connect).await {
                 Ok(()) => {
-                    self.connected.enter(&self.peer.device, self.connection);
+                    self.connected.enter(&self.peer.device, &self.connection);
                     Ok(AuthResult::success_with_user(self.peer.device.as_str()))
                 }
                 Err(why) => {

@@ -66,11 +66,7 @@ pub struct Publisher(AsyncClient);
 impl Publisher {
     /// Publishes with QoS 1; waits while the link is down and its queue is full.
     pub async fn publish(&self, topic: &Topic, payload: Vec<u8>) {
-        if let Err(error) = self
-            .0
-            .publish(topic.to_string(), QoS::AtLeastOnce, false, payload)
-            .await
-        {
+        if let Err(error) = self.0.publish(topic.to_string(), QoS::AtLeastOnce, false, payload).await {
             tracing::debug!(%topic, %error, "could not hand a message to the broker");
         }
     }
@@ -87,9 +83,7 @@ pub fn connect(link: &Link, app: &Shared) -> (Publisher, Connection) {
         Link::External { host, port, tls } => {
             let node = app::now().0;
             let mut o = MqttOptions::new(format!("{GATEWAY}-{node:x}"), host, *port);
-            o.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(
-                tls,
-            ))));
+            o.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(tls))));
             o
         }
     };
@@ -100,10 +94,7 @@ pub fn connect(link: &Link, app: &Shared) -> (Publisher, Connection) {
         .set_max_packet_size(128 * 1024, 128 * 1024);
     let (client, mut events) = AsyncClient::new(options, 1024);
     events.network_options.set_tcp_nodelay(true);
-    let connection = Connection {
-        events,
-        filter: Topic::up_filter(&app.fleet, link.is_shared()),
-    };
+    let connection = Connection { events, filter: Topic::up_filter(&app.fleet, link.is_shared()) };
     (Publisher(client), connection)
 }
 
@@ -158,11 +149,7 @@ fn take(app: &Shared, rate: &mut RateLimit, queue: &mpsc::Sender<Raw>, topic: &s
     if !rate.admit(&parsed.device, app::now()) {
         return Metrics::add(&metrics.limited, 1);
     }
-    let raw = Raw {
-        topic: parsed,
-        up,
-        payload,
-    };
+    let raw = Raw { topic: parsed, up, payload };
     if let Err(TrySendError::Full(_)) = queue.try_send(raw) {
         Metrics::add(&metrics.overrun, 1);
     }

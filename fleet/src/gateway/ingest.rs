@@ -98,10 +98,7 @@ pub fn verify(topic: &Topic, payload: &[u8], key: &PublicKey) -> Result<Accepted
         Up::Events => open::<Events>(payload, key, Said::Events)?,
     };
     if header.fleet != topic.fleet || header.device != topic.device {
-        return Err(Refusal::Names {
-            fleet: header.fleet,
-            device: header.device,
-        });
+        return Err(Refusal::Names { fleet: header.fleet, device: header.device });
     }
     let fits = match &said {
         Said::Hello(h) => header.seq.0 == 0 && h.stream == header.stream && h.first_unreceipted.0 > 0,
@@ -158,9 +155,7 @@ pub async fn store_batch(
     let mut tx = store.write().await?;
     for message in order {
         let header = &message.header;
-        let at_least = touched
-            .entry((header.device.clone(), header.stream))
-            .or_insert(Seq(0));
+        let at_least = touched.entry((header.device.clone(), header.stream)).or_insert(Seq(0));
         out.devices.insert(header.device.clone());
         if let Said::Hello(hello) = &message.said {
             store::ingest::hello(&mut tx, &header.device, hello, now).await?;
@@ -258,17 +253,11 @@ impl Identities {
     /// Empty.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self {
-            store,
-            known: RwLock::default(),
-        }
+        Self { store, known: RwLock::default() }
     }
     /// Looks a device up again next time.
     pub fn forget(&self, device: &DeviceId) {
-        let mut known = self
-            .known
-            .write()
-            .expect("nothing panics while it holds the keys");
+        let mut known = self.known.write().expect("nothing panics while it holds the keys");
         known.remove(device);
     }
     async fn get(&self, device: &DeviceId) -> Result<Option<Arc<DeviceIdentity>>, StoreError> {
@@ -283,10 +272,7 @@ impl Identities {
             return Ok(None);
         };
         let identity = Arc::new(identity);
-        let mut known = self
-            .known
-            .write()
-            .expect("nothing panics while it holds the keys");
+        let mut known = self.known.write().expect("nothing panics while it holds the keys");
         known.insert(device.clone(), Arc::clone(&identity));
         Ok(Some(identity))
     }

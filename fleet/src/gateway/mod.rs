@@ -131,11 +131,6 @@ pub fn spawn(app: &Shared, link: &Link, ends: Ends, tasks: &TaskTracker) {
     let (publisher, connection) = client::connect(link, app);
     let identities = Arc::new(ingest::Identities::new(app.store.clone()));
     tasks.spawn(client::run(Arc::clone(app), connection, publisher.clone(), queue));
-    tasks.spawn(ingest::run(
-        Arc::clone(app),
-        incoming,
-        Arc::clone(&identities),
-        publisher.clone(),
-    ));
+    tasks.spawn(ingest::run(Arc::clone(app), incoming, Arc::clone(&identities), publisher.clone()));
     tasks.spawn(outbox::run(Arc::clone(app), ends, identities, publisher));
 }

@@ -43,14 +43,10 @@ async fn push(app: &Shared, publisher: &Publisher, device: &DeviceId) {
     match app.store.pending_for(device, app::now()).await {
         Ok(pending) => {
             if let Some(bytes) = pending.assignment {
-                publisher
-                    .publish(&Topic::down(&app.fleet, device, Down::Assign), bytes)
-                    .await;
+                publisher.publish(&Topic::down(&app.fleet, device, Down::Assign), bytes).await;
             }
             for bytes in pending.commands {
-                publisher
-                    .publish(&Topic::down(&app.fleet, device, Down::Command), bytes)
-                    .await;
+                publisher.publish(&Topic::down(&app.fleet, device, Down::Command), bytes).await;
             }
         }
         Err(error) => tracing::error!(%device, %error, "cannot read what a device is to be sent"),
@@ -60,9 +56,7 @@ async fn push(app: &Shared, publisher: &Publisher, device: &DeviceId) {
 async fn doorbell(app: &Shared, publisher: &Publisher, device: &DeviceId) {
     match app.trust.metadata("timestamp.json").await {
         Ok(Some(bytes)) => {
-            publisher
-                .publish(&Topic::down(&app.fleet, device, Down::Doorbell), bytes)
-                .await;
+            publisher.publish(&Topic::down(&app.fleet, device, Down::Doorbell), bytes).await;
         }
         Ok(None) => {}
         Err(error) => tracing::error!(%error, "cannot read timestamp.json"),
@@ -109,7 +103,7 @@ async fn answer(
         Ask::Disconnect(device) => {
             identities.forget(&device);
             if let Some(broker) = broker {
-                broker.disconnect(&device).await;
+                broker.disconnect(&device);
             }
         }
     }

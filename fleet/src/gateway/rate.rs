@@ -38,17 +38,13 @@ impl RateLimit {
     pub fn admit(&mut self, device: &DeviceId, now: UnixMs) -> bool {
         if self.buckets.len() >= self.sweep_at {
             let (per_s, burst) = (self.per_s, self.burst);
-            self.buckets
-                .retain(|_, b| b.level + now.since(b.at).saturating_mul(per_s) < burst);
+            self.buckets.retain(|_, b| b.level + now.since(b.at).saturating_mul(per_s) < burst);
             self.sweep_at = self.buckets.len() + SWEEP_EVERY;
         }
         let burst = self.burst;
         let bucket = match self.buckets.get_mut(device) {
             Some(b) => b,
-            None => self.buckets.entry(device.clone()).or_insert(Bucket {
-                level: burst,
-                at: now,
-            }),
+            None => self.buckets.entry(device.clone()).or_insert(Bucket { level: burst, at: now }),
         };
         // One message a second is one thousandth of a message a millisecond.
         let refill = now.since(bucket.at).saturating_mul(self.per_s);

@@ -65,10 +65,7 @@ async fn a_restored_director_never_reuses_a_number() {
         generation: longshore_trust::Generation(1),
         rollout: None,
         slots: Vec::new(),
-        probation: Probation {
-            min_ms: 0,
-            commit: Commit::Local,
-        },
+        probation: Probation { min_ms: 0, commit: Commit::Local },
         guard: Guard::default(),
         activate_by: support::LATER,
         not_after: support::LATER,
@@ -104,5 +101,8 @@ async fn what_is_no_backup_is_refused() {
     let refused = backup::restore(&nothing, &home.data(), true, app::now()).await;
     assert!(matches!(refused, Err(BackupError::NotABackup { .. })));
     assert!(!home.data().database().with_extension("db.replaced").exists());
-    assert_eq!(Digest::of(&home.keys().root), Digest::of(&std::fs::read(home.data().online().join("1.root.json")).unwrap()));
+    assert_eq!(
+        Digest::of(&home.keys().root),
+        Digest::of(&std::fs::read(home.data().online().join("1.root.json")).unwrap())
+    );
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use longshore_fleet::app;
 use longshore_fleet::store::device;
+use longshore_trust::Digest;
 use longshore_trust::tuf::TargetInfo;
 use longshore_trust::tuf::edit::{self, TargetsSpec};
-use longshore_trust::Digest;
 
 use crate::support::{self, Home, LATER, client_tls, get, https, signed};
 
@@ -19,11 +19,7 @@ async fn targets_go_in_ranges_to_registered_devices_only() {
     let content: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
     let digest = app.objects.put(&content).await.unwrap();
     let unpublished = app.objects.put(b"a draft").await.unwrap();
-    let info = TargetInfo {
-        length: content.len() as u64,
-        sha256: digest,
-        custom: serde_json::Map::new(),
-    };
+    let info = TargetInfo { length: content.len() as u64, sha256: digest, custom: serde_json::Map::new() };
     let targets = TargetsSpec {
         version: 2,
         expires: LATER,

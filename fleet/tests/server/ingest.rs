@@ -27,13 +27,7 @@ pub fn windows(device: &Device, seq: u64, counters: Counters) -> Accepted {
         start: UnixMs(seq * 60_000),
         end: UnixMs((seq + 1) * 60_000),
     };
-    let body = Windows {
-        windows: vec![Window {
-            key,
-            supplement: false,
-            counters,
-        }],
-    };
+    let body = Windows { windows: vec![Window { key, supplement: false, counters }] };
     let topic = Topic::up(&device.fleet, &device.id, Up::Windows);
     verify(&topic, &device.seal(seq, body), &device.report.public()).unwrap()
 }

@@ -34,10 +34,7 @@ pub fn key(n: u8) -> SigningKey {
     SigningKey::from_seed(&[n; 32])
 }
 pub fn role(keys: &[SigningKey], threshold: u32) -> RoleKeys {
-    RoleKeys {
-        keys: keys.iter().map(SigningKey::public).collect(),
-        threshold,
-    }
+    RoleKeys { keys: keys.iter().map(SigningKey::public).collect(), threshold }
 }
 
 impl Offline {
@@ -78,12 +75,8 @@ impl Offline {
         std::fs::write(dir.join("ca.key"), ca_key.serialize_pem()).unwrap();
         std::fs::write(dir.join("ca.pem"), ca.pem()).unwrap();
         let root = signed(edit::root(&self.root_spec(1)), &self.root[..2]);
-        let targets = TargetsSpec {
-            version: 1,
-            expires: LATER,
-            targets: BTreeMap::new(),
-            delegations: Vec::new(),
-        };
+        let targets =
+            TargetsSpec { version: 1, expires: LATER, targets: BTreeMap::new(), delegations: Vec::new() };
         let targets = signed(edit::targets(&targets), &self.targets[..2]);
         std::fs::write(dir.join("1.root.json"), root).unwrap();
         std::fs::write(dir.join("1.targets.json"), targets).unwrap();
@@ -111,12 +104,8 @@ impl Home {
         let offline = Offline::new("demo");
         offline.write(&dir.path().join("keys"));
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = Config {
-            operator_listen: any,
-            device_listen: any,
-            mqtt_listen: any,
-            ..Config::default()
-        };
+        let config =
+            Config { operator_listen: any, device_listen: any, mqtt_listen: any, ..Config::default() };
         let home = Self { dir, offline, config };
         let opened = init::init(&home.dir.path().join("keys"), &home.data(), &home.config).await.unwrap();
         opened.store.close().await;
@@ -179,12 +168,7 @@ pub fn draft(fleet: &FleetId, device: &str, seed: u8, token: u16, nonce: [u8; 32
         csr_sha256: Digest::of(csr.der()),
         serial: "sn-1".into(),
     };
-    Draft {
-        csr_pem: csr.pem().unwrap(),
-        report,
-        tls_key,
-        claim,
-    }
+    Draft { csr_pem: csr.pem().unwrap(), report, tls_key, claim }
 }
 
 pub fn header(fleet: &FleetId, device: &DeviceId, stream: StreamId, seq: u64) -> Header {
@@ -218,9 +202,8 @@ pub async fn enrol(home: &Home, store: &store::Store, name: &str, seed: u8) -> D
     let hash = add_token(store, u16::from(seed), LATER, None).await;
     let nonce = nonces.open([seed; 32], hash, app::now()).unwrap();
     let draft = draft(&keys.fleet, name, seed, u16::from(seed), nonce);
-    let enrolled: Enrolled = enrol::enrol(store, &keys.ca, &keys.fleet, &nonces, draft.request(), app::now())
-        .await
-        .unwrap();
+    let enrolled: Enrolled =
+        enrol::enrol(store, &keys.ca, &keys.fleet, &nonces, draft.request(), app::now()).await.unwrap();
     Device {
         id: enrolled.device,
         fleet: keys.fleet.clone(),
@@ -250,10 +233,11 @@ impl Device {
 pub fn client_tls(ca_pem: &str, cert: Option<(&str, &rcgen::KeyPair)>) -> Arc<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
-    let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots);
+    let builder =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
     Arc::new(match cert {
         None => builder.with_no_client_auth(),
         Some((pem, key)) => {
@@ -288,17 +272,14 @@ pub async fn https(
     let name = ServerName::try_from("localhost").unwrap();
     let stream = tokio_rustls::TlsConnector::from(tls).connect(name, stream).await?;
     let io = hyper_util::rt::TokioIo::new(stream);
-    let (mut send, connection) = hyper::client::conn::http1::handshake(io).await.map_err(std::io::Error::other)?;
+    let (mut send, connection) =
+        hyper::client::conn::http1::handshake(io).await.map_err(std::io::Error::other)?;
     let driving = tokio::spawn(connection);
     let answer = send.send_request(request).await.map_err(std::io::Error::other)?;
     let (head, body) = answer.into_parts();
     let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes().to_vec();
     driving.abort();
-    Ok(Answer {
-        status: head.status.as_u16(),
-        headers: head.headers,
-        body,
-    })
+    Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
 }
 
 pub fn get(path: &str) -> axum::http::Request<String> {

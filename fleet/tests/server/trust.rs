@@ -29,16 +29,8 @@ fn delegating(version: u64) -> TargetsSpec {
 }
 
 fn model(version: u64, expires: UnixMs) -> TargetsSpec {
-    let release = ReleaseInfo {
-        release_counter: ReleaseCounter(7),
-        rollback_ok: Vec::new(),
-        hw: Vec::new(),
-    };
-    let manifest = TargetInfo {
-        length: 8,
-        sha256: Digest::of(b"manifest"),
-        custom: release.to_custom(),
-    };
+    let release = ReleaseInfo { release_counter: ReleaseCounter(7), rollback_ok: Vec::new(), hw: Vec::new() };
+    let manifest = TargetInfo { length: 8, sha256: Digest::of(b"manifest"), custom: release.to_custom() };
     TargetsSpec {
         version,
         expires,
@@ -48,9 +40,16 @@ fn model(version: u64, expires: UnixMs) -> TargetsSpec {
 }
 
 /// What a device would trust after asking `trust` for everything.
-async fn refresh(trust: &TrustRepo, stored: &mut BTreeMap<String, Vec<u8>>, now: UnixMs) -> Result<BTreeMap<String, u64>, String> {
+async fn refresh(
+    trust: &TrustRepo,
+    stored: &mut BTreeMap<String, Vec<u8>>,
+    now: UnixMs,
+) -> Result<BTreeMap<String, u64>, String> {
     let mut updater = Updater::new(stored.clone(), now).map_err(|e| e.to_string())?;
-    updater.refresh(&["digits/1.0.0/manifest.json".into()]);
+    // The role is delegated before it is published: until then nobody asks for its targets.
+    let wanted = trust.metadata("1.models%2Fdigits.json").await.unwrap();
+    let wanted: Vec<String> = wanted.iter().map(|_| "digits/1.0.0/manifest.json".to_owned()).collect();
+    updater.refresh(&wanted);
     let trust = trust.clone();
     let handle = tokio::runtime::Handle::current();
     let (updater, changes, result) = tokio::task::spawn_blocking(move || {
@@ -110,7 +109,9 @@ async fn clients_verify_what_a_threshold_has_signed_step_by_step() {
     assert!(matches!(second, Submitted::Published { signatures: 2, .. }));
     let versions = refresh(trust, &mut stored, now).await.unwrap();
     assert_eq!((versions["models/digits"], versions["snapshot"]), (1, 3));
-    assert!(running.app.store.is_target("digits/1.0.0/manifest.json", &Digest::of(b"manifest")).await.unwrap());
+    assert!(
+        running.app.store.is_target("digits/1.0.0/manifest.json", &Digest::of(b"manifest")).await.unwrap()
+    );
     assert!(!running.app.store.is_target("digits/1.0.0/manifest.json", &Digest::of(b"other")).await.unwrap());
     let again = trust.submit("models/digits", &document(&release[..2]), now).await.unwrap();
     assert!(matches!(again, Submitted::Published { version: 1, .. }), "a late signature changes nothing");
@@ -133,10 +134,7 @@ async fn metadata_that_is_not_right_is_refused() {
     let keys = &home.offline.targets;
     let targets = |spec: &TargetsSpec, keys: &[SigningKey]| signed(edit::targets(spec), keys);
     let foreign = [key(91), key(92)];
-    let expired = TargetsSpec {
-        expires: UnixMs(1000),
-        ..delegating(2)
-    };
+    let expired = TargetsSpec { expires: UnixMs(1000), ..delegating(2) };
     let good = targets(&delegating(2), &keys[..2]);
     let mut changed = String::from_utf8(good.clone()).unwrap();
     changed = changed.replace("digits/*/*/*", "digits/*/*/x");
