@@ -57,9 +57,7 @@ fn advice(e: &std::io::Error, key: &str) -> String {
 /// # Errors
 /// [`ListenError`], which names `key`.
 pub async fn listen(address: SocketAddr, key: &'static str) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| ListenError { address, key, source })
+    TcpListener::bind(address).await.map_err(|source| ListenError { address, key, source })
 }
 
 /// Accepts until `stop`; then waits for nothing: connections end with their own tasks. Calls `serve` for every finished

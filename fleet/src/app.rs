@@ -40,8 +40,6 @@ pub type Shared = Arc<App>;
 /// The wall clock. The one place where this crate reads it.
 #[must_use]
 pub fn now() -> UnixMs {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

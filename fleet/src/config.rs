@@ -60,10 +60,7 @@ impl TryFrom<String> for Broker {
         if host.is_empty() || host.contains('/') {
             return Err(wrong());
         }
-        Ok(Self::External {
-            host: host.to_owned(),
-            port,
-        })
+        Ok(Self::External { host: host.to_owned(), port })
     }
 }
 impl From<Broker> for String {
@@ -144,18 +141,12 @@ impl Default for Limits {
 }
 impl Default for Keep {
     fn default() -> Self {
-        Self {
-            windows_per_device: 500,
-            reports_per_device: 500,
-        }
+        Self { windows_per_device: 500, reports_per_device: 500 }
     }
 }
 impl Default for Trust {
     fn default() -> Self {
-        Self {
-            timestamp_h: 48,
-            snapshot_d: 30,
-        }
+        Self { timestamp_h: 48, snapshot_d: 30 }
     }
 }
 
@@ -206,10 +197,8 @@ impl Config {
             None if own.exists() => &own,
             None => return Ok(Self::default()),
         };
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path)
     }
 
@@ -235,14 +224,8 @@ impl Config {
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
-        let wrong = |key, value: String, why| {
-            Err(ConfigError::Value {
-                path: path.to_owned(),
-                key,
-                value,
-                why,
-            })
-        };
+        let wrong =
+            |key, value: String, why| Err(ConfigError::Value { path: path.to_owned(), key, value, why });
         if self.public_host.is_empty() || self.public_host.contains(['/', ':', ' ']) {
             return wrong(
                 "public_host",
@@ -258,11 +241,7 @@ impl Config {
             );
         }
         if self.limits.messages_per_s == 0 || self.limits.message_burst == 0 {
-            return wrong(
-                "limits.messages_per_s",
-                "0".into(),
-                "no device could send anything",
-            );
+            return wrong("limits.messages_per_s", "0".into(), "no device could send anything");
         }
         if self.limits.mqtt_connections == 0 || self.limits.device_connections == 0 {
             return wrong("limits.mqtt_connections", "0".into(), "no device could connect");
@@ -320,16 +299,12 @@ mod tests {
     }
     #[test]
     fn a_wrong_key_is_named_with_its_line_and_the_nearest_key() {
-        let e = parse("# c\npublic_host = \"a\"\noperator_listn = \"127.0.0.1:1\"\n")
-            .unwrap_err()
-            .to_string();
+        let e =
+            parse("# c\npublic_host = \"a\"\noperator_listn = \"127.0.0.1:1\"\n").unwrap_err().to_string();
         assert!(e.starts_with("fleet.toml:3: "), "{e}");
         assert!(e.ends_with("did you mean `operator_listen`?"), "{e}");
         let e = parse("[limits]\nmqtt_conections = 3\n").unwrap_err().to_string();
-        assert!(
-            e.contains("fleet.toml:2") && e.ends_with("did you mean `mqtt_connections`?"),
-            "{e}"
-        );
+        assert!(e.contains("fleet.toml:2") && e.ends_with("did you mean `mqtt_connections`?"), "{e}");
     }
     #[test]
     fn a_wrong_value_is_named_with_its_line() {
@@ -342,12 +317,6 @@ mod tests {
     #[test]
     fn an_external_broker_is_a_matter_of_configuration() {
         let c = parse("broker = \"mqtts://broker.example:18883\"").unwrap();
-        assert_eq!(
-            c.broker,
-            Broker::External {
-                host: "broker.example".into(),
-                port: 18883
-            }
-        );
+        assert_eq!(c.broker, Broker::External { host: "broker.example".into(), port: 18883 });
     }
 }

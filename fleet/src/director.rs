@@ -68,11 +68,7 @@ impl Director {
     /// With the online director key; `epoch` is the fleet's.
     #[must_use]
     pub fn new(key: SigningKey, fleet: FleetId, epoch: u64) -> Self {
-        Self {
-            key: Arc::new(key),
-            fleet,
-            epoch,
-        }
+        Self { key: Arc::new(key), fleet, epoch }
     }
     /// The epoch it signs under.
     #[must_use]
@@ -147,11 +143,7 @@ impl Director {
         now: UnixMs,
     ) -> Result<Seq, DirectorError> {
         let seq = self.next_seq(tx, device).await?;
-        let body = Command {
-            not_before: now,
-            not_after,
-            action,
-        };
+        let body = Command { not_before: now, not_after, action };
         let bytes = self.seal(device, seq, now, body)?;
         store::director::insert_command(tx, device, seq, &bytes, now, not_after).await?;
         Ok(seq)
@@ -168,11 +160,7 @@ impl Director {
         up_to: Seq,
         now: UnixMs,
     ) -> Result<Vec<u8>, DirectorError> {
-        let body = Receipt {
-            stream,
-            up_to,
-            fleet_epoch: self.epoch,
-        };
+        let body = Receipt { stream, up_to, fleet_epoch: self.epoch };
         self.seal(device, Seq(0), now, body)
     }
 
@@ -198,9 +186,7 @@ impl Director {
             time: now,
             time_quality: TimeQuality::Ntp,
         };
-        v1::seal(header, body, &self.key).map_err(|source| DirectorError::TooLong {
-            device: device.clone(),
-            source,
-        })
+        v1::seal(header, body, &self.key)
+            .map_err(|source| DirectorError::TooLong { device: device.clone(), source })
     }
 }

@@ -56,9 +56,7 @@ impl ObjectDir {
             std::fs::remove_dir_all(&incoming)?;
         }
         std::fs::create_dir_all(&incoming)?;
-        Ok(Self {
-            root: root.to_owned(),
-        })
+        Ok(Self { root: root.to_owned() })
     }
     /// Where the object is, or would be.
     #[must_use]
@@ -99,16 +97,10 @@ impl ObjectDir {
     pub async fn writer(&self, max: u64) -> Result<ObjectWriter, ObjectError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = self
-            .root
-            .join("incoming")
-            .join(format!("{}-{n}", std::process::id()));
+        let path = self.root.join("incoming").join(format!("{}-{n}", std::process::id()));
         let file = tokio::fs::File::create(&path)
             .await
-            .map_err(|source| ObjectError::Io {
-                path: path.clone(),
-                source,
-            })?;
+            .map_err(|source| ObjectError::Io { path: path.clone(), source })?;
         Ok(ObjectWriter {
             dir: self.clone(),
             incoming: Incoming(Some(path)),
@@ -173,10 +165,7 @@ pub struct ObjectWriter {
 
 impl ObjectWriter {
     fn io(&self, source: io::Error) -> ObjectError {
-        ObjectError::Io {
-            path: self.dir.root.clone(),
-            source,
-        }
+        ObjectError::Io { path: self.dir.root.clone(), source }
     }
     /// Appends.
     ///
@@ -199,10 +188,7 @@ impl ObjectWriter {
         self.file.sync_all().await.map_err(|e| self.io(e))?;
         let found = Digest(std::mem::take(&mut self.hash).finalize().into());
         if found != *expected {
-            return Err(ObjectError::Digest {
-                expected: *expected,
-                found,
-            });
+            return Err(ObjectError::Digest { expected: *expected, found });
         }
         let to = self.dir.path(expected);
         let shard = to.parent().expect("an object path has a parent").to_owned();
@@ -235,10 +221,7 @@ mod tests {
         w.write(b"other").await.unwrap();
         assert!(matches!(w.finish(&digest).await, Err(ObjectError::Digest { .. })));
         let mut w = objects.writer(3).await.unwrap();
-        assert!(matches!(
-            w.write(b"four").await,
-            Err(ObjectError::TooLong { max: 3 })
-        ));
+        assert!(matches!(w.write(b"four").await, Err(ObjectError::TooLong { max: 3 })));
         drop(w);
         assert_eq!(objects.list().unwrap(), vec![digest]);
         assert_eq!(std::fs::read_dir(dir.path().join("incoming")).unwrap().count(), 0);

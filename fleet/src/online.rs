@@ -95,10 +95,7 @@ impl OnlineKeys {
     /// [`OnlineError`].
     pub fn load(dir: &Path) -> Result<Self, OnlineError> {
         if let Some(missing) = FILES.into_iter().find(|f| !dir.join(f).is_file()) {
-            return Err(OnlineError::Missing {
-                path: dir.to_owned(),
-                missing,
-            });
+            return Err(OnlineError::Missing { path: dir.to_owned(), missing });
         }
         let fleet: FleetFile = json(&dir.join("fleet.json"), "the name of a fleet")?;
         let ca = Ca::from_pem(&text(&dir.join("ca.pem"))?, &text(&dir.join("ca.key"))?)?;
@@ -115,16 +112,10 @@ impl OnlineKeys {
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, OnlineError> {
-    std::fs::read(path).map_err(|source| OnlineError::Read {
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::read(path).map_err(|source| OnlineError::Read { path: path.to_owned(), source })
 }
 fn text(path: &Path) -> Result<String, OnlineError> {
-    std::fs::read_to_string(path).map_err(|source| OnlineError::Read {
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::read_to_string(path).map_err(|source| OnlineError::Read { path: path.to_owned(), source })
 }
 fn json<T: serde::de::DeserializeOwned>(path: &Path, what: &'static str) -> Result<T, OnlineError> {
     serde_json::from_slice(&bytes(path)?).map_err(|e| OnlineError::Malformed {
@@ -136,11 +127,8 @@ fn json<T: serde::de::DeserializeOwned>(path: &Path, what: &'static str) -> Resu
 }
 fn key(path: &Path) -> Result<SigningKey, OnlineError> {
     let file: KeyFile = json(path, "an online key")?;
-    let malformed = |why: &str| OnlineError::Malformed {
-        path: path.to_owned(),
-        what: "an online key",
-        why: why.into(),
-    };
+    let malformed =
+        |why: &str| OnlineError::Malformed { path: path.to_owned(), what: "an online key", why: why.into() };
     if file.keytype != "ed25519" {
         return Err(malformed("only keytype ed25519 is used"));
     }

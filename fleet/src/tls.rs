@@ -66,11 +66,7 @@ impl Ca {
             return Err(TlsError::Ca("ca.key is not the key of ca.pem".into()));
         }
         let issuer = Issuer::from_ca_cert_der(&der, key).map_err(ca)?;
-        Ok(Self {
-            pem: cert_pem.to_owned(),
-            der,
-            issuer,
-        })
+        Ok(Self { pem: cert_pem.to_owned(), der, issuer })
     }
     /// `ca.pem`, byte for byte: devices compare its SHA-256 with the one in their token.
     #[must_use]
@@ -89,10 +85,7 @@ impl Ca {
                 match host.parse() {
                     Ok(ip) => SanType::IpAddress(ip),
                     Err(_) => SanType::DnsName(host.as_str().try_into().map_err(|e: rcgen::Error| {
-                        TlsError::Name {
-                            name: host.clone(),
-                            why: e.to_string(),
-                        }
+                        TlsError::Name { name: host.clone(), why: e.to_string() }
                     })?),
                 };
             params.subject_alt_names.push(san);
@@ -110,10 +103,7 @@ impl Ca {
         let ca = |e: rcgen::Error| TlsError::Ca(e.to_string());
         let key = KeyPair::generate().map_err(ca)?;
         let cert = params.signed_by(&key, &self.issuer).map_err(ca)?;
-        Ok(Identity {
-            chain: vec![cert.into()],
-            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-        })
+        Ok(Identity { chain: vec![cert.into()], key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() })
     }
 
     /// Answers a device's certificate request: its public key under the names that *we* give. Nothing else of the
@@ -131,22 +121,15 @@ impl Ca {
         let mut request = CertificateSigningRequestParams::from_der(&request.der).map_err(wrong)?;
         let mut params = params(device.as_str(), ExtendedKeyUsagePurpose::ClientAuth);
         let uri = device_uri(fleet, device);
-        params
-            .subject_alt_names
-            .push(SanType::URI(uri.as_str().try_into().map_err(wrong)?));
+        params.subject_alt_names.push(SanType::URI(uri.as_str().try_into().map_err(wrong)?));
         request.params = params;
         let cert = request.signed_by(&self.issuer).map_err(wrong)?;
-        Ok(DeviceCertificate {
-            pem: cert.pem(),
-            sha256: Digest::of(cert.der()),
-        })
+        Ok(DeviceCertificate { pem: cert.pem(), sha256: Digest::of(cert.der()) })
     }
 
     fn roots(&self) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
-        roots
-            .add(self.der.clone())
-            .map_err(|e| TlsError::Ca(e.to_string()))?;
+        roots.add(self.der.clone()).map_err(|e| TlsError::Ca(e.to_string()))?;
         Ok(roots)
     }
     /// TLS for a server; client certificates of this CA are `required`, or verified when they are shown.
@@ -243,10 +226,7 @@ impl Peer {
             .general_names
             .iter()
             .any(|n| matches!(n, x509_parser::extensions::GeneralName::URI(u) if *u == wanted));
-        (named && names.next().is_none()).then(|| Self {
-            device,
-            cert_sha256: Digest::of(der),
-        })
+        (named && names.next().is_none()).then(|| Self { device, cert_sha256: Digest::of(der) })
     }
 }
 
@@ -301,10 +281,7 @@ pub(crate) mod tests {
         let peer = Peer::of(Some(std::slice::from_ref(&der)), &fleet).unwrap();
         assert_eq!(peer.device, device);
         assert_eq!(peer.cert_sha256, cert.sha256);
-        assert_eq!(
-            Peer::of(Some(std::slice::from_ref(&der)), &"other".parse().unwrap()),
-            None
-        );
+        assert_eq!(Peer::of(Some(std::slice::from_ref(&der)), &"other".parse().unwrap()), None);
         let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
         let san = parsed.subject_alternative_name().unwrap().unwrap();
         assert_eq!(san.value.general_names.len(), 1);
@@ -325,9 +302,6 @@ pub(crate) mod tests {
     fn a_key_that_is_not_the_ca_s_is_refused() {
         let ca = test_ca();
         let other = KeyPair::generate().unwrap();
-        assert!(matches!(
-            Ca::from_pem(ca.pem(), &other.serialize_pem()),
-            Err(TlsError::Ca(_))
-        ));
+        assert!(matches!(Ca::from_pem(ca.pem(), &other.serialize_pem()), Err(TlsError::Ca(_))));
     }
 }

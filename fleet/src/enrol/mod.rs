@@ -118,20 +118,13 @@ pub async fn enrol(
 ) -> Result<Enrolled, EnrolError> {
     let claim_error = |e: &dyn std::fmt::Display| EnrolError::Claim(e.to_string());
     let report_key = PublicKey::ed25519(&request.report_key).map_err(|e| claim_error(&e))?;
-    let message = v1::open::<Claim>(&request.claim, &report_key)
-        .map_err(|e| claim_error(&e))?
-        .into_inner();
+    let message = v1::open::<Claim>(&request.claim, &report_key).map_err(|e| claim_error(&e))?.into_inner();
     let (header, claim) = (message.header, message.body);
     if claim.fleet != *fleet || header.fleet != *fleet {
-        return Err(EnrolError::Fleet {
-            claimed: claim.fleet,
-            here: fleet.clone(),
-        });
+        return Err(EnrolError::Fleet { claimed: claim.fleet, here: fleet.clone() });
     }
     if header.device != claim.device || claim.report_key[..] != report_key.raw() {
-        return Err(EnrolError::Claim(
-            "header, claim and key do not name the same device".into(),
-        ));
+        return Err(EnrolError::Claim("header, claim and key do not name the same device".into()));
     }
     let token_hash = Digest::of(&claim.token);
     if !nonces.take(&claim.nonce, &token_hash, now) {
@@ -139,24 +132,18 @@ pub async fn enrol(
     }
     let csr = CertificateRequest::from_pem(&request.csr_pem)?;
     if csr.sha256() != claim.csr_sha256 {
-        return Err(EnrolError::Claim(
-            "it was signed for another certificate request".into(),
-        ));
+        return Err(EnrolError::Claim("it was signed for another certificate request".into()));
     }
     let labels = serde_json::to_string(&request.labels).map_err(|_| EnrolError::Labels)?;
     if labels.len() > MAX_LABELS_BYTES || !request.labels.values().all(serde_json::Value::is_string) {
         return Err(EnrolError::Labels);
     }
     if claim.serial.len() > 128 {
-        return Err(EnrolError::Claim(
-            "the serial number is longer than 128 bytes".into(),
-        ));
+        return Err(EnrolError::Claim("the serial number is longer than 128 bytes".into()));
     }
 
     let mut tx = store.write().await?;
-    let token = device::token(&mut tx, &token_hash)
-        .await?
-        .ok_or(EnrolError::TokenUnknown)?;
+    let token = device::token(&mut tx, &token_hash).await?.ok_or(EnrolError::TokenUnknown)?;
     let known = device::enrolled(&mut tx, &claim.device).await?;
     let again = match (&token.used_by, &known) {
         (None, _) => false,
@@ -184,8 +171,5 @@ pub async fn enrol(
     device::burn_token(&mut tx, &token_hash, &claim.device, now).await?;
     tx.commit().await?;
     tracing::info!(device = %claim.device, again, "enrolled");
-    Ok(Enrolled {
-        device: claim.device,
-        certificate,
-    })
+    Ok(Enrolled { device: claim.device, certificate })
 }

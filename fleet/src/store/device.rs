@@ -41,10 +41,7 @@ fn device_row(row: &SqliteRow) -> Result<DeviceRow, StoreError> {
         Ok(row.try_get::<Option<i64>, _>(name)?.map(|t| UnixMs(to_u64(t))))
     };
     Ok(DeviceRow {
-        id: row
-            .try_get::<String, _>("id")?
-            .parse()
-            .map_err(|e| StoreError::corrupt("device id", e))?,
+        id: row.try_get::<String, _>("id")?.parse().map_err(|e| StoreError::corrupt("device id", e))?,
         serial: row.try_get("serial")?,
         labels: row.try_get("labels")?,
         enrolled_at: time("enrolled_at")?.unwrap_or_default(),
@@ -170,8 +167,7 @@ pub async fn enrolled(tx: &mut Tx, device: &DeviceId) -> Result<Option<(Vec<u8>,
         .bind(device.as_str())
         .fetch_optional(tx.conn())
         .await?;
-    row.map(|r| Ok((r.try_get("report_key")?, r.try_get::<i64, _>("revoked")? != 0)))
-        .transpose()
+    row.map(|r| Ok((r.try_get("report_key")?, r.try_get::<i64, _>("revoked")? != 0))).transpose()
 }
 
 /// Writes an enrolled device; one that was revoked gets its new keys and may work again.
@@ -228,9 +224,7 @@ pub async fn set_offline(tx: &mut Tx, device: &DeviceId) -> Result<bool, StoreEr
 /// # Errors
 /// When the database refuses.
 pub async fn set_all_offline(tx: &mut Tx) -> Result<(), StoreError> {
-    sqlx::query("UPDATE device SET online = 0 WHERE online = 1")
-        .execute(tx.conn())
-        .await?;
+    sqlx::query("UPDATE device SET online = 0 WHERE online = 1").execute(tx.conn()).await?;
     Ok(())
 }
 
@@ -241,10 +235,8 @@ impl Store {
     /// When the database cannot be read.
     pub async fn device(&self, device: &DeviceId) -> Result<Option<DeviceRow>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM device WHERE id = ?1");
-        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(device.as_str())
-            .fetch_optional(self.read())
-            .await?;
+        let row =
+            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(device.as_str()).fetch_optional(self.read()).await?;
         row.as_ref().map(device_row).transpose()
     }
     /// Devices in the order of their ids, behind `after`.
@@ -292,10 +284,7 @@ impl Store {
         )
         .fetch_one(self.read())
         .await?;
-        Ok(DeviceCounts {
-            devices: to_u64(row.try_get("devices")?),
-            online: to_u64(row.try_get("online")?),
-        })
+        Ok(DeviceCounts { devices: to_u64(row.try_get("devices")?), online: to_u64(row.try_get("online")?) })
     }
     /// Devices that are marked as connected.
     ///

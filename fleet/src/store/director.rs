@@ -162,8 +162,6 @@ impl Store {
         .bind(to_i64(now.0))
         .fetch_all(self.read())
         .await?;
-        ids.into_iter()
-            .map(|id| id.parse().map_err(|e| StoreError::corrupt("device id", e)))
-            .collect()
+        ids.into_iter().map(|id| id.parse().map_err(|e| StoreError::corrupt("device id", e))).collect()
     }
 }

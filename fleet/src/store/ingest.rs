@@ -75,10 +75,7 @@ async fn update_report(
 ) -> Result<(), StoreError> {
     let trial = u.trial.as_ref().and_then(|t| serde_json::to_string(t).ok());
     let code = u.why.as_ref().map(|w| w.code.as_str());
-    let detail = u
-        .why
-        .as_ref()
-        .map(|w| w.detail.chars().take(500).collect::<String>());
+    let detail = u.why.as_ref().map(|w| w.detail.chars().take(500).collect::<String>());
     let active = u.active.map(|d| d.to_hex());
     sqlx::query(
         "INSERT INTO update_report (device, model, bundle, assignment_version, generation, rollout, state, code,
@@ -268,11 +265,7 @@ pub fn window_is_sane(w: &Window) -> bool {
 /// # Errors
 /// When the database refuses.
 pub async fn window(tx: &mut Tx, header: &Header, w: &Window, now: UnixMs) -> Result<bool, StoreError> {
-    let (device, model, bundle) = (
-        header.device.as_str(),
-        w.key.model.as_str(),
-        w.key.bundle.to_hex(),
-    );
+    let (device, model, bundle) = (header.device.as_str(), w.key.model.as_str(), w.key.bundle.to_hex());
     let total: Option<Vec<u8>> = sqlx::query_scalar(
         "SELECT counters FROM device_total WHERE device = ?1 AND model = ?2 AND bundle = ?3",
     )
@@ -282,11 +275,7 @@ pub async fn window(tx: &mut Tx, header: &Header, w: &Window, now: UnixMs) -> Re
     .fetch_optional(tx.conn())
     .await?;
     // A device without a clock cannot say which hour it was; the fleet can.
-    let at = if header.time_quality == TimeQuality::None {
-        now
-    } else {
-        w.key.start
-    };
+    let at = if header.time_quality == TimeQuality::None { now } else { w.key.start };
     let hour = to_i64(at.0 / HOUR_MS * HOUR_MS);
     let of_hour: Option<Vec<u8>> =
         sqlx::query_scalar("SELECT counters FROM model_hour WHERE model = ?1 AND bundle = ?2 AND hour = ?3")

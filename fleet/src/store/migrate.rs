@@ -10,28 +10,20 @@ pub(super) const KNOWN: i64 = STEPS.len() as i64;
 
 /// The schema version of the file.
 pub(super) async fn version(store: &Store) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar("PRAGMA user_version")
-        .fetch_one(&store.writer)
-        .await?)
+    Ok(sqlx::query_scalar("PRAGMA user_version").fetch_one(&store.writer).await?)
 }
 
 /// Applies what is missing.
 pub(super) async fn up(store: &Store) -> Result<(), StoreError> {
     let found = version(store).await?;
     if found > KNOWN {
-        return Err(StoreError::Newer {
-            path: store.path.clone(),
-            found,
-            known: KNOWN,
-        });
+        return Err(StoreError::Newer { path: store.path.clone(), found, known: KNOWN });
     }
     for (step, number) in STEPS.iter().zip(1i64..).skip(usize::try_from(found).unwrap_or(0)) {
         let mut tx = store.write().await?;
         sqlx::raw_sql(*step).execute(tx.conn()).await?;
         let count = format!("PRAGMA user_version = {number}");
-        sqlx::raw_sql(sqlx::AssertSqlSafe(count))
-            .execute(tx.conn())
-            .await?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(count)).execute(tx.conn()).await?;
         tx.commit().await?;
         tracing::info!(version = number, database = %store.path.display(), "migrated the database");
     }

@@ -72,10 +72,7 @@ pub enum StoreError {
 impl StoreError {
     /// For a column whose text does not parse.
     pub fn corrupt(what: &'static str, why: impl std::fmt::Display) -> Self {
-        Self::Corrupt {
-            what,
-            why: why.to_string(),
-        }
+        Self::Corrupt { what, why: why.to_string() }
     }
     /// Whether a unique key was violated.
     #[must_use]
@@ -136,10 +133,7 @@ impl Store {
     }
 
     async fn connect(path: &Path) -> Result<Self, StoreError> {
-        let open = |source| StoreError::Open {
-            path: path.to_owned(),
-            source,
-        };
+        let open = |source| StoreError::Open { path: path.to_owned(), source };
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -160,11 +154,7 @@ impl Store {
             .connect_with(options.pragma("query_only", "ON"))
             .await
             .map_err(open)?;
-        Ok(Self {
-            writer,
-            readers,
-            path: path.to_owned(),
-        })
+        Ok(Self { writer, readers, path: path.to_owned() })
     }
 
     /// Begins the write transaction; waits until the one before it has ended.
@@ -193,10 +183,7 @@ impl Store {
     /// # Errors
     /// When the file exists or cannot be written.
     pub async fn copy_into(&self, to: &Path) -> Result<(), StoreError> {
-        sqlx::query("VACUUM INTO ?1")
-            .bind(to.to_string_lossy().into_owned())
-            .execute(&self.writer)
-            .await?;
+        sqlx::query("VACUUM INTO ?1").bind(to.to_string_lossy().into_owned()).execute(&self.writer).await?;
         Ok(())
     }
     /// A value of the `meta` table.

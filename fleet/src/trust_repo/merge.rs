@@ -17,10 +17,7 @@ pub(super) fn collect(bytes: &[u8], pending: Option<&[u8]>, keys: &RoleKeys) -> 
         }
     }
     let mut document = tree(bytes)?;
-    let list: Vec<Value> = signatures
-        .into_iter()
-        .map(|(id, sig)| json!({"keyid": id, "sig": sig}))
-        .collect();
+    let list: Vec<Value> = signatures.into_iter().map(|(id, sig)| json!({"keyid": id, "sig": sig})).collect();
     document["signatures"] = list.into();
     let mut out = serde_json::to_vec_pretty(&document).expect("a tree with string keys always encodes");
     out.push(b'\n');
@@ -46,8 +43,5 @@ fn valid(bytes: &[u8], keys: &RoleKeys) -> Result<BTreeMap<String, Value>, TufEr
 fn tree(bytes: &[u8]) -> Result<Value, TufError> {
     // The strict reader has the last word on what is acceptable JSON.
     Signed::from_bytes(bytes)?;
-    parse_json(bytes).map_err(|e| TufError::Json {
-        what: "trust".into(),
-        reason: e.to_string(),
-    })
+    parse_json(bytes).map_err(|e| TufError::Json { what: "trust".into(), reason: e.to_string() })
 }

@@ -107,10 +107,7 @@ pub enum TrustRepoError {
 
 impl TrustRepoError {
     fn refused(role: &str, why: impl Into<String>) -> Self {
-        Self::Refused {
-            role: role.to_owned(),
-            why: why.into(),
-        }
+        Self::Refused { role: role.to_owned(), why: why.into() }
     }
     /// For machines.
     #[must_use]
@@ -173,11 +170,7 @@ impl TrustRepo {
                 _ => "targets",
             };
             let (_, expires) = edit::head_of(kind, &bytes)?;
-            out.push(RoleStatus {
-                role,
-                version,
-                expires,
-            });
+            out.push(RoleStatus { role, version, expires });
         }
         Ok(out)
     }
@@ -226,15 +219,9 @@ mod tests {
         assert_eq!(name("12.root.json"), Some(("root".into(), 12)));
         assert_eq!(name("1.models%2Fdigits.json"), Some(("models/digits".into(), 1)));
         assert_eq!(name("1.models/digits.json"), Some(("models/digits".into(), 1)));
-        for wrong in [
-            "root.json",
-            "1.timestamp",
-            "x.root.json",
-            "01.root.json",
-            ".root.json",
-            "-1.root.json",
-            "",
-        ] {
+        for wrong in
+            ["root.json", "1.timestamp", "x.root.json", "01.root.json", ".root.json", "-1.root.json", ""]
+        {
             assert_eq!(name(wrong), None, "{wrong}");
         }
     }

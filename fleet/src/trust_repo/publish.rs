@@ -26,19 +26,11 @@ impl TrustRepo {
         self.names_our_keys(&spec)?;
         let mut tx = self.store.write().await?;
         if let Some((_, published)) = store::trust::newest(&mut tx, "root").await? {
-            let same = self
-                .store
-                .role_bytes("root", Some(spec.version))
-                .await?
-                .as_deref()
-                == Some(root);
+            let same = self.store.role_bytes("root", Some(spec.version)).await?.as_deref() == Some(root);
             return if same || published == root {
                 Ok(())
             } else {
-                Err(TrustRepoError::refused(
-                    "root",
-                    "this data directory belongs to another root of trust",
-                ))
+                Err(TrustRepoError::refused("root", "this data directory belongs to another root of trust"))
             };
         }
         store::trust::publish(&mut tx, "root", spec.version, root, now).await?;
@@ -62,10 +54,7 @@ impl TrustRepo {
         };
         let (version, expires) = edit::head_of(kind, bytes)?;
         if expires <= now {
-            return Err(TrustRepoError::refused(
-                role,
-                "it has expired already: sign it anew",
-            ));
+            return Err(TrustRepoError::refused(role, "it has expired already: sign it anew"));
         }
         let mut tx = self.store.write().await?;
         let keys = keys_of(&mut tx, role).await?;
@@ -75,11 +64,7 @@ impl TrustRepo {
             let same = Signed::from_bytes(old)?.message() == Signed::from_bytes(bytes)?.message();
             if *v == version && same {
                 let signatures = edit::valid_signatures(old, &keys)?;
-                return Ok(Submitted::Published {
-                    version,
-                    signatures,
-                    threshold,
-                });
+                return Ok(Submitted::Published { version, signatures, threshold });
             }
         }
         let last = published.map_or(0, |(v, _)| v);
@@ -105,11 +90,7 @@ impl TrustRepo {
         if !complete {
             store::trust::set_pending(&mut tx, role, version, &document, now).await?;
             tx.commit().await?;
-            return Ok(Submitted::Pending {
-                version,
-                signatures,
-                threshold,
-            });
+            return Ok(Submitted::Pending { version, signatures, threshold });
         }
         store::trust::publish(&mut tx, role, version, &document, now).await?;
         if role != "root" {
@@ -119,19 +100,12 @@ impl TrustRepo {
         }
         tx.commit().await?;
         tracing::info!(role, version, signatures, "published trust metadata");
-        if let Some(model) = role
-            .strip_prefix("models/")
-            .and_then(|m| m.parse::<ModelName>().ok())
-        {
+        if let Some(model) = role.strip_prefix("models/").and_then(|m| m.parse::<ModelName>().ok()) {
             self.events.publish(FleetEvent::Model(model));
         }
         self.events.publish(FleetEvent::Summary);
         self.gateway.doorbell();
-        Ok(Submitted::Published {
-            version,
-            signatures,
-            threshold,
-        })
+        Ok(Submitted::Published { version, signatures, threshold })
     }
 
     /// What else must hold before publication. `Ok(false)`: more signatures are needed.
@@ -191,11 +165,8 @@ impl TrustRepo {
         spec: &TargetsSpec,
         now: UnixMs,
     ) -> Result<(), TrustRepoError> {
-        let files: Vec<(String, Digest, u64)> = spec
-            .targets
-            .iter()
-            .map(|(path, t)| (path.clone(), t.sha256, t.length))
-            .collect();
+        let files: Vec<(String, Digest, u64)> =
+            spec.targets.iter().map(|(path, t)| (path.clone(), t.sha256, t.length)).collect();
         store::trust::set_targets(tx, role, &files).await?;
         let Some(model) = role.strip_prefix("models/") else {
             return Ok(());
@@ -271,10 +242,7 @@ impl TrustRepo {
     /// A new snapshot of all published targets metadata, and a timestamp that names it.
     async fn make_current(&self, tx: &mut Tx, now: UnixMs) -> Result<(), TrustRepoError> {
         let meta = store::trust::targets_versions(tx).await?;
-        let meta = meta
-            .into_iter()
-            .map(|(role, v)| (format!("{role}.json"), v))
-            .collect();
+        let meta = meta.into_iter().map(|(role, v)| (format!("{role}.json"), v)).collect();
         let version = store::trust::newest_version(tx, "snapshot").await?.unwrap_or(0) + 1;
         let expires = now.plus_ms(self.validity.snapshot_d * 24 * HOUR_MS);
         let mut snapshot = edit::snapshot(version, expires, meta);
@@ -311,10 +279,7 @@ async fn keys_of(tx: &mut Tx, role: &str) -> Result<RoleKeys, TrustRepoError> {
         "targets" => Ok(root.targets),
         _ if role.starts_with("models/") => {
             let (_, targets) = store::trust::newest(tx, "targets").await?.ok_or_else(missing)?;
-            let found = edit::read_targets(&targets)?
-                .delegations
-                .into_iter()
-                .find(|d| d.role == role);
+            let found = edit::read_targets(&targets)?.delegations.into_iter().find(|d| d.role == role);
             found.map(|d| d.keys).ok_or_else(|| {
                 TrustRepoError::refused(
                     role,
