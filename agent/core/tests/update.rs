@@ -273,6 +273,26 @@ fn a_flipped_byte_after_activation_goes_back_and_is_reported() {
     assert_eq!(t.states(2).last(), Some(&RolledBack));
 }
 #[test]
+fn without_a_way_back_serving_is_tried_again_until_it_works() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    t.crash();
+    for _ in 0..3 {
+        t.commit();
+        t.wishes.clear();
+        t.feed(Input::ServeFailed(model(), bundle(1), reason("activate.load", "no memory")));
+        t.commit();
+        assert!(t.wake > t.now && t.wake <= t.now.plus_ms(400_000), "{} at {}", t.wake, t.now);
+        t.wishes.clear();
+        t.now = t.wake;
+        t.feed(Input::Tick);
+    }
+    assert_eq!(t.states(1).iter().filter(|s| **s == UnableToRollBack).count(), 1, "told once");
+    t.settle();
+    assert_eq!(t.serving, Some(bundle(1)));
+    assert_eq!(t.states(1).last(), Some(&Committed), "and told when it is over");
+}
+#[test]
 fn a_newer_assignment_supersedes_any_state() {
     for steps in 0..40 {
         let mut t = Twin::new();

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use longshore_agent_core::assignment::reason;
 use longshore_agent_core::update::{Batch, FetchFailure, Input, Installed, Output, Phase};
 use longshore_agent_core::{TargetsView, sync};
-use longshore_trust::ModelName;
 use longshore_trust::tuf::{Trusted, TufError};
+use longshore_trust::{Digest, ModelName};
 
 use super::Supervisor;
 use super::event::Happening;
@@ -156,36 +156,30 @@ impl Supervisor {
         }
     }
 
-    /// Refreshes metadata; of several wishes at once the last one is done after the one that runs.
+    /// Refreshes metadata for an offer, which wants to look at these paths.
     fn refresh(&mut self, paths: Vec<String>) {
-        self.refresh_paths = Some(paths);
-        self.next_refresh();
+        self.refresh.offer = paths;
+        self.start_refresh();
     }
-    /// A refresh for its own sake: news of keys, versions and expiry.
+    /// Refreshes metadata. One refresh runs at a time; wishes that come meanwhile are one more refresh after it.
     pub(super) fn start_refresh(&mut self) {
-        if self.refresh_paths.is_none() {
-            self.refresh_paths = Some(Vec::new());
-        }
-        self.next_refresh();
-    }
-    fn next_refresh(&mut self) {
-        if self.refreshing {
+        if self.refresh.running.is_some() {
+            self.refresh.again = true;
             return;
         }
-        let Some(mut paths) = self.refresh_paths.take() else { return };
-        // Whatever was asked for: an offer may wait for these, and files of bundles are looked up later.
-        paths
-            .extend(self.updates.models().filter_map(|r| r.active.as_ref()).map(|i| i.manifest_path.clone()));
+        // What runs is looked at as well: a way back is signed in its metadata.
+        let active = self.updates.models().filter_map(|r| r.active.as_ref()).map(|i| i.manifest_path.clone());
+        let mut paths: Vec<String> = self.refresh.offer.iter().cloned().chain(active).collect();
         paths.sort();
         paths.dedup();
-        self.refreshing = true;
+        self.refresh.running = Some(paths.clone());
         let (remote, dir, now) = (self.remote.clone(), self.config.state_dir.join("trust"), self.now());
         self.spawn("refresh", move || {
             Happening::Refreshed(fetch::refresh(&remote, &dir, &paths, now).map(Box::new))
         });
     }
     pub(super) fn on_refreshed(&mut self, result: Result<Box<(Trusted, TargetsView)>, TufError>) {
-        self.refreshing = false;
+        let looked_at = self.refresh.running.take().unwrap_or_default();
         let answer = match result {
             Ok(found) => {
                 let (trusted, view) = *found;
@@ -201,11 +195,35 @@ impl Supervisor {
                 Err(reason("trust.refresh", e.to_string()))
             }
         };
-        if self.refresh_paths.is_none() {
+        // An answer that did not look at what the offer names says nothing about it.
+        if self.refresh.offer.iter().all(|p| looked_at.contains(p)) {
             self.feed(Input::Targets(answer));
+        } else {
+            self.refresh.again = true;
         }
-        self.next_refresh();
+        if std::mem::take(&mut self.refresh.again) {
+            self.start_refresh();
+        }
         self.status_dirty = true;
+    }
+
+    /// A download ended: of an update, or of a bundle that was damaged.
+    pub(super) fn on_fetched(&mut self, model: ModelName, bundle: Digest, result: Result<(), FetchFailure>) {
+        self.fetching.remove(&model);
+        let repaired = result.is_ok() && self.loads.active(&model).is_none();
+        self.feed(Input::Fetched(model.clone(), bundle, result));
+        let serving = self.updates.model(&model).and_then(|r| r.serving()).filter(|i| i.bundle == bundle).cloned();
+        if repaired && let Some(installed) = serving {
+            self.serve(model, Some(installed));
+        }
+    }
+    /// A bundle that should serve has lost bytes: they are fetched again, if nothing else is being fetched.
+    pub(super) fn repair(&mut self, model: &ModelName, wanted: &Installed) {
+        let serving = self.updates.model(model).and_then(|r| r.serving()).map(|i| i.bundle);
+        if serving == Some(wanted.bundle) && !self.fetching.contains_key(model) {
+            tracing::warn!(%model, bundle = wanted.bundle.short(), "fetching the damaged bundle again");
+            self.fetch(model.clone(), wanted.clone());
+        }
     }
 
     fn collect(&mut self) {

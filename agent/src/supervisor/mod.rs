@@ -73,9 +73,7 @@ pub struct Supervisor {
     /// Downloads and trials in progress, to be told when nobody wants them.
     fetching: BTreeMap<ModelName, Arc<AtomicBool>>,
     trying: BTreeMap<ModelName, Arc<AtomicBool>>,
-    refreshing: bool,
-    /// Target paths that the next refresh has to look at, if one is wanted.
-    refresh_paths: Option<Vec<String>>,
+    refresh: Refreshing,
     /// Batches that the database could not take yet; nothing overtakes them.
     unwritten: VecDeque<Batch>,
     /// Not before this, and when that was known: from then on the monotonic clock counts.
@@ -94,6 +92,17 @@ pub struct Supervisor {
     status_dirty: bool,
     _lock: std::fs::File,
     _net: tokio::runtime::Handle,
+}
+
+/// Refreshes of trust metadata.
+#[derive(Debug, Default)]
+struct Refreshing {
+    /// What the newest offer wants to look at.
+    offer: Vec<String>,
+    /// What the refresh that runs looks at.
+    running: Option<Vec<String>>,
+    /// Another one is wanted after it.
+    again: bool,
 }
 
 /// When regular things happen next.
@@ -177,10 +186,7 @@ impl Supervisor {
             Happening::Prepared { generation, model, wanted, result } => {
                 self.on_prepared(generation, &model, &wanted, result);
             }
-            Happening::Fetched(model, bundle, result) => {
-                self.fetching.remove(&model);
-                self.feed(Input::Fetched(model, bundle, result));
-            }
+            Happening::Fetched(model, bundle, result) => self.on_fetched(model, bundle, result),
             Happening::Tried(model, bundle, result) => {
                 self.trying.remove(&model);
                 self.feed(Input::Tried(model, bundle, result));

@@ -301,7 +301,11 @@ impl Supervisor {
         };
         if let Some(why) = failed {
             tracing::error!(%model, bundle = wanted.bundle.short(), "{}", why.detail);
+            let damaged = why.code == "activate.verify";
             self.feed(Input::ServeFailed(model.clone(), wanted.bundle, why));
+            if damaged {
+                self.repair(model, wanted);
+            }
         }
     }
 

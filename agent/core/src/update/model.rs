@@ -246,7 +246,14 @@ fn probation_deadline(wanted: &Wanted, since: UnixMs, step: &Step<'_>) -> UnixMs
 /// Something (or nothing) answers for the model now.
 pub(super) fn serving(rec: &mut ModelRecord, bundle: Option<Digest>, step: &mut Step<'_>) {
     step.retry = None;
-    let Some(update) = &mut rec.update else { return };
+    let Some(update) = &mut rec.update else {
+        // What could not be served, with nothing to go back to, serves again.
+        let unable = rec.last.as_ref().filter(|e| e.state == UpdateState::UnableToRollBack).map(|e| e.bundle);
+        if let Some(active) = rec.active.clone().filter(|a| bundle == Some(a.bundle) && unable == bundle) {
+            step.exit(rec, &active, UpdateState::Committed, None, None);
+        }
+        return;
+    };
     match &update.at {
         Phase::Activating { rollback, trial, .. } if bundle == Some(update.wanted.bundle.bundle) => {
             let (rollback, trial) = (rollback.clone(), trial.clone());
