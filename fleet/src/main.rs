@@ -10,6 +10,14 @@ use longshore_fleet::config::Config;
 use longshore_fleet::init::{self, DataDir};
 use longshore_fleet::{api, app, auth, backup, serve};
 
+/// Prints a line; a reader that has gone away is no reason to stop.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 /// The Longshore fleet server: catalogue, trust metadata, device registry, rollouts, console.
 #[derive(Parser)]
 #[command(name = "longshore-fleet", version, propagate_version = true, arg_required_else_help = true)]
@@ -134,7 +142,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Init(args) => initialise(&args).await,
         Command::Backup { data, out } => {
             let about = backup::backup(&data.dir(), &out, app::now()).await?;
-            println!(
+            say!(
                 "Backed up fleet {} (epoch {}, {} objects) to {}. It holds the online keys: keep it as safe as the server.",
                 about.fleet,
                 about.epoch,
@@ -145,20 +153,20 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Restore { data, from, replace } => {
             let epoch = backup::restore(&from, &data.dir(), replace, app::now()).await?;
-            println!("Restored into {}; the fleet epoch is now {epoch}.", data.data.display());
+            say!("Restored into {}; the fleet epoch is now {epoch}.", data.data.display());
             Ok(())
         }
         Command::Migrate(args) => {
             backup::migrate(&args.dir()).await?;
-            println!("The database of {} is up to date.", args.data.display());
+            say!("The database of {} is up to date.", args.data.display());
             Ok(())
         }
         Command::CheckConfig(args) => {
-            print!("{}", toml::to_string(&args.config()?)?);
+            say!("{}", toml::to_string(&args.config()?)?.trim_end());
             Ok(())
         }
         Command::Openapi => {
-            println!("{}", api::openapi());
+            say!("{}", api::openapi());
             Ok(())
         }
         Command::Recheck { .. } => unreachable!("it has no runtime"),
@@ -173,7 +181,7 @@ async fn serve(args: &DataArgs) -> anyhow::Result<()> {
     if let Some(password) = &running.first_password {
         print_password(password);
     }
-    println!("Console: http://{}", running.operator);
+    say!("Console: http://{}", running.operator);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -202,7 +210,7 @@ async fn initialise(args: &InitArgs) -> anyhow::Result<()> {
         tx.commit().await?;
     }
     opened.store.close().await;
-    println!(
+    say!(
         "Fleet {} is ready in {}. Start it with `longshore-fleet serve --data {}`.",
         opened.fleet,
         data.root().display(),
@@ -212,7 +220,7 @@ async fn initialise(args: &InitArgs) -> anyhow::Result<()> {
 }
 
 fn print_password(password: &str) {
-    println!("Sign in as `admin` with the password {password} (it is not shown again).");
+    say!("Sign in as `admin` with the password {password} (it is not shown again).");
 }
 
 fn first_line(path: &Path) -> anyhow::Result<String> {

@@ -12,7 +12,7 @@ use longshore_trust::{DeviceId, Digest, FleetId, PublicKey, UnixMs};
 use longshore_wire::v1::{self, Claim};
 
 use crate::store::device::{self, NewDevice};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, audit};
 use crate::tls::{Ca, CertificateRequest, DeviceCertificate, TlsError};
 
 /// Longest JSON of labels, bytes.
@@ -169,6 +169,8 @@ pub async fn enrol(
     };
     device::enrol(&mut tx, &new, now).await?;
     device::burn_token(&mut tx, &token_hash, &claim.device, now).await?;
+    let detail = if again { "asked once more with the same key" } else { "" };
+    audit::record(&mut tx, now, claim.device.as_str(), "device.enrol", claim.device.as_str(), detail).await?;
     tx.commit().await?;
     tracing::info!(device = %claim.device, again, "enrolled");
     Ok(Enrolled { device: claim.device, certificate })
