@@ -20,6 +20,15 @@ const GOOD_FOR_MS: u64 = 30 * 86_400_000;
 /// State changes that follow from one another are carried out in one tick, up to this many.
 const STEPS_A_TICK: usize = 16;
 
+/// Which rollouts to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Those under way.
+    UnderWay,
+    /// Also plans that grow old, and the last completed ones, for devices that come late.
+    All,
+}
+
 /// Why a step was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecutorError {
@@ -31,13 +40,13 @@ pub enum ExecutorError {
     Director(#[from] DirectorError),
 }
 
-/// Looks at every rollout once.
+/// Looks once at every rollout that is under way or, with [`Scope::All`], may still have something to say.
 ///
 /// # Errors
 /// [`ExecutorError`] of the first that could not be carried out; the others have been.
-pub async fn tick(app: &App, now: UnixMs) -> Result<(), ExecutorError> {
+pub async fn tick(app: &App, scope: Scope, now: UnixMs) -> Result<(), ExecutorError> {
     let mut first = Ok(());
-    for id in app.store.rollouts_to_execute().await? {
+    for id in app.store.rollouts_to_execute(scope == Scope::UnderWay).await? {
         for _ in 0..STEPS_A_TICK {
             match advance(app, &id, now).await {
                 Ok(true) => {}

@@ -10,10 +10,13 @@ pub mod planning;
 
 use std::time::Duration;
 
+use self::executor::Scope;
 use crate::app::Shared;
 
 /// How often the executor looks when nothing wakes it.
 const TICK: Duration = Duration::from_millis(500);
+/// Every so many looks, it also looks at rollouts that are not under way: that reads the whole inventory.
+const ALL_EVERY: u32 = 10;
 /// Events that come close together wake it once.
 const GATHER: Duration = Duration::from_millis(50);
 
@@ -25,8 +28,9 @@ pub fn spawn(app: Shared) {
 
 async fn execute_rollouts(app: Shared) {
     let mut events = app.events.subscribe();
-    loop {
-        if let Err(error) = executor::tick(&app, crate::app::now()).await {
+    for look in (0..ALL_EVERY).cycle() {
+        let scope = if look == 0 { Scope::All } else { Scope::UnderWay };
+        if let Err(error) = executor::tick(&app, scope, crate::app::now()).await {
             tracing::error!(%error, "the rollout executor could not do its work; it tries again");
         }
         tokio::select! {

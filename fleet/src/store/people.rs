@@ -131,7 +131,7 @@ pub async fn count_failure(
     .await?;
     let over = to_u64(failures).saturating_sub(u64::from(free));
     if over > 0 {
-        let ms = most_ms.min(1000u64.saturating_mul(1 << over.min(30)));
+        let ms = most_ms.min(15_000u64.saturating_mul(1 << over.min(20)));
         sqlx::query("UPDATE lockout SET until = ?2 WHERE identity = ?1")
             .bind(identity)
             .bind(to_i64(now.plus_ms(ms).0))

@@ -585,20 +585,23 @@ impl Store {
             .await?;
         rows.iter().map(rollout_row).collect()
     }
-    /// Rollouts the executor looks at: those that are not over, and of each model that no rollout occupies the last
-    /// one that was completed (it still tells late devices what to run).
+    /// Rollouts the executor looks at: those under way and, unless only these are asked for, plans that wait to be
+    /// started and, of each model that no rollout occupies, the last one that was completed (it still tells late
+    /// devices what to run).
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn rollouts_to_execute(&self) -> Result<Vec<RolloutId>, StoreError> {
+    pub async fn rollouts_to_execute(&self, only_under_way: bool) -> Result<Vec<RolloutId>, StoreError> {
         let ids: Vec<String> = sqlx::query_scalar(
-            "SELECT id FROM rollout r WHERE state IN ('planned', 'running', 'paused', 'halting', 'reverting')
-                OR (state = 'completed'
+            "SELECT id FROM rollout r WHERE state IN ('running', 'paused', 'halting', 'reverting')
+                OR (NOT ?1 AND state = 'planned')
+                OR (NOT ?1 AND state = 'completed'
                     AND generation = (SELECT max(generation) FROM rollout n WHERE n.model = r.model AND n.state = 'completed')
                     AND NOT EXISTS (SELECT 1 FROM rollout n WHERE n.model = r.model
                         AND n.state IN ('running', 'paused', 'halting', 'reverting')))
              ORDER BY generation",
         )
+        .bind(only_under_way)
         .fetch_all(self.read())
         .await?;
         ids.into_iter().map(|id| id.parse().map_err(|e| StoreError::corrupt("rollout id", e))).collect()

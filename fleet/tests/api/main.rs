@@ -1,0 +1,9 @@
+//! The API and the rollout executor, with a real database and real signatures; only the sockets are left out.
+
+mod auth;
+mod catalogue;
+mod document;
+mod execution;
+mod recheck;
+mod rollouts;
+mod support;

@@ -1,0 +1,301 @@
+//! A server's parts around a temporary directory, offline keys, and devices that do as they are told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use longshore_fleet::app::{App, Shared, now};
+use longshore_fleet::config::Config;
+use longshore_fleet::director::Director;
+use longshore_fleet::events::Bus;
+use longshore_fleet::objects::ObjectDir;
+use longshore_fleet::store::{Store, catalogue, device, ingest};
+use longshore_fleet::trust_repo::{OnlineSigners, TrustRepo};
+use longshore_fleet::{api, auth, gateway};
+use longshore_stats::Counters;
+use longshore_trust::tuf::edit::{self, DelegationSpec, RoleKeys, RootSpec, Signed, TargetsSpec};
+use longshore_trust::tuf::{ReleaseInfo, RollbackOk, TargetInfo};
+use longshore_trust::{
+    AssignmentVersion, DeviceId, Digest, FleetId, Generation, ReleaseCounter, Seq, SigningKey, StreamId, TimeQuality,
+    UnixMs,
+};
+use longshore_wire::v1::{
+    self, Assignment, Command, Header, Hello, Reason, ReportBody, UpdateReport, UpdateState, Window, WindowKey,
+};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+pub const LATER: UnixMs = UnixMs(4_000_000_000_000);
+pub const PASSWORD: &str = "correct horse battery";
+
+fn key(n: u8) -> SigningKey {
+    SigningKey::from_seed(&[n; 32])
+}
+fn role(key: &SigningKey) -> RoleKeys {
+    RoleKeys { keys: vec![key.public()], threshold: 1 }
+}
+fn signed(mut document: Signed, key: &SigningKey) -> Vec<u8> {
+    document.sign(key);
+    document.to_bytes()
+}
+
+pub struct Fleet {
+    pub app: Shared,
+    pub token: String,
+    targets: std::sync::Mutex<TargetsSpec>,
+    stream_seq: std::sync::atomic::AtomicU64,
+    _dir: tempfile::TempDir,
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: axum::http::HeaderMap,
+    pub json: Value,
+}
+
+impl Fleet {
+    pub async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("fleet.db")).await.unwrap();
+        let fleet: FleetId = "harbour".parse().unwrap();
+        let config = Config::default();
+        let (events, (gateway, _asks)) = (Bus::new(), gateway::Handle::new());
+        let keys = OnlineSigners { snapshot: key(1), timestamp: key(2), director: key(3).public() };
+        let trust = TrustRepo::new(store.clone(), keys, config.trust.clone(), events.clone(), gateway.clone());
+        let root = RootSpec {
+            version: 1,
+            expires: LATER,
+            fleet: fleet.clone(),
+            solo: true,
+            root: role(&key(10)),
+            targets: role(&key(11)),
+            snapshot: role(&key(1)),
+            timestamp: role(&key(2)),
+            director: role(&key(3)),
+        };
+        let delegation = DelegationSpec {
+            role: "models/m".into(),
+            keys: role(&key(12)),
+            paths: vec!["m/*/*".into(), "m/*/*/*".into()],
+            terminating: true,
+        };
+        let top = TargetsSpec { version: 1, expires: LATER, targets: BTreeMap::new(), delegations: vec![delegation] };
+        trust
+            .import(&signed(edit::root(&root), &key(10)), &signed(edit::targets(&top), &key(11)), now())
+            .await
+            .unwrap();
+        let app = Arc::new(App {
+            events,
+            gateway,
+            trust,
+            objects: ObjectDir::open(&dir.path().join("objects")).unwrap(),
+            director: Director::new(key(3), fleet.clone(), 1),
+            config,
+            fleet,
+            stop: tokio_util::sync::CancellationToken::new(),
+            store,
+        });
+        auth::create_admin(&app.store, "admin", PASSWORD, now()).await.unwrap();
+        let mut tx = app.store.write().await.unwrap();
+        let token = auth::create_token(&mut tx, "admin", "test", None, now()).await.unwrap();
+        tx.commit().await.unwrap();
+        let targets =
+            TargetsSpec { version: 0, expires: LATER, targets: BTreeMap::new(), delegations: Vec::new() };
+        Self { app, token, targets: targets.into(), stream_seq: 1.into(), _dir: dir }
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = api::router(self.app.clone()).oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, 1 << 24).await.unwrap();
+        let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Answer { status: head.status, headers: head.headers, json }
+    }
+    pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Request<Body> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1{path}"))
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("content-type", "application/json");
+        request.body(body.map_or_else(Body::empty, |b| Body::from(b.to_string()))).unwrap()
+    }
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.request("GET", path, None)).await
+    }
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request("POST", path, Some(&body))).await
+    }
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request("PUT", path, Some(&body))).await
+    }
+
+    /// The text of a manifest of model `m`; its files need not exist.
+    pub fn manifest(version: &str) -> String {
+        let file = |path: &str, role: &str| {
+            let sha256 = Digest::of(format!("{path} {version}").as_bytes());
+            json!({ "path": path, "role": role, "sha256": sha256, "length": 100 })
+        };
+        json!({
+            "schema": 1, "model": "m", "version": version, "created": "2026-01-31T12:00:00Z",
+            "files": [file("model.onnx", "model"), file("golden.safetensors", "golden")],
+            "inputs": [{ "name": "x", "dtype": "FP32", "shape": ["N", 4] }],
+            "outputs": [{ "name": "y", "dtype": "FP32", "shape": ["N", 3] }],
+            "batch": { "axis": 0, "max": 16 },
+            "monitor": { "classes": ["a", "b", "c"], "score_output": "y" },
+        })
+        .to_string()
+    }
+
+    /// A version that is checked, and approved by the offline key with ways back to `back`.
+    pub async fn release(&self, version: &str, counter: u64, back: &[Digest]) -> Digest {
+        let text = Self::manifest(version);
+        let bundle = Digest::of(text.as_bytes());
+        let mut tx = self.app.store.write().await.unwrap();
+        let model = "m".parse().unwrap();
+        catalogue::insert_draft(&mut tx, &model, version, &bundle, &text, 200, now()).await.unwrap();
+        catalogue::set_checked(&mut tx, &bundle, true, "{}", now()).await.unwrap();
+        tx.commit().await.unwrap();
+        let release = ReleaseInfo {
+            release_counter: ReleaseCounter(counter),
+            rollback_ok: back.iter().map(|to| RollbackOk { from: bundle, to: *to }).collect(),
+            hw: vec![],
+        };
+        let bytes = {
+            let mut spec = self.targets.lock().unwrap();
+            spec.version += 1;
+            let info = TargetInfo { length: text.len() as u64, sha256: bundle, custom: release.to_custom() };
+            spec.targets.insert(format!("m/{version}/manifest.json"), info);
+            signed(edit::targets(&spec), &key(12))
+        };
+        self.app.trust.submit("models/m", &bytes, now()).await.unwrap();
+        bundle
+    }
+
+    /// Enrols a device that is connected and, with `runs`, serves that bundle and has counted labelled rows with it.
+    pub async fn device(&self, n: u8, runs: Option<Digest>) -> Device<'_> {
+        let id: DeviceId = format!("dev-{n}").parse().unwrap();
+        let new = device::NewDevice {
+            id: id.clone(),
+            report_key: key(100 + n).public(),
+            cert_sha256: Digest([n; 32]),
+            serial: String::new(),
+            labels: "{}".into(),
+        };
+        let mut tx = self.app.store.write().await.unwrap();
+        device::enrol(&mut tx, &new, now()).await.unwrap();
+        let hello = Hello {
+            stream: StreamId(1),
+            first_unreceipted: Seq(1),
+            assignment_version: AssignmentVersion(0),
+            tuf_versions: BTreeMap::new(),
+            fleet_epoch: 1,
+            boot: 1,
+        };
+        ingest::hello(&mut tx, &id, &hello, now()).await.unwrap();
+        tx.commit().await.unwrap();
+        let d = Device { fleet: self, id };
+        if let Some(bundle) = runs {
+            d.say(bundle, AssignmentVersion(0), UpdateState::Committed, Some(bundle), None).await;
+            d.count(bundle, 400, 390).await;
+        }
+        d
+    }
+}
+
+pub struct Device<'a> {
+    fleet: &'a Fleet,
+    pub id: DeviceId,
+}
+
+impl Device<'_> {
+    fn header(&self) -> Header {
+        let seq = self.fleet.stream_seq.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Header {
+            schema: v1::SCHEMA,
+            fleet: self.fleet.app.fleet.clone(),
+            device: self.id.clone(),
+            stream: StreamId(1),
+            seq: Seq(seq),
+            time: now(),
+            time_quality: TimeQuality::Ntp,
+        }
+    }
+    /// The newest assignment it was sent.
+    pub async fn assignment(&self) -> Option<Assignment> {
+        let pending = self.fleet.app.store.pending_for(&self.id, now()).await.unwrap();
+        let director = self.fleet.app.director.public();
+        pending.assignment.map(|bytes| v1::open::<Assignment>(&bytes, &director).unwrap().into_inner().body)
+    }
+    /// The commands it was sent.
+    pub async fn commands(&self) -> Vec<Command> {
+        let pending = self.fleet.app.store.pending_for(&self.id, now()).await.unwrap();
+        let director = self.fleet.app.director.public();
+        pending.commands.iter().map(|b| v1::open::<Command>(b, &director).unwrap().into_inner().body).collect()
+    }
+    pub async fn say(
+        &self,
+        bundle: Digest,
+        version: AssignmentVersion,
+        state: UpdateState,
+        active: Option<Digest>,
+        code: Option<&str>,
+    ) {
+        let body = ReportBody::Update(UpdateReport {
+            model: "m".parse().unwrap(),
+            bundle,
+            assignment_version: version,
+            generation: Generation(0),
+            rollout: None,
+            state,
+            why: code.map(|c| Reason { code: c.into(), detail: String::new() }),
+            trial: None,
+            active,
+        });
+        let mut tx = self.fleet.app.store.write().await.unwrap();
+        ingest::report(&mut tx, &self.header(), &body, now()).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    /// Takes what it was assigned, as far as `state`.
+    pub async fn take(&self, state: UpdateState) -> Assignment {
+        let a = self.assignment().await.expect("it was assigned something");
+        let bundle = a.slots[0].sha256;
+        self.say(bundle, a.version, state, Some(bundle), None).await;
+        a
+    }
+    /// Counts labelled rows with a bundle.
+    pub async fn count(&self, bundle: Digest, rows: u64, correct: u64) {
+        let mut counters = Counters::with_classes(3);
+        (counters.requests, counters.rows) = (rows, rows);
+        counters.classes[0] = rows;
+        counters.confusion[0] = correct;
+        counters.confusion[1] = rows - correct;
+        let start = now();
+        let window = Window {
+            key: WindowKey { model: "m".parse().unwrap(), bundle, start, end: start.plus_ms(1000) },
+            supplement: false,
+            counters,
+        };
+        let mut tx = self.fleet.app.store.write().await.unwrap();
+        assert!(ingest::window(&mut tx, &self.header(), &window, now()).await.unwrap());
+        tx.commit().await.unwrap();
+    }
+}
+
+/// Two waves: one canary with a lease, then the rest. Nothing waits in real time.
+pub const POLICY: &str = r#"
+name = "test"
+[[wave]]
+select = { count = 1 }
+soak = "1s"
+lease = "1m"
+[[wave]]
+select = { rest = true }
+[gate]
+success = 0.9
+min_rows = 100
+min_labelled = 100
+accuracy_drop = 0.02
+deadline = "1h"
+on_fail = "revert"
+"#;
