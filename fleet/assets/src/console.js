@@ -47,6 +47,9 @@
   }
   htmx.createEventSource = (url) => new TabSource(url);
 
+  // What a person has opened stays open when the page is renewed.
+  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(name === "open" && node.tagName === "DETAILS");
+
   const root = document.documentElement;
   document.addEventListener("htmx:sseOpen", () => root.classList.remove("is-lost"));
   document.addEventListener("htmx:sseError", () => root.classList.add("is-lost"));

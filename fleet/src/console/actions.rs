@@ -80,7 +80,7 @@ struct Page {
 
 async fn ask(ctx: &Ctx, q: Question, refusal: Option<String>) -> Result<Response, PageError> {
     html(&Page {
-        shell: ctx.shell(q.section, q.title).await?,
+        shell: ctx.shell(q.section, q.title).await?.still(),
         path: q.path,
         question: q.question,
         consequences: q.consequences,

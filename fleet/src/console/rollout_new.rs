@@ -75,7 +75,7 @@ async fn show(
         *model == asked.model && (asked.version.is_empty() || *version == asked.version)
     });
     let page = Page {
-        shell: ctx.shell(Section::Rollouts, "Plan").await?,
+        shell: ctx.shell(Section::Rollouts, "Plan").await?.still(),
         refusal,
         versions: approved
             .into_iter()

@@ -62,7 +62,7 @@ pub(super) struct Shell {
     pub(super) csrf: String,
     /// Address of this page, with its query: what the live part asks for again.
     pub(super) here: String,
-    /// Where it listens for changes.
+    /// Where it listens for changes; empty for forms, which must not move under the hand.
     pub(super) live: String,
     pub(super) now: String,
     pub(super) note: Option<&'static str>,
@@ -130,6 +130,11 @@ impl Ctx {
 }
 
 impl Shell {
+    /// A page that stays as it is.
+    pub(super) fn still(mut self) -> Self {
+        self.live.clear();
+        self
+    }
     /// Listens only for changes of one thing: `topic` is `device`, `model` or `rollout`.
     pub(super) fn listening(mut self, topic: &str, id: &str) -> Self {
         self.live = format!("/live?{topic}={}", encode(id));

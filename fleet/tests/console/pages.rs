@@ -70,6 +70,14 @@ fn is_well_made(path: &str, page: &Page) {
             "{path}: no label for <{tag}>"
         );
     }
+    // What is renewed must not be what listens: every renewal would listen once more.
+    let live = text.contains("id=\"live\"");
+    assert_eq!(text.matches("hx-trigger=").count(), usize::from(live), "{path}");
+    assert_eq!(
+        text.contains("<main class=\"main\" id=\"main\" tabindex=\"-1\" sse-connect="),
+        live,
+        "{path}"
+    );
     let mut ids: Vec<&str> = text.split(" id=\"").skip(1).filter_map(|t| t.split('"').next()).collect();
     let all = ids.len();
     ids.sort_unstable();
