@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Builder;
 
 use longshore_wire::v1::Reason;
@@ -28,7 +28,7 @@ const LOADER_NICE: i32 = 10;
 pub fn start(
     control: Channel,
     to_send: Receiver<FromEngine>,
-    outbox: SyncSender<FromEngine>,
+    outbox: Sender<FromEngine>,
     service: Arc<Service>,
     stop: watch::Sender<Stop>,
 ) -> std::io::Result<()> {
@@ -51,7 +51,7 @@ pub fn start(
 /// Obeys until the socket closes.
 fn obey(
     control: &Channel,
-    outbox: &SyncSender<FromEngine>,
+    outbox: &Sender<FromEngine>,
     service: &Service,
     stop: &watch::Sender<Stop>,
     to_load: &Sender<(LoadRequest, Vec<OwnedFd>)>,
@@ -101,7 +101,7 @@ fn obey(
 fn load_all(
     loads: &Receiver<(LoadRequest, Vec<OwnedFd>)>,
     service: &Service,
-    outbox: &SyncSender<FromEngine>,
+    outbox: &Sender<FromEngine>,
 ) {
     // Refused only where priorities cannot be lowered at all; then loading is merely less polite.
     let _ = rustix::process::setpriority_process(None, LOADER_NICE);
@@ -128,7 +128,7 @@ fn load_all(
 fn load_one(
     request: &LoadRequest,
     mut fds: Vec<OwnedFd>,
-    outbox: &SyncSender<FromEngine>,
+    outbox: &Sender<FromEngine>,
 ) -> Result<(Served, u32), Reason> {
     let page = fds.pop().ok_or_else(|| reason("engine.request", "no counter page was handed over"))?;
     let page = Page::from_fd(page).map_err(|e| reason("engine.page", e))?;

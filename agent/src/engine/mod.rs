@@ -14,7 +14,7 @@ pub mod trial;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::channel;
 
 use tokio::sync::watch;
 
@@ -22,9 +22,6 @@ use crate::sandbox::{self, Purpose};
 use crate::serve::{self, Listeners, Service, Settings, Stop};
 use channel::Channel;
 use protocol::{FromEngine, ToEngine};
-
-/// Packets to the supervisor that may wait.
-const OUTBOX: usize = 256;
 
 /// Runs the engine; its control socket is standard input.
 #[must_use]
@@ -97,7 +94,7 @@ fn run_serving(control: Channel) -> anyhow::Result<()> {
     };
     let measures = shut_in(Purpose::Serve);
 
-    let (outbox, to_send) = sync_channel(OUTBOX);
+    let (outbox, to_send) = channel();
     let service = Service::start(&settings, outbox.clone())?;
     let (stop, stopped) = watch::channel(Stop::No);
     control::start(control, to_send, outbox.clone(), std::sync::Arc::clone(&service), stop)?;

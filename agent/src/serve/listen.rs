@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 use super::Service;
@@ -24,6 +24,11 @@ const CONNECTIONS: usize = 512;
 const IDLE: Duration = Duration::from_secs(75);
 /// How long requests may run on after the order to stop.
 const DRAIN: Duration = Duration::from_millis(4500);
+/// A computation that runs longer than this never ends: the engine gives up, leaving its mark on the counter page, and is
+/// started again.
+const COMPUTATION: Duration = Duration::from_secs(60);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_secs(5);
 /// Pause after an `accept` that failed for want of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -50,7 +55,7 @@ pub enum Stop {
 /// Serves until told to stop; `ready` is called when connections are accepted.
 ///
 /// # Errors
-/// When a listener cannot be used.
+/// When a listener cannot be used, or a computation does not end.
 pub async fn serve(
     service: Arc<Service>,
     listeners: Listeners,
@@ -69,25 +74,35 @@ pub async fn serve(
     let (tracker, room) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS)));
     let unix_routes = router(Arc::clone(&service), Origin::Unix);
     let tcp_routes = router(Arc::clone(&service), Origin::Tcp);
+    let mut look = tokio::time::interval(LOOK);
     ready();
+    let mut free = None;
     while *stop.borrow() == Stop::No {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { break };
-        let (stopped, tracker) = (stop.clone(), &tracker);
+        let stopped = stop.clone();
+        // Without a free place nothing is accepted, but orders are heard.
+        let accept = free.is_some();
         tokio::select! {
             _ = stop.changed() => {}
-            accepted = unix.accept() => match accepted {
+            _ = look.tick() => {
+                if service.pool.longest(Instant::now()) > COMPUTATION {
+                    let text = format!("a model has not answered for {} s", COMPUTATION.as_secs());
+                    return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
+                }
+            }
+            permit = Arc::clone(&room).acquire_owned(), if !accept => free = permit.ok(),
+            accepted = unix.accept(), if accept => match accepted {
                 Ok((socket, _)) => {
                     let connection = connection(socket, unix_routes.clone(), stopped);
-                    tracker.spawn(async move { connection.await; drop(permit) });
+                    spawn(&tracker, connection, free.take());
                 }
                 Err(e) => pause(&e).await,
             },
-            accepted = accept_tcp(tcp.as_ref()) => match accepted {
+            accepted = accept_tcp(tcp.as_ref()), if accept => match accepted {
                 Ok(socket) => {
                     // Small answers must not wait for an acknowledgement; one that cannot be told so works too.
                     let _ = socket.set_nodelay(true);
                     let connection = connection(socket, tcp_routes.clone(), stopped);
-                    tracker.spawn(async move { connection.await; drop(permit) });
+                    spawn(&tracker, connection, free.take());
                 }
                 Err(e) => pause(&e).await,
             },
@@ -102,6 +117,18 @@ pub async fn serve(
         _ = stop.wait_for(|s| *s == Stop::Now) => {}
     }
     Ok(())
+}
+
+/// Runs a connection, which gives its place back when it ends.
+fn spawn(
+    tracker: &TaskTracker,
+    connection: impl Future<Output = ()> + Send + 'static,
+    place: Option<OwnedSemaphorePermit>,
+) {
+    tracker.spawn(async move {
+        connection.await;
+        drop(place);
+    });
 }
 
 async fn accept_tcp(listener: Option<&TcpListener>) -> std::io::Result<tokio::net::TcpStream> {

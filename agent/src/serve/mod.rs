@@ -19,7 +19,7 @@ mod routes;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::Sender;
 
 use longshore_trust::Digest;
 
@@ -62,7 +62,7 @@ impl Service {
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start(settings: &Settings, outbox: SyncSender<FromEngine>) -> std::io::Result<Arc<Self>> {
+    pub fn start(settings: &Settings, outbox: Sender<FromEngine>) -> std::io::Result<Arc<Self>> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let token = &settings.feedback_token;
         Ok(Arc::new(Self {

@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use longshore_bundle::Manifest;
 use longshore_runtime::Model;
 use longshore_trust::Digest;
 
-use crate::engine::protocol::LoadId;
+use crate::engine::protocol::{FromEngine, LoadId};
 use crate::page::{Page, PredictionId, RequestOutcome};
 
 /// Class names of this many former loads are remembered, for labels that arrive late.
@@ -38,13 +39,13 @@ pub struct Served {
 #[derive(Debug)]
 pub struct Gone {
     load: LoadId,
-    tell: std::sync::mpsc::SyncSender<crate::engine::protocol::FromEngine>,
+    tell: Sender<FromEngine>,
 }
 
 impl Gone {
     /// Will report `load` as unloaded to `tell` when it is dropped.
     #[must_use]
-    pub fn new(load: LoadId, tell: std::sync::mpsc::SyncSender<crate::engine::protocol::FromEngine>) -> Self {
+    pub fn new(load: LoadId, tell: Sender<FromEngine>) -> Self {
         Self { load, tell }
     }
 }
@@ -52,7 +53,7 @@ impl Gone {
 impl Drop for Gone {
     fn drop(&mut self) {
         // When nobody listens any more the engine is ending, and with it every load.
-        let _ = self.tell.try_send(crate::engine::protocol::FromEngine::Unloaded(self.load));
+        let _ = self.tell.send(FromEngine::Unloaded(self.load));
     }
 }
 

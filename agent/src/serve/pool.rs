@@ -1,10 +1,11 @@
 //! The threads that compute, behind a bounded queue: when it is full the answer is "later", at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -24,6 +25,9 @@ pub struct Broke;
 pub struct Pool {
     jobs: SyncSender<Job>,
     waiting: Arc<AtomicUsize>,
+    clock: Instant,
+    /// For each thread, when its present job began: milliseconds on `clock` plus one, 0 when it has none.
+    began_ms: Arc<[AtomicU64]>,
 }
 
 impl Pool {
@@ -35,18 +39,28 @@ impl Pool {
         let (jobs, receiver) = sync_channel::<Job>(queue.max(1));
         let receiver = Arc::new(Mutex::new(receiver));
         let waiting = Arc::new(AtomicUsize::new(0));
-        for n in 0..threads.max(1) {
+        let clock = Instant::now();
+        let began_ms: Arc<[AtomicU64]> = (0..threads.max(1)).map(|_| AtomicU64::new(0)).collect();
+        for n in 0..began_ms.len() {
             let (receiver, waiting) = (Arc::clone(&receiver), Arc::clone(&waiting));
+            let began_ms = Arc::clone(&began_ms);
             std::thread::Builder::new()
                 .name(format!("infer-{n}"))
-                .spawn(move || work(&receiver, &waiting))?;
+                .spawn(move || work(&receiver, &waiting, &began_ms[n], clock))?;
         }
-        Ok(Self { jobs, waiting })
+        Ok(Self { jobs, waiting, clock, began_ms })
     }
     /// Jobs that wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.load(Relaxed)
+    }
+    /// How long the longest of the running jobs has been running at `now`.
+    #[must_use]
+    pub fn longest(&self, now: Instant) -> Duration {
+        let began = self.began_ms.iter().map(|b| b.load(Relaxed)).filter(|&b| b > 0).min();
+        let since = now.saturating_duration_since(self.clock);
+        began.map_or(Duration::ZERO, |b| since.saturating_sub(Duration::from_millis(b)))
     }
     /// Queues `job`; nothing is computed when its caller has gone before its turn.
     ///
@@ -74,12 +88,15 @@ impl Pool {
     }
 }
 
-fn work(receiver: &Mutex<Receiver<Job>>, waiting: &AtomicUsize) {
+fn work(receiver: &Mutex<Receiver<Job>>, waiting: &AtomicUsize, began_ms: &AtomicU64, clock: Instant) {
     loop {
         let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
         waiting.fetch_sub(1, Relaxed);
+        let now_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
+        began_ms.store(now_ms.saturating_add(1), Relaxed);
         job();
+        began_ms.store(0, Relaxed);
     }
 }
 
@@ -97,6 +114,8 @@ mod tests {
         let second = pool.run(|| -> u8 { panic!("on purpose") }).unwrap();
         assert_eq!(pool.run(|| 0).err(), Some(Full));
         assert_eq!(pool.waiting(), 1);
+        let hour = Duration::from_secs(3600);
+        assert!(pool.longest(Instant::now() + hour) > hour / 2, "a job that never ends is noticed");
         release.send(()).unwrap();
         assert_eq!(first.blocking_recv().unwrap(), Ok(true));
         assert_eq!(second.blocking_recv().unwrap(), Err(Broke));

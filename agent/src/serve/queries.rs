@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::engine::protocol::{FromEngine, Query};
 
 /// How long an answer may take. Feedback waits for a disk.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Questions that may be open.
+/// Questions that may be open; this also bounds what waits to be sent.
 const OPEN_MAX: usize = 256;
 
 /// An answer of the supervisor: HTTP status and body.
@@ -38,7 +38,7 @@ pub enum QueryError {
 
 /// The open questions.
 pub struct Queries {
-    outbox: SyncSender<FromEngine>,
+    outbox: Sender<FromEngine>,
     next: AtomicU64,
     open: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
 }
@@ -46,7 +46,7 @@ pub struct Queries {
 impl Queries {
     /// Questions go out through `outbox`.
     #[must_use]
-    pub fn new(outbox: SyncSender<FromEngine>) -> Self {
+    pub fn new(outbox: Sender<FromEngine>) -> Self {
         Self { outbox, next: AtomicU64::new(1), open: Mutex::default() }
     }
     /// Asks and waits.
@@ -65,7 +65,7 @@ impl Queries {
             }
             open.insert(id, tell);
         }
-        self.outbox.try_send(FromEngine::Query { id, query }).map_err(|_| QueryError::Busy)?;
+        self.outbox.send(FromEngine::Query { id, query }).map_err(|_| QueryError::Timeout)?;
         match tokio::time::timeout(PATIENCE, told).await {
             Ok(Ok(reply)) => Ok(reply),
             _ => Err(QueryError::Timeout),

@@ -37,10 +37,10 @@ impl Response {
 }
 
 pub fn unix(path: &Path) -> Client<UnixStream> {
-    Client { socket: UnixStream::connect(path).unwrap(), left_over: Vec::new() }
+    over(UnixStream::connect(path).unwrap())
 }
 pub fn tcp(address: std::net::SocketAddr) -> Client<TcpStream> {
-    Client { socket: TcpStream::connect(address).unwrap(), left_over: Vec::new() }
+    over(TcpStream::connect(address).unwrap())
 }
 
 /// Over a connection that was made already.
