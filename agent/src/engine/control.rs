@@ -98,11 +98,7 @@ fn obey(
     }
 }
 
-fn load_all(
-    loads: &Receiver<(LoadRequest, Vec<OwnedFd>)>,
-    service: &Service,
-    outbox: &Sender<FromEngine>,
-) {
+fn load_all(loads: &Receiver<(LoadRequest, Vec<OwnedFd>)>, service: &Service, outbox: &Sender<FromEngine>) {
     // Refused only where priorities cannot be lowered at all; then loading is merely less polite.
     let _ = rustix::process::setpriority_process(None, LOADER_NICE);
     while let Ok((request, fds)) = loads.recv() {
