@@ -192,7 +192,11 @@ pub(super) async fn page(
             .into_iter()
             .map(|e| Event { when: ctx.when(e.time), code: e.code, text: sentence(&e.text) })
             .collect(),
-        warnings: plan.as_ref().map_or_else(Vec::new, |p| p.warnings.iter().map(|w| sentence(w)).collect()),
+        // They speak of the moment of planning.
+        warnings: match &plan {
+            Some(plan) if rollout.state == "planned" => plan.warnings.iter().map(|w| sentence(w)).collect(),
+            _ => Vec::new(),
+        },
         excluded: left_out
             .iter()
             .take(EXCLUDED)
