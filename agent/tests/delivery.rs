@@ -75,7 +75,8 @@ fn start(dir: &std::path::Path, now: UnixMs) -> (Store, Sync) {
     let store = Store::open(dir, StreamId(77), now).unwrap();
     let r = store.restored().unwrap();
     let config = Config { max_sealed: 4, ..Config::default() };
-    let sync = Sync::restore(config, store.stream(), r.next, r.receipted, &r.unreceipted, r.fleet_epoch, now.0);
+    let sync =
+        Sync::restore(config, store.stream(), r.next, r.receipted, &r.unreceipted, r.fleet_epoch, now.0);
     (store, sync)
 }
 
@@ -116,10 +117,15 @@ impl World {
                     Output::Hello { .. } | Output::Refused(_) => {}
                     Output::Seal { first, max, window_bytes } => {
                         let s = self.store.seal(first, max, window_bytes, self.now, &sign).unwrap();
-                        inputs.push_back(Input::Sealed { rows: s.rows, window_bytes: s.window_bytes, more: s.more });
+                        inputs.push_back(Input::Sealed {
+                            rows: s.rows,
+                            window_bytes: s.window_bytes,
+                            more: s.more,
+                        });
                     }
                     Output::Publish(seq) => {
-                        let (_, bytes) = self.store.sealed(seq).unwrap().expect("published and not on the disk");
+                        let (_, bytes) =
+                            self.store.sealed(seq).unwrap().expect("published and not on the disk");
                         if !self.up || self.link.publish("up/events", bytes).is_err() {
                             inputs.push_back(Input::NotSent(seq));
                         }

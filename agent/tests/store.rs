@@ -9,11 +9,12 @@ use longshore_agent::store::{Joined, LabelRow, Live, LoadDelta, Pending, Quota, 
 use longshore_agent_core::update::{Batch, Installed, ModelRecord, Token, Write};
 use longshore_stats::{Counters, DdSketch};
 use longshore_trust::{
-    AssignmentVersion, Digest, EnvelopeError, FleetId, Generation, Kind, ModelName, ReleaseCounter, Seq, SigningKey,
-    StreamId, TimeQuality, UnixMs,
+    AssignmentVersion, Digest, EnvelopeError, FleetId, Generation, Kind, ModelName, ReleaseCounter, Seq,
+    SigningKey, StreamId, TimeQuality, UnixMs,
 };
 use longshore_wire::v1::{
-    EventKind, Events, GapKind, Header, Report, ReportBody, SCHEMA, UpdateReport, UpdateState, Windows, open, seal,
+    EventKind, Events, GapKind, Header, Report, ReportBody, SCHEMA, UpdateReport, UpdateState, Windows, open,
+    seal,
 };
 
 const T0: UnixMs = UnixMs(1_800_000_000_000);

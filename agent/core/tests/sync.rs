@@ -83,7 +83,15 @@ impl World {
     fn new() -> Self {
         let fleet = Fleet { epoch: 1, ..Fleet::default() };
         Self {
-            core: Sync::restore(Config { max_sealed: 5, ..Config::default() }, STREAM, Seq(1), Seq(0), &[], 0, 3),
+            core: Sync::restore(
+                Config { max_sealed: 5, ..Config::default() },
+                STREAM,
+                Seq(1),
+                Seq(0),
+                &[],
+                0,
+                3,
+            ),
             disk: Disk::default(),
             backup: fleet.clone(),
             fleet,
@@ -137,7 +145,8 @@ impl World {
                         self.disk.receipted = up_to.0;
                         self.disk.epoch = fleet_epoch;
                         // The ring is bounded.
-                        let receipted: Vec<u64> = self.disk.sealed.range(..=up_to.0).map(|(s, _)| *s).collect();
+                        let receipted: Vec<u64> =
+                            self.disk.sealed.range(..=up_to.0).map(|(s, _)| *s).collect();
                         for s in receipted.iter().take(receipted.len().saturating_sub(self.ring)) {
                             self.disk.sealed.remove(s);
                         }
@@ -145,7 +154,8 @@ impl World {
                     Output::Reoffer { after, was, fleet_epoch } => {
                         self.disk.receipted = after.0;
                         self.disk.epoch = fleet_epoch;
-                        let held: Vec<Seq> = self.disk.sealed.range(after.0 + 1..).map(|(s, _)| Seq(*s)).collect();
+                        let held: Vec<Seq> =
+                            self.disk.sealed.range(after.0 + 1..).map(|(s, _)| Seq(*s)).collect();
                         let old = held.iter().filter(|s| s.0 <= was.0).count() as u64;
                         self.disk.gaps += was.0 - after.0 - old;
                         inputs.push_back(Input::Reoffered(held));
@@ -212,7 +222,10 @@ impl World {
                 self.arrive(&p);
             } else if let Some(r) = self.to_device.pop_front() {
                 self.feed(Input::Receipt(r));
-            } else if self.core.unreceipted() == 0 && self.disk.unsealed.is_empty() && self.fleet.up_to == self.disk.next {
+            } else if self.core.unreceipted() == 0
+                && self.disk.unsealed.is_empty()
+                && self.fleet.up_to == self.disk.next
+            {
                 return;
             } else {
                 assert!(self.wake < UnixMs(u64::MAX), "rows wait, and nothing is going to happen");
@@ -228,7 +241,10 @@ impl World {
         let distinct: BTreeSet<u64> = stored.iter().copied().collect();
         assert_eq!(stored.len(), distinct.len(), "a row has two places in the stream");
         assert_eq!(distinct.len() as u64 + self.fleet.gaps, self.made, "a row is lost and not in the ledger");
-        assert!(self.disk.gaps >= self.fleet.gaps, "the device's ledger knows of fewer losses than the fleet's");
+        assert!(
+            self.disk.gaps >= self.fleet.gaps,
+            "the device's ledger knows of fewer losses than the fleet's"
+        );
     }
 }
 
@@ -311,7 +327,8 @@ fn run(steps: &[Step], ring: usize) -> World {
             Step::Backup => w.backup = w.fleet.clone(),
             Step::RestoreFleet => w.restore_fleet(),
             Step::LyingReceipt(more) => {
-                let lie = Receipt { stream: STREAM, up_to: Seq(w.disk.next + more), fleet_epoch: w.disk.epoch };
+                let lie =
+                    Receipt { stream: STREAM, up_to: Seq(w.disk.next + more), fleet_epoch: w.disk.epoch };
                 w.feed(Input::Receipt(lie));
                 let other = Receipt { stream: StreamId(8), ..w.fleet.receipt() };
                 w.feed(Input::Receipt(other));

@@ -50,8 +50,12 @@ fn act(t: &mut Twin, s: &Step, version: &mut u64, seq: &mut u64) {
         Step::Fail => match t.wishes.pop_front() {
             Some(Output::Refresh(_)) => t.feed(Input::Targets(Err(reason("trust.refresh", "offline")))),
             Some(Output::Fetch(m, i)) => t.feed(Input::Fetched(m, i.bundle, Err(transient()))),
-            Some(Output::Trial(m, i)) => t.feed(Input::Tried(m, i.bundle, Err(reason("trial.crash", "died")))),
-            Some(Output::Serve(m, Some(i))) => t.feed(Input::ServeFailed(m, i.bundle, reason("activate.load", "no"))),
+            Some(Output::Trial(m, i)) => {
+                t.feed(Input::Tried(m, i.bundle, Err(reason("trial.crash", "died"))))
+            }
+            Some(Output::Serve(m, Some(i))) => {
+                t.feed(Input::ServeFailed(m, i.bundle, reason("activate.load", "no")))
+            }
             Some(other) => t.wishes.push_front(other),
             None => {}
         },

@@ -1,3 +1,5 @@
+//! A server that misbehaves in every way a download must survive.
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::atomic::AtomicBool;

@@ -262,13 +262,12 @@ impl Store {
             )
             .and_then(|mut q| q.execute([sql(stream.0), sql(up_to.0), sql(now.0)]))
             .op("store a receipt")?;
-            tx.prepare_cached(
-                "DELETE FROM outbox WHERE receipted IS NOT NULL AND (seq <= ?1 OR receipted < ?2)",
-            )
-            .and_then(|mut q| {
-                q.execute([sql(up_to.0.saturating_sub(RING_ROWS)), sql(now.0.saturating_sub(RING_MS))])
-            })
-            .op("turn the ring")?;
+            tx.prepare_cached("DELETE FROM outbox WHERE stream = ?1 AND seq <= ?2 AND receipted IS NOT NULL")
+                .and_then(|mut q| q.execute([sql(stream.0), sql(up_to.0.saturating_sub(RING_ROWS))]))
+                .op("turn the ring")?;
+            tx.prepare_cached("DELETE FROM outbox WHERE receipted IS NOT NULL AND receipted < ?1")
+                .and_then(|mut q| q.execute([sql(now.0.saturating_sub(RING_MS))]))
+                .op("turn the ring")?;
             Ok(())
         })
     }

@@ -212,7 +212,8 @@ impl Supervisor {
         self.fetching.remove(&model);
         let repaired = result.is_ok() && self.loads.active(&model).is_none();
         self.feed(Input::Fetched(model.clone(), bundle, result));
-        let serving = self.updates.model(&model).and_then(|r| r.serving()).filter(|i| i.bundle == bundle).cloned();
+        let serving =
+            self.updates.model(&model).and_then(|r| r.serving()).filter(|i| i.bundle == bundle).cloned();
         if repaired && let Some(installed) = serving {
             self.serve(model, Some(installed));
         }

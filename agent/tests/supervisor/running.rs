@@ -46,7 +46,11 @@ fn it_serves_counts_and_keeps_what_it_has_to_tell() {
     // The next start knows that this end was a clean one, and the total goes on.
     let _agent = device.start();
     device.until_ready();
-    assert!(device.log().contains("last_end=\"clean\"") || device.log().contains("clean"), "{}", device.log());
+    assert!(
+        device.log().contains("last_end=\"clean\"") || device.log().contains("clean"),
+        "{}",
+        device.log()
+    );
     assert_eq!(device.rows_total(), 100);
 }
 #[test]

@@ -12,6 +12,8 @@
 mod model;
 mod offer;
 pub mod record;
+mod serving;
+mod step;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -23,9 +25,9 @@ use longshore_wire::v1::{
 use crate::assignment::{Device, TargetsView};
 use crate::backoff::{Backoff, Jitter};
 use crate::guard::Sample;
-use model::Step;
 use offer::Offer;
 pub use record::{Exit, Installed, ModelRecord, Origin, Phase, RollbackTo, Update, Wanted};
+use step::Step;
 
 /// Never.
 pub const NEVER: UnixMs = UnixMs(u64::MAX);
@@ -263,13 +265,13 @@ impl Updates {
             Input::Tried(m, b, result) => self.with(&m, |rec, step| model::tried(rec, b, result, step)),
             Input::EngineUp => {
                 self.engine = Engine { up: true, ..Engine::default() };
-                self.each(|rec, step| model::engine_up(rec, step));
+                self.each(|rec, step| serving::engine_up(rec, step));
             }
             Input::EngineDown(blamed) => {
                 let served = std::mem::take(&mut self.engine).serving;
                 self.each(|rec, step| {
                     let served = served.get(&rec.model).map(|(b, _)| *b);
-                    model::engine_down(rec, blamed, served, step);
+                    serving::engine_down(rec, blamed, served, step);
                 });
             }
             Input::Serving(m, bundle) => {
@@ -277,13 +279,13 @@ impl Updates {
                     Some(b) => self.engine.serving.insert(m.clone(), (b, now)),
                     None => self.engine.serving.remove(&m),
                 };
-                self.with(&m, |rec, step| model::serving(rec, bundle, step));
+                self.with(&m, |rec, step| serving::serving(rec, bundle, step));
             }
             Input::ServeFailed(m, b, why) => {
-                self.with(&m, |rec, step| model::serve_failed(rec, b, why, step))
+                self.with(&m, |rec, step| serving::serve_failed(rec, b, why, step))
             }
             Input::Observed(m, b, sample) => {
-                self.with(&m, |rec, step| model::observed(rec, b, &sample, step))
+                self.with(&m, |rec, step| serving::observed(rec, b, &sample, step))
             }
             Input::Persisted(token) => self.confirm(token),
             Input::Tick => {}
@@ -373,9 +375,9 @@ impl Updates {
         self.commanded = at;
         self.writes.push(Write::Commanded(at.0, at.1));
         match command.action {
-            CommandAction::Commit { version } => self.each(|rec, step| model::granted(rec, version, step)),
+            CommandAction::Commit { version } => self.each(|rec, step| serving::granted(rec, version, step)),
             CommandAction::RenewLease { version } => {
-                self.each(|rec, step| model::renewed(rec, version, step))
+                self.each(|rec, step| serving::renewed(rec, version, step))
             }
             CommandAction::Halt { version } => {
                 if self.offer.as_ref().is_some_and(|o| o.assignment.version == version) {

@@ -10,7 +10,8 @@ use longshore_agent_core::update::{
 };
 use longshore_agent_core::{TargetView, TargetsView};
 use longshore_trust::{
-    AssignmentVersion, Digest, Generation, ModelName, ReleaseCounter, Seq, SigningKey, StreamId, TimeQuality, UnixMs,
+    AssignmentVersion, Digest, Generation, ModelName, ReleaseCounter, Seq, SigningKey, StreamId, TimeQuality,
+    UnixMs,
 };
 use longshore_wire::v1::{
     Assignment, Command, CommandAction, Commit, Guard, Header, Mode, Probation, SCHEMA, Slot, TargetsVersion,
@@ -195,7 +196,11 @@ impl Twin {
             }
             Output::Trial(m, i) => {
                 assert!(self.disk.staged.contains(&i.bundle), "a trial of something that is not complete");
-                let result = if self.bad.contains(&i.bundle) { Err(reason("trial.golden", "bad")) } else { Ok(trial()) };
+                let result = if self.bad.contains(&i.bundle) {
+                    Err(reason("trial.golden", "bad"))
+                } else {
+                    Ok(trial())
+                };
                 self.feed(Input::Tried(m, i.bundle, result));
             }
             Output::Serve(m, wanted) if self.engine_up => {

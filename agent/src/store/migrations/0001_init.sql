@@ -23,6 +23,8 @@ CREATE TABLE outbox (
   stream INTEGER NOT NULL, seq INTEGER NOT NULL, kind INTEGER NOT NULL, bytes BLOB NOT NULL,
   created INTEGER NOT NULL, receipted INTEGER, PRIMARY KEY (stream, seq)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX outbox_waiting ON outbox (stream, seq) WHERE receipted IS NULL;
+CREATE INDEX outbox_ring ON outbox (receipted) WHERE receipted IS NOT NULL;
 -- The gap ledger.
 CREATE TABLE gap (
   id INTEGER PRIMARY KEY, time INTEGER NOT NULL, kind TEXT NOT NULL, cause TEXT NOT NULL,
