@@ -104,7 +104,8 @@ fn unit() -> Result<()> {
 fn nextest(env: &[(&str, &str)], args: &[&str]) -> Result<()> {
     prerequisites::cargo_tool("nextest")?;
     // The end-to-end tests start the programs themselves, so these are built first.
-    run(cargo(&["build", "--profile", "quick", "--workspace", "--bins"]))?;
+    // Tests are built with them: asked for apart, they would want other features of the same libraries.
+    run(cargo(&["build", "--profile", "quick", "--workspace", "--all-targets"]))?;
     let mut all = vec!["nextest", "run", "--cargo-profile", "quick", "--workspace"];
     all.extend(args);
     let mut c = cargo(&all);

@@ -3,16 +3,18 @@
 //! What always holds: a plan is written once; every change of a state raises the rollout's etag and leaves a line in its
 //! log, in the caller's transaction.
 
+mod device;
 mod facts;
 mod inventory;
 
+pub use device::{mark, set_device, set_offer, set_revert};
 pub use facts::OwnedFacts;
 pub use inventory::inventory;
 
 use longshore_fleet_core::gate::Verdict;
 use longshore_fleet_core::plan::Plan;
-use longshore_fleet_core::rollout::{DeviceState, RolloutState, WaveState};
-use longshore_trust::{AssignmentVersion, DeviceId, Digest, Generation, ModelName, RolloutId, UnixMs};
+use longshore_fleet_core::rollout::{RolloutState, WaveState};
+use longshore_trust::{DeviceId, Digest, Generation, ModelName, RolloutId, UnixMs};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
@@ -423,119 +425,6 @@ pub async fn set_verdict(
         .bind(id.as_str())
         .bind(to_i64(wave as u64))
         .bind(json)
-        .execute(tx.conn())
-        .await?;
-    Ok(())
-}
-
-/// Writes the state a device has reached.
-///
-/// # Errors
-/// When the database refuses.
-pub async fn set_device(
-    tx: &mut Tx,
-    id: &RolloutId,
-    device: &DeviceId,
-    state: DeviceState,
-    code: Option<&str>,
-    now: UnixMs,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE rollout_device SET state = ?3, code = ?4, changed = ?5 WHERE rollout = ?1 AND device = ?2",
-    )
-    .bind(id.as_str())
-    .bind(device.as_str())
-    .bind(state.as_str())
-    .bind(code)
-    .bind(to_i64(now.0))
-    .execute(tx.conn())
-    .await?;
-    Ok(())
-}
-
-/// Writes an offer; with the first one, what the device had counted with the bundle before.
-///
-/// # Errors
-/// When the database refuses.
-pub async fn set_offer(
-    tx: &mut Tx,
-    id: &RolloutId,
-    device: &DeviceId,
-    version: AssignmentVersion,
-    now: UnixMs,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE rollout_device AS r SET
-             (base_rows, base_errors, base_labelled, base_correct) =
-               (SELECT coalesce(sum(t.rows), 0), coalesce(sum(t.errors), 0), coalesce(sum(t.labelled), 0),
-                       coalesce(sum(t.correct), 0)
-                FROM device_total t JOIN rollout o ON o.id = r.rollout
-                WHERE t.device = r.device AND t.model = o.model AND t.bundle = o.bundle)
-         WHERE rollout = ?1 AND device = ?2 AND offered_at IS NULL",
-    )
-    .bind(id.as_str())
-    .bind(device.as_str())
-    .execute(tx.conn())
-    .await?;
-    sqlx::query(
-        "UPDATE rollout_device SET state = 'offered', code = NULL, assignment_version = ?3, offered_at = ?4,
-             attempts = attempts + 1, committed_at = NULL, renewed_at = NULL, halted_at = NULL, changed = ?4
-         WHERE rollout = ?1 AND device = ?2",
-    )
-    .bind(id.as_str())
-    .bind(device.as_str())
-    .bind(to_i64(version.0))
-    .bind(to_i64(now.0))
-    .execute(tx.conn())
-    .await?;
-    Ok(())
-}
-
-/// Writes which assignment takes the version back from a device.
-///
-/// # Errors
-/// When the database refuses.
-pub async fn set_revert(
-    tx: &mut Tx,
-    id: &RolloutId,
-    device: &DeviceId,
-    version: AssignmentVersion,
-    now: UnixMs,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE rollout_device SET revert_version = ?3, changed = ?4 WHERE rollout = ?1 AND device = ?2",
-    )
-    .bind(id.as_str())
-    .bind(device.as_str())
-    .bind(to_i64(version.0))
-    .bind(to_i64(now.0))
-    .execute(tx.conn())
-    .await?;
-    Ok(())
-}
-
-/// Writes when something was last said to a device.
-///
-/// # Errors
-/// When the database refuses.
-pub async fn mark(
-    tx: &mut Tx,
-    id: &RolloutId,
-    device: &DeviceId,
-    mark: Mark,
-    now: UnixMs,
-) -> Result<(), StoreError> {
-    let column = match mark {
-        Mark::Committed => "committed_at",
-        Mark::Renewed => "renewed_at",
-        Mark::Halted => "halted_at",
-    };
-    // Only a constant is put into the text.
-    let sql = format!("UPDATE rollout_device SET {column} = ?3 WHERE rollout = ?1 AND device = ?2");
-    sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(id.as_str())
-        .bind(device.as_str())
-        .bind(to_i64(now.0))
         .execute(tx.conn())
         .await?;
     Ok(())

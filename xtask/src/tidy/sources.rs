@@ -64,7 +64,7 @@ fn check_file(path: &Path, text: &str) -> Vec<String> {
     let mut breaches = Vec::new();
     let is_test =
         path.components().any(|c| matches!(c.as_os_str().to_str(), Some("tests" | "benches" | "fixtures")))
-            || path.file_name().is_some_and(|n| n == "tests.rs");
+            || path.file_stem().is_some_and(|n| n == "tests" || n.to_string_lossy().ends_with("_tests"));
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
     let lines = code.lines().count();
     if !is_test && lines > MAX_LINES {
