@@ -138,19 +138,28 @@ pub fn state(stage: &Stage, rollout: &str) -> Result<String> {
 /// Waits until a rollout is in the state `wanted`.
 ///
 /// # Errors
-/// When a command fails, or what is waited for does not come.
+/// When it ends in another, or does not end.
 pub fn await_state(stage: &mut Stage, rollout: &str, wanted: &str, limit: Duration) -> Result<()> {
+    let end = await_end(stage, rollout, limit)?;
+    ensure!(end == wanted, "rollout {rollout} came to {end}, not to {wanted}: {}", shown(stage, rollout));
+    Ok(())
+}
+
+/// Waits until a rollout moves no more (or only when a person says so); the state it came to.
+///
+/// # Errors
+/// When it does not within `limit`, or the server does not answer.
+pub fn await_end(stage: &Stage, rollout: &str, limit: Duration) -> Result<String> {
     let start = Instant::now();
     loop {
         let now = state(stage, rollout)?;
-        if now == wanted {
-            return Ok(());
+        if ["completed", "reverted", "halted", "superseded"].contains(&now.as_str())
+            || now.starts_with("paused")
+        {
+            return Ok(now);
         }
-        let over = ["completed", "reverted", "halted", "superseded"].contains(&now.as_str())
-            || now.starts_with("paused");
-        ensure!(!over, "rollout {rollout} came to {now}, not to {wanted}: {}", shown(stage, rollout));
         ensure!(start.elapsed() < limit, "rollout {rollout} is still {now}: {}", shown(stage, rollout));
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(200));
     }
 }
 

@@ -37,5 +37,6 @@ pub fn cargo_tool(name: &str) -> Result<()> {
         return Ok(());
     }
     eprintln!("cargo-{name} is missing: building it (once a machine; some minutes)");
-    run(cargo(&["install", "--quiet", "--locked", &format!("cargo-{name}")]))
+    // Unoptimised: it builds several times faster and runs for seconds.
+    run(cargo(&["install", "--quiet", "--debug", "--locked", &format!("cargo-{name}")]))
 }
