@@ -2,9 +2,14 @@
 //!
 //! The unit of evidence is the device. Rows within a device are correlated, so a device's labels count as fewer: with an
 //! intra-device correlation of [`ICC`] for the difference of two versions, n labels weigh n / (1 + (n - 1) ICC), never
-//! more than 1 / ICC. From two devices on, the spread between devices is a second bound (Student's t on the paired
-//! differences); both are asked, each at half of alpha. As people look all the time, alpha is also split over looks: one
-//! share for every doubling of the labels, 1/((k+1)(k+2)) of it for the k-th.
+//! more than 1 / ICC. That correlation is an assumption, and it gives way to what is seen: from two devices on, the spread
+//! between devices is a second bound (Student's t on the paired differences), the tighter of the two counts, each at half
+//! of alpha, and rows never weigh more than the devices agree; from [`MANY_DEVICES`] on, the spread speaks alone.
+//!
+//! People look all the time, and a harmless version must not fail because it was looked at often. So alpha is split over
+//! looks: half of it evenly over the doublings from the first labels to twice what is asked for, then 1/((k+1)(k+2)) for
+//! the k-th doubling behind that. Within a doubling a bound is crossed up to about twice as often as in one look
+//! (simulated, with looks after every label), so each share is halved.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +24,8 @@ pub const ICC: f64 = 0.002;
 pub const MIN_CHAMPION_LABELS: u64 = 20;
 /// A device whose new version has fewer labels says nothing yet.
 pub const MIN_CANDIDATE_LABELS: u64 = 10;
+/// From so many devices on, nothing needs to be assumed about rows within one.
+const MANY_DEVICES: usize = 10;
 /// Waves of at least so many devices must prove the absence of harm, unless the policy says otherwise.
 const LARGE_WAVE: usize = 30;
 
@@ -59,8 +66,13 @@ fn estimate(pairs: &[(Tally, Tally)], alpha: f64) -> Estimate {
     // Two devices that agree by chance must not look certain.
     let se_devices = (spread / n.sqrt()).max(plain.sqrt() / n);
     let df = u32::try_from(pairs.len() - 1).unwrap_or(u32::MAX);
-    let by_rows = normal(1.0 - alpha / 2.0) * se_rows;
-    let by_devices = student(1.0 - alpha / 2.0, df) * se_devices;
+    let share = if pairs.len() < MANY_DEVICES { alpha / 2.0 } else { alpha };
+    let by_devices = student(1.0 - share, df) * se_devices;
+    let by_rows = match pairs.len() {
+        // Devices that differ by more than their rows explain contradict the assumed correlation.
+        n if n < MANY_DEVICES => normal(1.0 - share) * se_rows.max(se_devices),
+        _ => f64::INFINITY,
+    };
     let (reach, method) = if by_rows <= by_devices {
         (by_rows, "paired devices, rows weighed for their correlation")
     } else {
@@ -81,9 +93,17 @@ fn answer(outcome: Outcome, value: Option<f64>, margin: f64, text: String) -> Ga
     }
 }
 
-/// The looks so far: doublings of the labels that are asked for.
-fn looks(labelled: u64, min_labelled: u64) -> u32 {
-    (labelled / min_labelled.max(1)).max(1).ilog2()
+/// The part of alpha that one look may use when there are so many labels.
+fn share_of_look(labelled: u64, min_labelled: u64) -> f64 {
+    let asked = min_labelled.max(MIN_CANDIDATE_LABELS);
+    let part = match (labelled / asked).max(1).ilog2() {
+        0 => {
+            let doublings = (2.0 * asked as f64 / MIN_CANDIDATE_LABELS as f64).log2().ceil();
+            0.5 / doublings
+        }
+        k => 1.0 / (f64::from(k + 1) * f64::from(k + 2)),
+    };
+    part / 2.0
 }
 
 pub(super) fn judge(gate: &Gate, margin: f64, wave: &[DeviceEvidence], waves: usize) -> GateResult {
@@ -110,8 +130,7 @@ pub(super) fn judge(gate: &Gate, margin: f64, wave: &[DeviceEvidence], waves: us
         };
         return answer(Outcome::NotYet, None, margin, text);
     }
-    let k = f64::from(looks(labelled, gate.min_labelled));
-    let alpha = gate.alpha / waves.max(1) as f64 / ((k + 1.0) * (k + 2.0));
+    let alpha = gate.alpha / waves.max(1) as f64 * share_of_look(labelled, gate.min_labelled);
     let e = estimate(&usable, alpha);
     let (old, new) = (pooled(usable.iter().map(|p| p.0)), pooled(usable.iter().map(|p| p.1)));
     let seen = format!(

@@ -144,3 +144,46 @@ fn one_canary_with_some_hundred_labels_proves_a_loss_of_twenty_points() {
     };
     assert!(fails(120) && fails(250) && fails(1000));
 }
+
+/// Uniform numbers in 0..1, always the same ones.
+struct Dice(u64);
+impl Dice {
+    fn roll(&mut self) -> f64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+    fn right(&mut self, of: u64, accuracy: f64) -> u64 {
+        (0..of).filter(|_| self.roll() < accuracy).count() as u64
+    }
+}
+
+#[test]
+fn looking_after_every_label_does_not_fail_an_equal_version_more_often_than_alpha() {
+    let g = gate("accuracy_drop = 0.02\nmin_labelled = 100\nalpha = 0.05");
+    let mut dice = Dice(88_172_645_463_325_252);
+    let (mut failed, worlds) = (0, 500);
+    for _ in 0..worlds {
+        let old = labelled(1000, dice.right(1000, 0.8));
+        let mut right = dice.right(9, 0.78);
+        // The loss is exactly what is allowed: the hardest of the harmless versions.
+        failed += u32::from((10..1200).any(|n| {
+            right += dice.right(1, 0.78);
+            judge(&g, &[pair(old, labelled(n, right))], 0, 1).outcome == Outcome::Fail
+        }));
+    }
+    let share = f64::from(failed) / f64::from(worlds);
+    assert!(share <= 0.05, "{share}");
+}
+
+#[test]
+fn devices_that_contradict_each_other_prove_nothing_by_their_rows() {
+    // One device lost 35 points, seven lost nothing: many rows, but the devices disagree.
+    let g = gate("accuracy_drop = 0.01");
+    let old = labelled(4000, 3800);
+    let mut wave = vec![pair(old, labelled(4000, 3800)); 7];
+    wave.push(pair(old, labelled(4000, 2400)));
+    let v = judge(&g, &wave, 0, 1);
+    assert_eq!(of(&v, "accuracy").outcome, Outcome::NotYet, "{v:?}");
+}
