@@ -197,13 +197,13 @@ impl Step<'_> {
             .iter()
             .filter(|d| d.wave == wave)
             .map(|d| Evidence {
-                standing: d.state.standing(),
+                standing: standing(d),
                 reachable: d.online,
                 candidate: d.candidate,
                 champion: d.champion,
             })
             .collect();
-        let failed = self.devices.iter().filter(|d| d.state.standing() == Standing::Failed).count() as u64;
+        let failed = self.devices.iter().filter(|d| standing(d) == Standing::Failed).count() as u64;
         let plan = self.facts.plan;
         judge(&plan.policy.gate, &evidence, failed, plan.waves.len())
     }
@@ -212,7 +212,7 @@ impl Step<'_> {
     fn settled(&self, wave: usize) -> bool {
         let mut ok = false;
         for d in self.devices.iter().filter(|d| d.wave == wave) {
-            match d.state.standing() {
+            match standing(d) {
                 Standing::Ok => ok = true,
                 Standing::OnItsWay if d.online && d.state != DeviceState::Update(UpdateState::Deferred) => {
                     return false;
@@ -425,6 +425,12 @@ fn wants_offer(d: &DeviceFact) -> bool {
         (DeviceState::Update(UpdateState::RolledBack), Some(o)) => lapsed(d) && o.attempts < MAX_ATTEMPTS,
         _ => false,
     }
+}
+
+/// How a device counts. One that will be offered the version once more, because its lease ran out while the fleet could
+/// not be heard, has not failed: an outage of the fleet must not take a version back.
+fn standing(d: &DeviceFact) -> Standing {
+    if wants_offer(d) { Standing::OnItsWay } else { d.state.standing() }
 }
 
 /// The fleet was away for longer than the lease: nothing is wrong with the version.

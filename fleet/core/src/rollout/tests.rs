@@ -458,6 +458,25 @@ fn a_skipped_wave_is_kept_and_a_lapsed_lease_is_offered_again() {
 }
 
 #[test]
+fn leases_that_lapse_while_the_fleet_is_away_fail_no_wave() {
+    let mut w = World::new(make(policy("max_failed_devices = 0\non_fail = \"revert\""), 5), &[]);
+    w.settle();
+    w.pass(500);
+    w.pass(500);
+    let canaries: Vec<_> = w.devices.iter().filter(|d| d.wave == 0).map(|d| d.device.clone()).collect();
+    for canary in &canaries {
+        let r = w.device(canary).report.as_mut().unwrap();
+        (r.state, r.code, r.active) = (UpdateState::RolledBack, Some("lease.lapsed".into()), Some(OLD));
+    }
+    let before = w.offers;
+    w.pass(500);
+    assert_eq!(w.state, RolloutState::Running, "{}", w.reason);
+    assert_eq!(w.offers, before + canaries.len(), "they are offered it once more");
+    w.run(60);
+    assert_eq!(w.state, RolloutState::Completed, "{}", w.reason);
+}
+
+#[test]
 fn a_revoked_device_holds_nothing_open() {
     let mut w =
         World::new(make(policy("on_fail = \"pause\""), 3), &[Nature::Away, Nature::Away, Nature::Away]);
