@@ -16,7 +16,7 @@ use crate::update::NEVER;
 /// Limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
-    /// Most sealed rows without a receipt.
+    /// Most sealed rows without a receipt, and most rows on their way at a time.
     pub max_sealed: usize,
     /// When a row without a receipt is sent again.
     pub resend: Backoff,
@@ -61,6 +61,8 @@ pub enum Input {
     Receipt(Receipt),
     /// Answer to [`Output::Reoffer`]: what the ring still had, durable.
     Reoffered(Vec<Seq>),
+    /// Answer to [`Output::Reoffer`]: the store could not, nothing has changed.
+    NotReoffered,
     /// Time has passed.
     Tick,
 }
@@ -133,7 +135,8 @@ pub struct Sync {
     sealing: bool,
     /// Windows have used up their bytes: not asked again before.
     seal_after: UnixMs,
-    reoffering: bool,
+    /// The prefix and epoch that take effect once the ring is durably offered again.
+    reoffering: Option<(Seq, u64)>,
     /// Whether the fleet has answered on this connection, and when it is greeted again while it has not.
     answered: bool,
     hello_due: UnixMs,
@@ -173,7 +176,7 @@ impl Sync {
             backlog: true,
             sealing: false,
             seal_after: UnixMs(0),
-            reoffering: false,
+            reoffering: None,
             answered: false,
             hello_due: NEVER,
             hellos: 0,
@@ -248,7 +251,9 @@ impl Sync {
             }
             Input::Receipt(receipt) => self.on_receipt(receipt),
             Input::Reoffered(rows) => {
-                self.reoffering = false;
+                if let Some((after, epoch)) = self.reoffering.take() {
+                    (self.receipted, self.epoch) = (after, epoch);
+                }
                 self.rows = rows
                     .into_iter()
                     .map(|s| (s, Row { sends: 0, due: now }))
@@ -257,6 +262,12 @@ impl Sync {
                 if self.up {
                     self.hello();
                 }
+            }
+            Input::NotReoffered => {
+                // Under the old epoch the fleet gives nothing up for lost; its answer starts this again.
+                self.reoffering = None;
+                self.answered = false;
+                self.hello_due = now.plus_ms(self.config.hello_wait_ms);
             }
             Input::Tick => {}
         }
@@ -269,11 +280,12 @@ impl Sync {
     }
 
     fn wake_at(&self) -> UnixMs {
-        if !self.up || self.reoffering {
+        if !self.up || self.reoffering.is_some() {
             return NEVER;
         }
         let greet = if self.must_greet() { self.hello_due } else { NEVER };
-        let due = self.rows.values().map(|r| r.due).min().unwrap_or(NEVER).min(greet);
+        let due =
+            self.rows.values().take(self.config.max_sealed).map(|r| r.due).min().unwrap_or(NEVER).min(greet);
         let starved = self.backlog && !self.sealing && self.rows.len() < self.config.max_sealed;
         if starved { due.min(self.seal_after) } else { due }
     }
@@ -293,7 +305,7 @@ impl Sync {
     }
 
     fn on_receipt(&mut self, r: Receipt) {
-        if r.stream != self.stream || r.fleet_epoch < self.epoch || self.reoffering {
+        if r.stream != self.stream || r.fleet_epoch < self.epoch || self.reoffering.is_some() {
             return;
         }
         self.answered = true;
@@ -302,14 +314,13 @@ impl Sync {
             return;
         }
         let newer = r.fleet_epoch > self.epoch;
-        self.epoch = r.fleet_epoch;
         if newer && r.up_to < self.receipted {
             let was = self.receipted;
-            self.receipted = r.up_to;
-            self.reoffering = true;
+            self.reoffering = Some((r.up_to, r.fleet_epoch));
             self.out.push_back(Output::Reoffer { after: r.up_to, was, fleet_epoch: r.fleet_epoch });
             return;
         }
+        self.epoch = r.fleet_epoch;
         if newer || r.up_to > self.receipted {
             self.receipted = self.receipted.max(r.up_to);
             self.rows = self.rows.split_off(&r.up_to.next());
@@ -318,14 +329,16 @@ impl Sync {
     }
 
     fn work(&mut self) {
-        if !self.up || self.reoffering {
+        if !self.up || self.reoffering.is_some() {
             return;
         }
         let now = self.now;
         if self.must_greet() && self.hello_due <= now {
             self.hello();
         }
-        for (seq, row) in &mut self.rows {
+        // A ring that is offered again may be much longer than what the link holds: its oldest rows go first, the others
+        // when receipts have made room.
+        for (seq, row) in self.rows.iter_mut().take(self.config.max_sealed) {
             if row.due <= now {
                 self.out.push_back(Output::Publish(*seq));
                 row.due = now.plus_ms(self.config.resend.wait_ms(row.sends, &mut self.jitter));

@@ -71,6 +71,8 @@ struct World {
     made: u64,
     ring: usize,
     restores: u64,
+    /// The store refuses to offer the ring again, so many times.
+    full: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -103,6 +105,7 @@ impl World {
             made: 0,
             ring: usize::MAX,
             restores: 0,
+            full: 0,
         }
     }
     fn feed(&mut self, input: Input) {
@@ -150,6 +153,10 @@ impl World {
                         for s in receipted.iter().take(receipted.len().saturating_sub(self.ring)) {
                             self.disk.sealed.remove(s);
                         }
+                    }
+                    Output::Reoffer { .. } if self.full > 0 => {
+                        self.full -= 1;
+                        inputs.push_back(Input::NotReoffered);
                     }
                     Output::Reoffer { after, was, fleet_epoch } => {
                         self.disk.receipted = after.0;
@@ -427,4 +434,44 @@ fn nothing_is_asked_for_again_and_again_when_windows_have_used_up_their_bytes() 
 fn jitter_spreads_two_devices() {
     let (mut a, mut b) = (Jitter::new(1), Jitter::new(2));
     assert_ne!(a.up_to(1 << 40), b.up_to(1 << 40));
+}
+/// Ten rows that an older backup of the fleet does not know.
+fn restored_after_ten() -> World {
+    let mut w = World::new();
+    w.calm();
+    for _ in 0..10 {
+        w.make();
+        w.calm();
+    }
+    w.restore_fleet();
+    w
+}
+#[test]
+fn a_long_ring_that_is_offered_again_does_not_flood_the_link() {
+    let mut w = restored_after_ten();
+    w.connect();
+    w.arrive_all();
+    let mut most = 0;
+    for _ in 0..100 {
+        most = most.max(w.to_fleet.len());
+        match w.to_fleet.pop_front() {
+            Some(p) => w.arrive(&p),
+            None => break,
+        }
+        while let Some(r) = w.to_device.pop_front() {
+            w.feed(Input::Receipt(r));
+        }
+    }
+    assert!(most <= 6, "{most} messages at once: at most five rows and a greeting are on their way");
+    w.calm();
+    w.check();
+    assert_eq!(w.fleet.gaps, 0);
+}
+#[test]
+fn a_store_that_cannot_offer_its_ring_again_loses_nothing() {
+    let mut w = restored_after_ten();
+    w.full = 3;
+    w.calm();
+    assert_eq!((w.full, w.fleet.gaps, w.disk.gaps), (0, 0, 0));
+    w.check();
 }
