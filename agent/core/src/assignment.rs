@@ -75,13 +75,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Code of [`Refusal::Expired`].
+    pub const EXPIRED: &'static str = "assignment.expired";
     /// For machines.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
             Self::WrongFleet(_) => "assignment.wrong_fleet",
             Self::WrongDevice(_) => "assignment.wrong_device",
-            Self::Expired { .. } => "assignment.expired",
+            Self::Expired { .. } => Self::EXPIRED,
             Self::DuplicateModel(_) => "assignment.duplicate_model",
             Self::Path(_) => "assignment.path",
             Self::NotATarget(_) => "assignment.not_a_target",
@@ -216,8 +218,11 @@ pub fn admissible(
         ));
     }
     if slot.release_counter < floor {
-        let allowed = active
-            .is_some_and(|from| view.targets.values().any(|t| t.rollback_ok.contains(&(from, slot.sha256))));
+        // Only the model's own role speaks for it: the keys of another model open no way back.
+        let own = format!("{}/", slot.model);
+        let mut of_model = view.targets.iter().filter(|(path, _)| path.starts_with(&own));
+        let allowed =
+            active.is_some_and(|from| of_model.any(|(_, t)| t.rollback_ok.contains(&(from, slot.sha256))));
         if !allowed {
             return Err(reason(
                 "policy.release_counter",
@@ -229,4 +234,40 @@ pub fn admissible(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_keys_of_a_model_open_its_way_back() {
+        let (old, new) = (Digest::of(b"old"), Digest::of(b"new"));
+        let me =
+            Device { fleet: "f".parse().unwrap(), device: "d".parse().unwrap(), arch: "x86_64".to_owned() };
+        let slot = Slot {
+            model: "meter".parse().unwrap(),
+            manifest_path: "meter/1.0.0/manifest.json".to_owned(),
+            sha256: old,
+            length: 1,
+            release_counter: ReleaseCounter(1),
+            mode: Mode::Active,
+        };
+        let back = |path: &str| {
+            let target = TargetView {
+                length: 1,
+                sha256: new,
+                release_counter: ReleaseCounter(2),
+                rollback_ok: vec![(new, old)],
+                hw: vec![],
+            };
+            let view =
+                TargetsView { versions: BTreeMap::new(), targets: BTreeMap::from([(path.to_owned(), target)]) };
+            admissible(&me, &slot, ReleaseCounter(2), Some(new), &view)
+        };
+        assert_eq!(back("meter/2.0.0/manifest.json"), Ok(()));
+        for foreign in ["door/2.0.0/manifest.json", "meter-2/2.0.0/manifest.json"] {
+            assert_eq!(back(foreign).unwrap_err().code, "policy.release_counter", "{foreign}");
+        }
+    }
 }

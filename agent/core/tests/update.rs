@@ -437,3 +437,80 @@ fn the_word_may_come_before_the_candidate_answers_again() {
     t.pass(1_000);
     assert_eq!(t.states(2).last(), Some(&Committed));
 }
+/// Works until this is the next wish.
+fn until(t: &mut Twin, wish: fn(&Output) -> bool) {
+    while t.commit() || !t.wishes.front().is_some_and(wish) && t.work() {}
+    assert!(t.wishes.front().is_some_and(wish));
+}
+#[test]
+fn a_trial_that_ends_after_its_time_activates_nothing() {
+    let mut t = Twin::new();
+    start(&mut t, 1, 1, Commit::Local);
+    until(&mut t, |w| matches!(w, Output::Trial(..)));
+    assert!(t.wake <= T0.plus_ms(3_600_001));
+    t.now = T0.plus_ms(3_600_001);
+    t.settle();
+    assert_eq!(t.states(1).last(), Some(&TooLate));
+    assert_eq!(t.serving, None);
+}
+#[test]
+fn a_device_that_was_off_when_its_time_was_up_does_not_activate() {
+    let mut t = Twin::new();
+    start(&mut t, 1, 1, Commit::Local);
+    until(&mut t, |w| matches!(w, Output::Serve(..)));
+    t.now = T0.plus_ms(3_600_001);
+    t.crash();
+    t.settle();
+    assert_eq!(t.states(1).last(), Some(&RolledBack));
+    assert_eq!(t.serving, None);
+}
+#[test]
+fn a_power_cut_in_a_trial_is_not_held_against_the_bundle() {
+    let mut t = Twin::new();
+    start(&mut t, 1, 1, Commit::Local);
+    until(&mut t, |w| matches!(w, Output::Trial(..)));
+    t.now = T0.plus_ms(1_000_000);
+    t.crash();
+    t.pass(10_000);
+    assert_eq!(t.states(1).last(), Some(&Committed));
+}
+#[test]
+fn a_clock_that_is_put_back_does_not_put_off_a_deadline() {
+    let mut t = Twin::new();
+    start(&mut t, 1, 1, Commit::Local);
+    until(&mut t, |w| matches!(w, Output::Serve(..)));
+    t.wishes.clear();
+    t.now = UnixMs(T0.0 - 86_400_000);
+    t.feed(Input::Tick);
+    assert!(t.wake <= t.now.plus_ms(200_000), "it waits for {}", t.wake);
+}
+#[test]
+fn a_clock_that_was_ahead_costs_no_assignment_once_it_is_right() {
+    let mut t = Twin::new();
+    t.now = T0.plus_ms(7_200_001);
+    start(&mut t, 1, 1, Commit::Local);
+    t.settle();
+    assert_eq!(t.disk.assigned.0, 0);
+    t.now = T0;
+    start(&mut t, 1, 1, Commit::Local);
+    t.pass(10_000);
+    assert_eq!(t.states(1).last(), Some(&Committed));
+}
+#[test]
+fn no_room_for_a_counter_page_takes_no_committed_bundle_back() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    t.install(2, 2);
+    t.feed(Input::EngineDown(None));
+    t.feed(Input::EngineUp);
+    while t.commit() {}
+    t.wishes.clear();
+    t.serving = None;
+    t.feed(Input::ServeFailed(model(), bundle(2), reason(longshore_agent_core::update::NO_PAGE, "full")));
+    t.settle();
+    assert_eq!(t.record().active.as_ref().unwrap().bundle, bundle(2));
+    assert!(t.wake < UnixMs(u64::MAX), "it is tried again");
+    t.pass(60_000);
+    assert_eq!(t.serving, Some(bundle(2)));
+    assert_eq!(t.states(2).last(), Some(&Committed));
+}

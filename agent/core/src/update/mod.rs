@@ -27,6 +27,7 @@ use crate::backoff::{Backoff, Jitter};
 use crate::guard::Sample;
 use offer::Offer;
 pub use record::{Exit, Installed, ModelRecord, Origin, Phase, RollbackTo, Update, Wanted};
+pub use serving::NO_PAGE;
 use step::Step;
 
 /// Never.
@@ -193,7 +194,8 @@ pub struct Updates {
     commanded: (u64, u64),
     models: BTreeMap<ModelName, ModelRecord>,
     offer: Option<Offer>,
-    refused: Option<AssignmentVersion>,
+    /// The last assignment that was refused, and the code of why.
+    refused: Option<(AssignmentVersion, &'static str)>,
     engine: Engine,
     writes: Vec<Write>,
     effects: Vec<Output>,

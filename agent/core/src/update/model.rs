@@ -86,13 +86,21 @@ pub(super) fn boot(rec: &mut ModelRecord, step: &mut Step<'_>) {
     let model = rec.model.clone();
     let Some(update) = &mut rec.update else { return };
     let bundle = update.wanted.bundle.clone();
+    if matches!(update.at, Phase::Activating { .. }) && step.now > update.wanted.activate_by {
+        // It never came to answer, and the device was off until its time was up.
+        return roll_back(rec, reason("activate.too_late", "it did not answer before its time was up"), step);
+    }
     match &mut update.at {
         Phase::Downloading { retry_at, .. } => {
             *retry_at = None;
             step.effects.push(Output::Fetch(model, bundle));
         }
         Phase::Deferred { .. } => {}
-        Phase::Trial { .. } => step.effects.push(Output::Trial(model, bundle)),
+        Phase::Trial { deadline, .. } => {
+            // It begins anew, and the time the device was off is not held against it.
+            *deadline = step.now.plus_ms(step.config.trial_ms);
+            step.effects.push(Output::Trial(model, bundle));
+        }
         Phase::Activating { deadline, .. } | Phase::RollingBack { deadline, .. } => {
             *deadline = step.now.plus_ms(step.config.activate_ms);
         }
@@ -166,6 +174,8 @@ pub(super) fn tried(
     let Some(update) = rec.update.as_mut().filter(|u| u.wanted.bundle.bundle == bundle) else { return };
     let Phase::Trial { rollback, .. } = &update.at else { return };
     match result {
+        // The trial may end long after the last tick.
+        Ok(_) if step.now > update.wanted.activate_by => too_late(rec, step),
         Ok(trial) => {
             let (rollback, deadline) = (rollback.clone(), step.now.plus_ms(step.config.activate_ms));
             update.at = Phase::Activating { rollback, trial, deadline };
@@ -175,6 +185,10 @@ pub(super) fn tried(
         }
         Err(why) => stop(rec, UpdateState::Failed, why, step),
     }
+}
+
+fn too_late(rec: &mut ModelRecord, step: &mut Step<'_>) {
+    stop(rec, UpdateState::TooLate, reason("trial.too_late", "its trial was not over in time"), step);
 }
 
 /// What this assignment has not committed is revoked.
@@ -218,6 +232,7 @@ pub(super) fn tick(rec: &mut ModelRecord, step: &mut Step<'_>) {
     }
     let model = rec.model.clone();
     let Some(update) = &mut rec.update else { return };
+    bound(update, step);
     let overdue = now > update.deadline();
     let (bundle, probation) = (update.wanted.bundle.clone(), update.wanted.probation);
     match &mut update.at {
@@ -245,7 +260,7 @@ pub(super) fn tick(rec: &mut ModelRecord, step: &mut Step<'_>) {
             }
         }
         Phase::Trial { .. } if now > update.wanted.activate_by => {
-            stop(rec, UpdateState::TooLate, reason("trial.too_late", "its trial was not over in time"), step);
+            too_late(rec, step);
         }
         Phase::Trial { .. } if overdue => {
             stop(rec, UpdateState::Failed, reason("trial.deadline", "the trial did not end in time"), step);
@@ -275,6 +290,30 @@ pub(super) fn tick(rec: &mut ModelRecord, step: &mut Step<'_>) {
     }
 }
 
+/// A clock that was put back must not put off what is due: nothing is further away than it can have been set.
+fn bound(update: &mut Update, step: &Step<'_>) {
+    let within = |ms: u64| step.now.plus_ms(ms);
+    let probation = update.wanted.probation;
+    match &mut update.at {
+        Phase::Downloading { retry_at, .. } => {
+            *retry_at = retry_at.map(|t| t.min(within(step.config.retry.cap_ms)));
+        }
+        Phase::Deferred { until, .. } => *until = (*until).min(within(step.config.no_space_ms)),
+        Phase::Trial { deadline, .. } => *deadline = (*deadline).min(within(step.config.trial_ms)),
+        Phase::Activating { deadline, .. } | Phase::RollingBack { deadline, .. } => {
+            *deadline = (*deadline).min(within(step.config.activate_ms));
+        }
+        Phase::Probation { since, deadline, .. } => {
+            *since = (*since).min(step.now);
+            let longest = match probation.commit {
+                Commit::Local => probation.min_ms.saturating_add(step.config.grace_ms),
+                Commit::Lease { lease_ms } => lease_ms,
+            };
+            *deadline = (*deadline).min(within(longest));
+        }
+    }
+}
+
 /// When this model next needs a tick. What was due before `now` and did not happen waits for a fact, not for time.
 pub(super) fn wake_at(rec: &ModelRecord, now: UnixMs) -> UnixMs {
     let Some(update) = &rec.update else { return NEVER };
@@ -283,6 +322,7 @@ pub(super) fn wake_at(rec: &ModelRecord, now: UnixMs) -> UnixMs {
     let other = match &update.at {
         Phase::Downloading { retry_at, .. } => retry_at.unwrap_or(NEVER),
         Phase::Deferred { until, .. } => *until,
+        Phase::Trial { .. } => update.wanted.activate_by.plus_ms(1),
         Phase::Probation { since, .. } => since.plus_ms(update.wanted.probation.min_ms),
         _ => NEVER,
     };

@@ -4,7 +4,7 @@ use longshore_trust::{AssignmentVersion, UnixMs};
 use longshore_wire::v1::{Assignment, EventKind, Message, Reason, UpdateReport, UpdateState};
 
 use super::{Installed, NEVER, Origin, Output, Updates, Wanted, Write, model};
-use crate::assignment::{self, TargetsView, reason};
+use crate::assignment::{self, Refusal, TargetsView, reason};
 
 /// An assignment under examination. Not persisted: the fleet sends it again on every connect until it is accepted.
 #[derive(Debug)]
@@ -50,15 +50,18 @@ impl Updates {
             Ok(None) => return,
             Err(refusal) => {
                 let version = message.body.version;
-                if self.refused != Some(version) {
-                    self.refused = Some(version);
+                let told = (version, refusal.code());
+                if self.refused != Some(told) {
+                    self.refused = Some(told);
                     self.writes.push(Write::Event(EventKind::Refused(refusal.reason())));
                 }
                 return;
             }
         };
         let newest: Option<AssignmentVersion> = self.offer.as_ref().map(|o| o.assignment.version);
-        if newest.is_some_and(|v| a.version <= v) || self.refused == Some(a.version) {
+        // What only came at the wrong time is looked at again: a clock can be put right.
+        let disagrees = self.refused.is_some_and(|(v, code)| v == a.version && code != Refusal::EXPIRED);
+        if newest.is_some_and(|v| a.version <= v) || disagrees {
             return;
         }
         self.offer = Some(Offer {
@@ -120,7 +123,7 @@ impl Updates {
             }
         };
         if let Err(refusal) = assignment::agree(&offer.assignment, &view) {
-            self.refused = Some(offer.assignment.version);
+            self.refused = Some((offer.assignment.version, refusal.code()));
             self.writes.push(Write::Event(EventKind::Refused(refusal.reason())));
             self.drop_offer(UpdateState::Rejected, refusal.reason());
             return;

@@ -10,6 +10,9 @@ use super::step::Step;
 use crate::assignment::reason;
 use crate::guard::{self, Sample};
 
+/// Code of a failure that says nothing about the bundle: its counter page could not be made.
+pub const NO_PAGE: &str = "activate.page";
+
 pub(super) fn probation_deadline(wanted: &Wanted, since: UnixMs, step: &Step<'_>) -> UnixMs {
     match wanted.probation.commit {
         Commit::Local => since.plus_ms(wanted.probation.min_ms).plus_ms(step.config.grace_ms),
@@ -92,9 +95,7 @@ pub(super) fn fall_back(rec: &mut ModelRecord, why: Reason, step: &mut Step<'_>)
         return;
     }
     // Nothing to go back to: the cause may pass (memory, a disk that is repaired), so it is tried again.
-    let attempts = step.retry.map_or(0, |r| r.attempts);
-    let at = step.now.plus_ms(step.config.retry.wait_ms(attempts + 2, step.jitter));
-    step.retry = Some(Retry { at, attempts: attempts + 1 });
+    try_again(step);
     let unable = Exit {
         bundle: bad.bundle,
         assignment: bad.origin.version,
@@ -104,6 +105,12 @@ pub(super) fn fall_back(rec: &mut ModelRecord, why: Reason, step: &mut Step<'_>)
     if rec.last.as_ref() != Some(&unable) && rec.update.is_none() {
         step.exit(rec, &bad, UpdateState::UnableToRollBack, Some(why), None);
     }
+}
+
+fn try_again(step: &mut Step<'_>) {
+    let attempts = step.retry.map_or(0, |r| r.attempts);
+    let at = step.now.plus_ms(step.config.retry.wait_ms(attempts + 2, step.jitter));
+    step.retry = Some(Retry { at, attempts: attempts + 1 });
 }
 
 /// A bundle could not be brought to answer.
@@ -117,6 +124,8 @@ pub(super) fn serve_failed(rec: &mut ModelRecord, bundle: Digest, why: Reason, s
             rolled_back(rec, UpdateState::UnableToRollBack, why.clone(), step);
             fall_back(rec, why, step);
         }
+        // A device that has no room for a counter page has none for the previous bundle's either.
+        _ if why.code == NO_PAGE => try_again(step),
         _ => fall_back(rec, why, step),
     }
 }
