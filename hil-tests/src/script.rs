@@ -25,30 +25,23 @@ pub fn make_keys(stage: &Stage) -> Result<()> {
 /// # Errors
 /// When a command fails.
 pub fn build(stage: &Stage, version: &str) -> Result<()> {
-    let from = root().join("examples").join(MODEL).join(version);
+    build_as(stage, version, version)
+}
+
+/// Builds the example's model of version `example` as a bundle of version `version`.
+///
+/// # Errors
+/// When the command fails.
+pub fn build_as(stage: &Stage, example: &str, version: &str) -> Result<()> {
+    let from = root().join("examples").join(MODEL).join(example);
     let file = |name: &str| from.join(name).display().to_string();
     let out = format!("bundles/{version}");
     std::fs::create_dir_all(stage.dir.join("bundles"))?;
-    let args = [
-        "bundle",
-        "build",
-        "--model",
-        &file("model.onnx"),
-        "--name",
-        MODEL,
-        "--version",
-        version,
-        "--reference",
-        &file("reference.csv"),
-        "--golden",
-        &file("golden.npz"),
-        "--card",
-        &file("card.md"),
-        "--labels",
-        "0,1,2,3,4,5,6,7,8,9",
-        "--out",
-        &out,
-    ];
+    let (model, reference, golden, card) =
+        (file("model.onnx"), file("reference.csv"), file("golden.npz"), file("card.md"));
+    let mut args = vec!["bundle", "build", "--model", &model, "--name", MODEL, "--version", version];
+    args.extend(["--reference", &reference, "--golden", &golden, "--card", &card]);
+    args.extend(["--labels", "0,1,2,3,4,5,6,7,8,9", "--out", &out]);
     stage.json(&args).map(drop)
 }
 

@@ -211,7 +211,7 @@ pub fn admissible(
         return Err(reason("policy.shadow_unsupported", "this agent does not run bundles in shadow mode"));
     }
     let hw = view.targets.get(&slot.manifest_path).map_or(&[][..], |t| &t.hw);
-    if !hw.is_empty() && !hw.iter().any(|h| *h == me.arch) {
+    if !hw.is_empty() && !hw.contains(&me.arch) {
         return Err(reason(
             "incompatible.hw",
             format!("the bundle is for {}; this device is {}", hw.join(", "), me.arch),

@@ -25,12 +25,10 @@ pub struct Client {
     token: Option<String>,
 }
 
-/// An answer: its status, its entity tag and its body.
+/// An answer: its status and its body.
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
-    /// The `ETag` header, verbatim.
-    pub etag: Option<String>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -67,25 +65,12 @@ impl Client {
             .new_agent();
         Self { agent, base, token }
     }
-    /// Address of the server.
-    #[must_use]
-    pub fn base(&self) -> &str {
-        &self.base
-    }
-
     /// GET below `/api/v1`; `path` begins with a slash.
     ///
     /// # Errors
     /// Refusals of the server, exit code 3 when it cannot be reached.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         parse(&self.api("GET", path, None, &[])?)
-    }
-    /// GET below `/api/v1` with status and entity tag.
-    ///
-    /// # Errors
-    /// As [`Client::get`].
-    pub fn get_answer(&self, path: &str) -> Result<Answer, Failure> {
-        self.api("GET", path, None, &[])
     }
     /// GET of any path of the server (`/trust/1.root.json`, `/targets/…`): `None` when it does not exist.
     ///
@@ -189,33 +174,6 @@ impl Client {
         let answer = self.read(response, MAX_ANSWER_BYTES)?;
         parse(&accepted("PUT", path, answer)?)
     }
-    /// Server-sent events of `/api/v1/events`, one JSON value a call of `each`; ends when `each` answers `false` or the
-    /// server closes the stream.
-    ///
-    /// # Errors
-    /// As [`Client::get`].
-    pub fn events(&self, mut each: impl FnMut(Option<Value>) -> bool) -> Result<(), Failure> {
-        use std::io::BufRead as _;
-        let mut request =
-            self.agent.get(format!("{}/api/v1/events", self.base)).header("Accept", "text/event-stream");
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        let response = request.call().map_err(|e| self.unreachable(&e))?;
-        if response.status().as_u16() != 200 {
-            let answer = self.read(response, MAX_ANSWER_BYTES)?;
-            return Err(refusal("GET", "/events", &answer));
-        }
-        for line in std::io::BufReader::new(response.into_body().into_reader()).lines() {
-            let Ok(line) = line else { return Ok(()) };
-            let value = line.strip_prefix("data:").and_then(|d| serde_json::from_str(d.trim()).ok());
-            // Comments (keep-alives) also wake the caller, so that it can look at the clock.
-            if (value.is_some() || line.starts_with(':')) && !each(value) {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
 
     fn api(
         &self,
@@ -258,14 +216,13 @@ impl Client {
 
     fn read(&self, response: http::Response<ureq::Body>, max_bytes: u64) -> Result<Answer, Failure> {
         let status = response.status().as_u16();
-        let etag = response.headers().get("etag").and_then(|v| v.to_str().ok()).map(str::to_owned);
         let body = response
             .into_body()
             .into_with_config()
             .limit(max_bytes.max(1 << 16))
             .read_to_vec()
             .map_err(|e| self.unreachable(&e))?;
-        Ok(Answer { status, etag, body })
+        Ok(Answer { status, body })
     }
 
     fn unreachable(&self, e: &ureq::Error) -> Failure {
@@ -358,7 +315,6 @@ mod tests {
     fn a_problem_is_told_in_its_own_words() {
         let answer = Answer {
             status: 409,
-            etag: None,
             body: br#"{"title":"Conflict","detail":"rollout r-1 is halted","code":"rollout.halted","errors":["x"]}"#
                 .to_vec(),
         };

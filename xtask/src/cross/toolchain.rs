@@ -101,7 +101,7 @@ impl Way {
             Way::Source { .. } => {
                 let mut cargo = zig_command(tools)?;
                 cargo
-                    .arg("-Zbuild-std=std,panic_unwind")
+                    .arg("-Zbuild-std=std,panic_abort")
                     .env("RUSTC", SYSTEM_RUSTC)
                     .env("RUSTC_BOOTSTRAP", "1");
                 // Debian ships no start files of musl: zig brings them.

@@ -258,7 +258,7 @@ impl Updates {
     pub fn handle(&mut self, now: UnixMs, input: Input) {
         self.now = now;
         match input {
-            Input::Boot => self.each(|rec, step| model::boot(rec, step)),
+            Input::Boot => self.each(model::boot),
             Input::Assignment(message) => self.on_assignment(&message),
             Input::Command(message) => self.on_command(&message),
             Input::Doorbell => self.on_doorbell(),
@@ -267,7 +267,7 @@ impl Updates {
             Input::Tried(m, b, result) => self.with(&m, |rec, step| model::tried(rec, b, result, step)),
             Input::EngineUp => {
                 self.engine = Engine { up: true, ..Engine::default() };
-                self.each(|rec, step| serving::engine_up(rec, step));
+                self.each(serving::engine_up);
             }
             Input::EngineDown(blamed) => {
                 let served = std::mem::take(&mut self.engine).serving;
@@ -292,7 +292,7 @@ impl Updates {
             Input::Persisted(token) => self.confirm(token),
             Input::Tick => {}
         }
-        self.each(|rec, step| model::tick(rec, step));
+        self.each(model::tick);
         self.tick_offer();
         self.close();
     }

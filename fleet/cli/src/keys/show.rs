@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context, path: &Path) -> Result<(), Failure> {
     if keys.is_empty() && root.is_none() {
         return Err(Failure::usage(format!("there are no keys in {}", path.display())));
     }
-    let rows = keys.iter().map(|file| row(file)).collect::<Result<Vec<_>, _>>()?;
+    let rows = keys.iter().map(row).collect::<Result<Vec<_>, _>>()?;
     let root = root.map(|file| read_root(&file)).transpose()?;
     if context.json() {
         println!("{}", json!({"ok": true, "keys": rows, "root": root}));
