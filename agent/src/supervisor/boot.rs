@@ -31,8 +31,8 @@ use crate::store::Store;
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 fn log(config: &Config) {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level)
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let filter = config.log.level.parse::<tracing_subscriber::filter::Targets>()
+        .unwrap_or_else(|_| tracing_subscriber::filter::Targets::new().with_default(tracing::Level::INFO));
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // A second start in one process (tests) keeps the first log.
@@ -154,6 +154,10 @@ pub(super) fn start(config_path: &Path) -> anyhow::Result<(Supervisor, Receiver<
     store.set_number("running", 1)?;
     store.event(now, &EventKind::AgentStart { last_end: last_end.into() })?;
     let boot_id = host::boot_id()?;
+    // An agent that never lives long enough to close a window must not fill the disk with its starts.
+    if let Err(e) = store.enforce(&super::quota(&config), now) {
+        tracing::error!("{e}");
+    }
     let loads = Loads::take_up(&mut store, config.run_dir.join("pages"), boot_id, now)?;
 
     let restored = store.restored()?;
@@ -239,6 +243,7 @@ pub(super) fn start(config_path: &Path) -> anyhow::Result<(Supervisor, Receiver<
         floor,
         floor_at: at,
         started: now,
+        born: at,
         boot: seed(),
         boot_id,
         sandbox: Vec::new(),
