@@ -20,6 +20,8 @@ use crate::store::people::{self, KeptAnswer};
 
 /// Largest JSON body, bytes.
 pub(super) const MAX_BODY: usize = 4 << 20;
+/// Never answered from what was kept.
+const SIGN_IN: &str = "/api/v1/session";
 /// Longest time for one request.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -48,10 +50,13 @@ pub(super) async fn timeout(request: Request, next: Next) -> Response {
 pub(super) async fn once(State(state): State<Once>, request: Request, next: Next) -> Response {
     let key = request.headers().get("idempotency-key").map(|v| v.to_str().unwrap_or_default().to_owned());
     match key {
-        Some(key) if request.method() == Method::POST => match replay(&state, request, next, key).await {
-            Ok(response) => response,
-            Err(problem) => problem.into_response(),
-        },
+        // A sign-in answers a secret, which is kept nowhere; and whoever it is has not proven anything yet.
+        Some(key) if request.method() == Method::POST && request.uri().path() != SIGN_IN => {
+            match replay(&state, request, next, key).await {
+                Ok(response) => response,
+                Err(problem) => problem.into_response(),
+            }
+        }
         _ => next.run(request).await,
     }
 }

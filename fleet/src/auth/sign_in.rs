@@ -1,6 +1,7 @@
 //! Signing in and out.
 
 use longshore_trust::UnixMs;
+use tokio::sync::Semaphore;
 
 use super::{AuthError, hash_password, password_is, random, token_hash};
 use crate::app::App;
@@ -49,11 +50,24 @@ impl From<StoreError> for SignInError {
     }
 }
 
+/// Passwords looked at together: each takes 19 MiB and a core, and anybody may ask.
+static LOOKS: Semaphore = Semaphore::const_new(2);
+/// Longest name and password that are looked at, bytes.
+const MAX_NAME: usize = 64;
+const MAX_PASSWORD: usize = 1024;
+
 /// Checks a password; wrong ones are counted against the name.
 ///
 /// # Errors
 /// [`SignInError`].
 pub async fn check_password(app: &App, name: &str, password: &str, now: UnixMs) -> Result<(), SignInError> {
+    // No such person can exist: nothing is hashed for it, and nothing remembered.
+    if name.is_empty() || name.len() > MAX_NAME || password.len() > MAX_PASSWORD {
+        return Err(SignInError::Wrong);
+    }
+    // Whoever sends many at once waits here, and the lock is asked after every one of them: guesses that come together
+    // are not more guesses.
+    let _turn = LOOKS.acquire().await.expect("never closed");
     let locked = app.store.locked_until(name).await?;
     if locked > now {
         return Err(SignInError::Locked { wait_s: locked.since(now).div_ceil(1000) });

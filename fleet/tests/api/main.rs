@@ -1,5 +1,6 @@
 //! The API and the rollout executor, with a real database and real signatures; only the sockets are left out.
 
+mod abuse;
 mod auth;
 mod catalogue;
 mod document;
