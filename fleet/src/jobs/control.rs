@@ -220,6 +220,15 @@ async fn start(tx: &mut Tx, r: &Rollout, supersede: bool, now: UnixMs) -> Result
         let reason = format!("{} took its place", r.id);
         rollout::set_state(tx, &other.id, RolloutState::Superseded, &reason, now).await?;
     }
+    let plan = rollout::plan(tx, &r.id).await?.ok_or_else(|| ControlError::Unknown(r.id.to_string()))?;
+    let stuck = planning::follow(tx, &plan).await?;
+    if stuck > 0 && plan.policy.reverts() {
+        let why = format!(
+            "{stuck} of its devices run another version than when it was planned, and no offline key signed the way \
+             back to that: plan again"
+        );
+        return Err(refused(r, why));
+    }
     Ok(rollout::set_state(tx, &r.id, RolloutState::Running, "started", now).await?)
 }
 

@@ -67,6 +67,12 @@ async fn advance(app: &App, id: &RolloutId, now: UnixMs) -> Result<bool, Executo
     let mut tx = app.store.write().await?;
     let heard_after = UnixMs(now.0.saturating_sub(HEARD_MS));
     let Some(owned) = OwnedFacts::load(&mut tx, id, heard_after).await? else { return Ok(false) };
+    // Which of a model's rollouts speaks was asked before this transaction: one that was started since takes the word.
+    if owned.rollout.state == RolloutState::Completed
+        && rollout::active_of(&mut tx, &owned.rollout.model).await?.is_some()
+    {
+        return Ok(false);
+    }
     let late = match owned.rollout.state {
         RolloutState::Running | RolloutState::Completed => planning::late(&mut tx, &owned.plan).await?,
         _ => Vec::new(),

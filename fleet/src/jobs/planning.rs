@@ -1,6 +1,6 @@
 //! From the catalogue and the inventory to a plan.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_bundle::{Manifest, Requires};
 use longshore_fleet_core::plan::{Candidate, Plan, PlanError, Request, exclusion, plan, way_back};
@@ -142,6 +142,34 @@ pub async fn make(
     let ways = ways_back(tx, &release.version.model).await?;
     let inventory = rollout::inventory(tx, &release.version.model, None).await?;
     Ok(plan(request(id, parent, generation, release, &ways, policy), &inventory)?)
+}
+
+/// Brings what a revert gives back, and what the version is compared with, up to what the devices of a plan run now: since
+/// it was made another rollout may have changed that, or been taken back. Answers how many of them have no way back.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn follow(tx: &mut Tx, plan: &Plan) -> Result<u64, StoreError> {
+    let ways = ways_back(tx, &plan.model).await?;
+    let inventory = rollout::inventory(tx, &plan.model, None).await?;
+    let runs: BTreeMap<_, _> = inventory.iter().map(|c| (&c.device, c.active)).collect();
+    let mut counts: BTreeMap<Digest, usize> = BTreeMap::new();
+    for active in runs.values().flatten().filter(|active| **active != plan.bundle) {
+        *counts.entry(*active).or_default() += 1;
+    }
+    let usual = counts.into_iter().max_by_key(|(_, n)| *n).map(|(bundle, _)| bundle);
+    let mut stuck = 0;
+    for d in plan.waves.iter().flat_map(|w| &w.devices) {
+        let Some(active) = runs.get(&d.device).copied().filter(|active| *active != Some(plan.bundle)) else {
+            continue;
+        };
+        let previous = way_back(plan.bundle, active, usual, &ways);
+        stuck += u64::from(active.is_some() && previous.is_none());
+        if (active, previous) != (d.champion, d.previous) {
+            rollout::set_before(tx, &plan.id, &d.device, previous, active).await?;
+        }
+    }
+    Ok(stuck)
 }
 
 /// Devices that are in no wave of a rollout, but could run its version.

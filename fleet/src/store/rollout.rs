@@ -7,7 +7,7 @@ mod device;
 mod facts;
 mod inventory;
 
-pub use device::{mark, set_device, set_offer, set_revert};
+pub use device::{mark, set_before, set_device, set_offer, set_revert};
 pub use facts::OwnedFacts;
 pub use inventory::inventory;
 

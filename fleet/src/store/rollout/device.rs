@@ -1,7 +1,7 @@
 //! What changes of one device of a rollout: its state, its offers, and what was last said to it.
 
 use longshore_fleet_core::rollout::DeviceState;
-use longshore_trust::{AssignmentVersion, DeviceId, RolloutId, UnixMs};
+use longshore_trust::{AssignmentVersion, DeviceId, Digest, RolloutId, UnixMs};
 
 use super::Mark;
 use crate::store::{StoreError, Tx, to_i64};
@@ -26,6 +26,30 @@ pub async fn set_device(
     .bind(state.as_str())
     .bind(code)
     .bind(to_i64(now.0))
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Writes what a device that was not offered anything yet ran before, and what a revert gives back to it.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn set_before(
+    tx: &mut Tx,
+    id: &RolloutId,
+    device: &DeviceId,
+    previous: Option<Digest>,
+    champion: Option<Digest>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE rollout_device SET previous = ?3, champion = ?4
+         WHERE rollout = ?1 AND device = ?2 AND offered_at IS NULL",
+    )
+    .bind(id.as_str())
+    .bind(device.as_str())
+    .bind(previous.map(|d| d.to_hex()))
+    .bind(champion.map(|d| d.to_hex()))
     .execute(tx.conn())
     .await?;
     Ok(())
