@@ -134,6 +134,7 @@ impl Store {
 
     async fn connect(path: &Path) -> Result<Self, StoreError> {
         let open = |source| StoreError::Open { path: path.to_owned(), source };
+        private_file(path).map_err(|e| open(sqlx::Error::Io(e)))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -183,6 +184,7 @@ impl Store {
     /// # Errors
     /// When the file exists or cannot be written.
     pub async fn copy_into(&self, to: &Path) -> Result<(), StoreError> {
+        private_file(to).map_err(|e| StoreError::Open { path: to.to_owned(), source: sqlx::Error::Io(e) })?;
         sqlx::query("VACUUM INTO ?1").bind(to.to_string_lossy().into_owned()).execute(&self.writer).await?;
         Ok(())
     }
@@ -205,6 +207,17 @@ impl Store {
             None => Ok(1),
             Some(text) => text.parse().map_err(|e| StoreError::corrupt("fleet epoch", e)),
         }
+    }
+}
+
+/// Makes the file if there is none, readable for its owner only: it will hold the hashes of passwords and tokens. SQLite
+/// gives its side files the same mode. A file that is there is not opened: to close it would give up the locks that this
+/// process has on it.
+fn private_file(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    match std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(e),
+        _ => Ok(()),
     }
 }
 

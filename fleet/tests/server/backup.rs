@@ -106,3 +106,20 @@ async fn what_is_no_backup_is_refused() {
         Digest::of(&std::fs::read(home.data().online().join("1.root.json")).unwrap())
     );
 }
+
+#[tokio::test]
+async fn the_record_and_its_copies_are_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    // A directory that was made beforehand keeps its mode: the file has to see to itself.
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (record, copy) = (dir.path().join("fleet.db"), dir.path().join("copy.db"));
+    let store = longshore_fleet::store::Store::open(&record).await.unwrap();
+    store.copy_into(&copy).await.unwrap();
+    for path in [&record, &dir.path().join("fleet.db-wal"), &copy] {
+        let mode = path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", path.display());
+    }
+    assert!(store.copy_into(&copy).await.is_err(), "no copy is written over another");
+    store.close().await;
+}
