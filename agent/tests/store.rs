@@ -195,7 +195,11 @@ fn labels_count_in_their_window_then_in_a_supplement_and_only_once() {
     assert_eq!(late[0].key, window.key);
     assert_eq!((late[0].counters.labelled(), late[0].counters.correct(), late[0].counters.rows), (2, 1, 0));
     assert_eq!(late[0].counters.confusion[5 * 10 + 3], 1, "by true class, then predicted class");
-    assert!(s.gaps().unwrap().iter().any(|(kind, _, n)| kind == "labels" && *n == 1));
+    s.join(&[&[label(98, 1)], &[label(97, 1)]], T0).unwrap();
+    s.close_windows(None, T0.plus_ms(30)).unwrap();
+    s.close_windows(None, T0.plus_ms(40)).unwrap();
+    let counts: Vec<u64> = s.gaps().unwrap().iter().filter(|g| g.0 == "labels").map(|g| g.2).collect();
+    assert_eq!(counts, [1, 2], "one row a window, however many labels were in vain");
 }
 #[test]
 fn a_label_for_an_answer_that_only_the_page_knows_is_joined_and_not_again_after_the_journal() {
@@ -371,4 +375,41 @@ fn predictions_beyond_their_limit_are_forgotten_oldest_first() {
     let label = |seq| LabelRow { load, seq, class: 3, live: None };
     let joined = s.join(&[&[label(5), label(6)]], T0).unwrap();
     assert_eq!(joined, [Joined { joined: 1, unknown: 1, repeated: 0 }]);
+}
+#[test]
+fn a_second_copy_that_cannot_be_written_doubles_no_report_and_is_made_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut s = store(dir.path());
+    fs::create_dir(dir.path().join("second.json.part")).unwrap();
+    s.apply(&batch(), T0).expect("it is committed: whoever is told that it is not commits it again");
+    assert_eq!(s.waiting().unwrap(), 1);
+    fs::remove_dir(dir.path().join("second.json.part")).unwrap();
+    s.close_windows(None, T0).unwrap();
+    assert!(dir.path().join("second.json").exists());
+}
+#[test]
+fn a_restoration_that_was_killed_is_done_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    store(dir.path()).apply(&batch(), T0).unwrap();
+    // As it is between the new file and the transaction that fills it: tables, and nothing in them.
+    let conn = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
+    conn.execute_batch("DELETE FROM kv; DELETE FROM slot; DELETE FROM report").unwrap();
+    drop(conn);
+    let s = Store::open(dir.path(), StreamId(5), T0).unwrap();
+    assert_eq!(s.stream(), StreamId(5));
+    assert_eq!(s.restored().unwrap().models, [record()], "floors and slots are there again");
+    assert!(s.gaps().unwrap().iter().any(|(_, cause, _)| cause == "corruption"));
+}
+#[test]
+fn a_label_does_not_count_again_because_its_prediction_was_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut s = store(dir.path());
+    let load = s.begin_load(&model(), &bundle(), 10, T0).unwrap();
+    s.journal(&[delta(load, 10)], T0.plus_ms(10)).unwrap();
+    let live = Live { model: model(), bundle: bundle(), classes: 10, prediction: prediction(3) };
+    let label = LabelRow { load, seq: 0, class: 3, live: Some(live) };
+    assert_eq!(s.join(&[std::slice::from_ref(&label)], T0).unwrap()[0].joined, 1);
+    s.prune_predictions(4).unwrap();
+    // The page's ring is longer than what is remembered here: it still has the row.
+    assert_eq!(s.join(&[&[label]], T0).unwrap(), [Joined { joined: 0, unknown: 1, repeated: 0 }]);
 }

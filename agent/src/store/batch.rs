@@ -36,7 +36,9 @@ impl Store {
     /// [`StoreError`]; then nothing of it is stored.
     pub fn apply(&mut self, batch: &Batch, now: UnixMs) -> Result<(), StoreError> {
         self.write(|tx| batch.writes.iter().try_for_each(|w| apply(tx, w, now)))?;
-        self.save_second()
+        // It is committed: an error now would make the caller commit it again, with every report twice.
+        self.keep_second();
+        Ok(())
     }
     /// Queues a report outside of an update (inventory, health); it replaces an unsent one of the same `slot`.
     ///

@@ -8,7 +8,7 @@ use longshore_wire::v1::{Gap, GapCause, GapKind};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::windows::{add, blank, counters_of, open_window, set_counters};
-use super::{Op as _, Store, StoreError, gap, sql};
+use super::{Op as _, Store, StoreError, gap, number, put, sql, unsql};
 use crate::engine::protocol::LoadId;
 use crate::page::Prediction;
 
@@ -47,6 +47,21 @@ pub struct Joined {
     pub unknown: u64,
     /// Labelled before.
     pub repeated: u64,
+}
+
+/// Labels without a known prediction that are not in the ledger yet, and since when.
+const UNKNOWN: &str = "labels_unknown";
+const UNKNOWN_SINCE: &str = "labels_unknown_since";
+
+/// Writes labels that found no prediction into the gap ledger: one row a window, however many an application sends.
+pub(super) fn account_unknown(tx: &Transaction<'_>, now: UnixMs) -> Result<(), StoreError> {
+    let count = number(tx, UNKNOWN)?.unwrap_or(0);
+    if count == 0 {
+        return Ok(());
+    }
+    let from = UnixMs(number(tx, UNKNOWN_SINCE)?.unwrap_or(now.0));
+    put(tx, UNKNOWN, 0)?;
+    gap(tx, now, Gap { kind: GapKind::Labels, cause: GapCause::RingTurned, count, from, to: now })
 }
 
 struct Known {
@@ -131,10 +146,12 @@ impl Store {
         self.write(|tx| {
             let joined =
                 requests.iter().map(|rows| join_rows(tx, rows, now)).collect::<Result<Vec<_>, _>>()?;
-            let unknown = joined.iter().map(|j| j.unknown).sum();
+            let unknown: u64 = joined.iter().map(|j| j.unknown).sum();
             if unknown > 0 {
-                let (kind, cause) = (GapKind::Labels, GapCause::RingTurned);
-                gap(tx, now, Gap { kind, cause, count: unknown, from: now, to: now })?;
+                if number(tx, UNKNOWN)?.unwrap_or(0) == 0 {
+                    put(tx, UNKNOWN_SINCE, now.0)?;
+                }
+                put(tx, UNKNOWN, number(tx, UNKNOWN)?.unwrap_or(0) + unknown)?;
             }
             Ok(joined)
         })
@@ -194,6 +211,15 @@ fn join_rows(tx: &Transaction<'_>, rows: &[LabelRow], now: UnixMs) -> Result<Joi
 /// A prediction that only a page knows yet.
 fn live(tx: &Transaction<'_>, l: &LabelRow, now: UnixMs) -> Result<Option<Known>, StoreError> {
     let Some(Live { model, bundle, classes, prediction: p }) = &l.live else { return Ok(None) };
+    // Journalled, and yet not known: it was forgotten, and whether it was labelled with it. A page's ring may be longer
+    // than this memory.
+    let journalled: Option<i64> = tx
+        .prepare_cached("SELECT next_seq FROM load WHERE id = ?1")
+        .and_then(|mut q| q.query_row([sql(l.load.0)], |r| r.get(0)).optional())
+        .op("find a load")?;
+    if journalled.is_none_or(|next| l.seq < unsql(next)) {
+        return Ok(None);
+    }
     let window = open_window(tx, model, bundle, *classes, now)?;
     tx.prepare_cached(
         r#"INSERT INTO prediction (load, seq, class, score, time, "window") VALUES (?1, ?2, ?3, ?4, ?5, ?6)"#,

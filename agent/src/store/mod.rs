@@ -93,6 +93,8 @@ pub struct Store {
     conn: Connection,
     dir: PathBuf,
     stream: StreamId,
+    /// The second copy could not be written: it is behind.
+    second_due: bool,
 }
 
 impl Store {
@@ -102,26 +104,25 @@ impl Store {
     /// [`StoreError`]; a corrupt database is no error: it is moved aside and its loss recorded.
     pub fn open(dir: &Path, stream: StreamId, now: UnixMs) -> Result<Self, StoreError> {
         let file = dir.join("state.db");
-        let fresh = !file.exists();
-        let mut store = match Self::open_file(&file, dir, stream) {
+        let mut lost = None;
+        let mut store = match Self::open_file(&file, dir) {
             Ok(store) => store,
             Err(e) if is_corrupt(&e) => {
-                let detail = e.to_string();
+                lost = Some(e.to_string());
                 set_aside(&file, now)?;
-                let mut store = Self::open_file(&file, dir, stream)?;
-                store.begin_again(&detail, now)?;
-                store
+                Self::open_file(&file, dir)?
             }
             Err(e) => return Err(e),
         };
-        if fresh && dir.join(second::FILE).exists() {
-            store.begin_again("the database was missing", now)?;
+        match store.number("stream")? {
+            Some(known) => store.stream = StreamId(known),
+            None => store.begin(stream, lost, now)?,
         }
         store.lay_ballast();
         Ok(store)
     }
 
-    fn open_file(file: &Path, dir: &Path, stream: StreamId) -> Result<Self, StoreError> {
+    fn open_file(file: &Path, dir: &Path) -> Result<Self, StoreError> {
         let mut conn = Connection::open(file).op("open")?;
         conn.pragma_update(None, "journal_mode", "WAL").op("switch to WAL")?;
         conn.pragma_update(None, "synchronous", "FULL").op("set synchronous")?;
@@ -137,22 +138,22 @@ impl Store {
             return Err(StoreError::Sql { op: "check", source });
         }
         migrate(&mut conn)?;
-        let mut store = Self { conn, dir: dir.to_owned(), stream };
-        store.stream = match store.number("stream")? {
-            Some(known) => StreamId(known),
-            None => {
-                store.write(|tx| put(tx, "stream", stream.0))?;
-                stream
-            }
-        };
-        Ok(store)
+        Ok(Self { conn, dir: dir.to_owned(), stream: StreamId(0), second_due: false })
     }
 
-    /// After a loss: what the second copy knows, and a row that says so.
-    fn begin_again(&mut self, detail: &str, now: UnixMs) -> Result<(), StoreError> {
-        self.restore_second()?;
-        let detail: String = detail.chars().take(500).collect();
+    /// Begins the stream of a new database; after a loss with what the second copy knows, and a row that says so. One
+    /// transaction: killed before its end, it is done anew, and floors are not forgotten.
+    fn begin(&mut self, stream: StreamId, lost: Option<String>, now: UnixMs) -> Result<(), StoreError> {
+        let second = second::read(&self.dir);
+        let missing = || second.as_ref().map(|_| "the database was missing".to_owned());
+        let detail = lost.or_else(missing).map(|d| d.chars().take(500).collect::<String>());
+        self.stream = stream;
         self.write(|tx| {
+            put(tx, "stream", stream.0)?;
+            if let Some(second) = &second {
+                second.restore(tx)?;
+            }
+            let Some(detail) = &detail else { return Ok(()) };
             event(tx, now, EventKind::DatabaseReset { detail: detail.clone() })?;
             let lost = Gap {
                 kind: GapKind::Counters,

@@ -281,7 +281,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn close_windows(&mut self, only: Option<&Digest>, now: UnixMs) -> Result<usize, StoreError> {
+        if self.second_due {
+            self.keep_second();
+        }
         self.write(|tx| {
+            super::labels::account_unknown(tx, now)?;
             let open: Vec<(i64, i64, Vec<u8>, [u8; 32])> = {
                 let mut q = tx
                     .prepare_cached(
