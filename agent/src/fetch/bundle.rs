@@ -19,6 +19,8 @@ use longshore_trust::{Digest, ModelName};
 
 use super::file::{FileError, Limits, RangeSource, fetch_file, hash_file};
 
+/// Code of the answer of a download that was cancelled.
+pub const CANCELLED: &str = "download.cancelled";
 /// Longest manifest, bytes.
 const MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -54,9 +56,8 @@ pub fn bundle_dir(state_dir: &Path, bundle: &Digest) -> PathBuf {
 fn failed(e: FileError) -> FetchFailure {
     let text = e.to_string();
     match e {
-        FileError::Transient { .. } | FileError::Cancelled => {
-            FetchFailure::Transient(reason("download.network", text))
-        }
+        FileError::Cancelled => FetchFailure::Transient(reason(CANCELLED, text)),
+        FileError::Transient { .. } => FetchFailure::Transient(reason("download.network", text)),
         FileError::Disk { .. } => FetchFailure::Transient(reason("download.disk", text)),
         FileError::NoSpace { .. } => FetchFailure::NoSpace(reason("no_space", text)),
         FileError::Refused { .. } => FetchFailure::Refused(reason("download.refused", text)),

@@ -9,6 +9,8 @@ use super::file::{RangeReply, RangeSource};
 
 /// Longest silence before a request is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest time for a small file: a byte now and then must not keep a refresh, and every one after it, waiting.
+const WHOLE: Duration = Duration::from_secs(120);
 /// A server that is slower than this for so long is left, and the download resumed later: it could keep a device busy
 /// for ever.
 const SLOWEST_BYTES_S: u64 = 1024;
@@ -90,7 +92,8 @@ impl Remote {
     pub fn get(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, HttpError> {
         let url = format!("{}/{path}", self.url);
         let unreachable = |reason: String| HttpError::Unreachable { url: url.clone(), reason };
-        let mut response = self.agent.get(&url).call().map_err(|e| unreachable(e.to_string()))?;
+        let request = self.agent.get(&url).config().timeout_global(Some(WHOLE)).build();
+        let mut response = request.call().map_err(|e| unreachable(e.to_string()))?;
         match response.status().as_u16() {
             200 => {}
             404 | 403 => return Ok(None),

@@ -8,7 +8,7 @@ mod file;
 mod http;
 mod metadata;
 
-pub use bundle::{BundleJob, bundle_dir, collect, verify_bundle};
+pub use bundle::{BundleJob, CANCELLED, bundle_dir, collect, verify_bundle};
 pub use file::{FileError, Limits, RangeReply, RangeSource, fetch_file};
 pub use http::{HttpError, Remote};
 pub use metadata::{load_trusted, refresh};

@@ -52,7 +52,7 @@ impl Supervisor {
             Output::Refresh(paths) => self.refresh(paths),
             Output::Fetch(model, wanted) => self.fetch(model, wanted),
             Output::CancelFetch(model) => {
-                if let Some(flag) = self.fetching.get(&model) {
+                if let Some(flag) = self.fetching.remove(&model) {
                     flag.store(true, Ordering::Relaxed);
                 }
             }
@@ -209,6 +209,10 @@ impl Supervisor {
 
     /// A download ended: of an update, or of a bundle that was damaged.
     pub(super) fn on_fetched(&mut self, model: ModelName, bundle: Digest, result: Result<(), FetchFailure>) {
+        if matches!(&result, Err(FetchFailure::Transient(why)) if why.code == fetch::CANCELLED) {
+            // Nobody waits for it, and another download for this model may be running.
+            return;
+        }
         self.fetching.remove(&model);
         let repaired = result.is_ok() && self.loads.active(&model).is_none();
         self.feed(Input::Fetched(model.clone(), bundle, result));
@@ -229,7 +233,13 @@ impl Supervisor {
 
     fn collect(&mut self) {
         let keep: BTreeSet<_> = self.updates.models().flat_map(|r| r.kept().collect::<Vec<_>>()).collect();
-        fetch::collect(&self.config.state_dir, &keep, !self.fetching.is_empty());
+        // Between two attempts nothing is being fetched, and what has arrived is needed all the same.
+        let waiting = self
+            .updates
+            .models()
+            .filter_map(|r| r.update.as_ref())
+            .any(|u| matches!(u.at, Phase::Downloading { .. } | Phase::Deferred { .. }));
+        fetch::collect(&self.config.state_dir, &keep, waiting || !self.fetching.is_empty());
     }
     /// Whether something serves on probation.
     pub(super) fn on_probation(&self) -> bool {

@@ -15,6 +15,7 @@ use longshore_agent_core::{Backoff, Sync, Updates, sync, update};
 use longshore_trust::{StreamId, UnixMs};
 use longshore_wire::Topic;
 use longshore_wire::v1::EventKind;
+use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use super::event::{Happening, Queue};
 use super::loads::Loads;
@@ -33,13 +34,13 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 fn log(config: &Config) {
     let filter = config.log.level.parse::<tracing_subscriber::filter::Targets>()
         .unwrap_or_else(|_| tracing_subscriber::filter::Targets::new().with_default(tracing::Level::INFO));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    // A second start in one process (tests) keeps the first log.
-    let _ = match config.log.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = match config.log.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
     };
+    // A second start in one process (tests) keeps the first log.
+    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
 }
 
 fn make_dirs(config: &Config) -> anyhow::Result<()> {

@@ -131,14 +131,15 @@ impl Loads {
             load.state = State::Left;
         }
     }
-    /// The engine died: whose request it was in, if it can be told; then every page is made whole.
-    pub fn engine_died(&mut self) -> Option<Digest> {
+    /// The engine died: in whose requests it was; then every page is made whole.
+    pub fn engine_died(&mut self) -> Vec<Digest> {
         let mut busy: Vec<Digest> = self
             .map
             .values()
             .filter(|l| l.state != State::Left && l.page.in_flight() > 0)
             .map(|l| l.bundle)
             .collect();
+        busy.sort_unstable();
         busy.dedup();
         for (id, load) in &mut self.map {
             if let Err(e) = load.page.recover() {
@@ -146,10 +147,7 @@ impl Loads {
             }
             load.state = State::Left;
         }
-        match busy[..] {
-            [one] => Some(one),
-            _ => None,
-        }
+        busy
     }
 
     /// Makes durable what was counted since the last time, then forgets loads that are over.
@@ -168,6 +166,13 @@ impl Loads {
         let over: Vec<LoadId> =
             self.map.iter().filter(|(_, l)| l.state == State::Left).map(|(id, _)| *id).collect();
         for id in over {
+            if !deltas.iter().any(|d| d.load == id)
+                && let Some(row) = store.loads()?.into_iter().find(|r| r.load == id)
+            {
+                tracing::error!(load = id.0, "a counter page cannot be read; its last counts are lost");
+                let (kind, cause) = (GapKind::Counters, GapCause::Corruption);
+                store.gap(now, &Gap { kind, cause, count: 0, from: row.journalled_at, to: now })?;
+            }
             store.end_load(id)?;
             self.map.remove(&id);
             let path = self.page_path(id);
@@ -198,10 +203,63 @@ impl Loads {
 fn delta(id: LoadId, load: &Load) -> Option<LoadDelta> {
     // A page that is too busy now is read the next time. Counters last: they may be ahead of the ring, never behind.
     let next_seq = load.page.next_seq().ok()?;
-    let ring = u64::from(load.page.spec().ring_rows);
-    let from = load.journalled_seq.max(next_seq.saturating_sub(ring));
-    let predictions =
-        (from..next_seq).filter_map(|seq| Some((seq, load.page.prediction(seq).ok()??))).collect();
+    let mut predictions = load.page.predictions(load.journalled_seq).ok()?;
+    predictions.retain(|(seq, _)| *seq < next_seq);
     let snapshot = load.page.snapshot().ok()?;
     Some(LoadDelta { load: id, snapshot, predictions, next_seq })
+}
+
+/// Whom to blame when the engine died in requests of these bundles: the only one, or else the only one of them that is
+/// not proven yet. A busy neighbour must not save a candidate that crashes.
+pub fn blame(busy: Vec<Digest>, on_trial: &[Digest]) -> Option<Digest> {
+    if let [one] = busy[..] {
+        return Some(one);
+    }
+    let mut unproven = busy.into_iter().filter(|b| on_trial.contains(b));
+    let first = unproven.next()?;
+    unproven.next().is_none().then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use longshore_trust::StreamId;
+
+    use super::*;
+    use crate::page::{PageSpec, RequestOutcome};
+
+    #[test]
+    fn a_candidate_is_blamed_for_a_crash_even_beside_a_busy_neighbour() {
+        let [old, new, other] = [1u8, 2, 3].map(|n| Digest([n; 32]));
+        assert_eq!(blame(vec![], &[new]), None);
+        assert_eq!(blame(vec![old], &[new]), Some(old));
+        assert_eq!(blame(vec![old, new], &[new]), Some(new));
+        assert_eq!(blame(vec![old, other], &[new]), None);
+        assert_eq!(blame(vec![new, other], &[new, other]), None);
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_read_at_its_end_leaves_a_row_in_the_ledger() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path(), StreamId(1), UnixMs(5)).unwrap();
+        let boot_id = [7; 16];
+        let mut loads = Loads::take_up(&mut store, dir.path().join("pages"), boot_id, UnixMs(5)).unwrap();
+        fs::create_dir(dir.path().join("pages")).unwrap();
+        let (model, bundle): (ModelName, _) = ("digits".parse().unwrap(), Digest([1; 32]));
+        let load = store.begin_load(&model, &bundle, 2, UnixMs(5)).unwrap();
+        let path = loads.page_path(load);
+        let (page, _fd) = Page::create(&path, PageSpec { load, classes: 2, ring_rows: 8, boot_id }).unwrap();
+        page.record(&RequestOutcome { rows: 1, classes: &[1], ..RequestOutcome::default() });
+        // A state word with a phase that does not exist, then one whose redo slot is longer than it can be.
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&6u64.to_ne_bytes(), 8 * 8).unwrap();
+        let redo = 24 + 5 + 2 + usize::from(DdSketch::bucket(f64::INFINITY)) + 1;
+        file.write_all_at(&u64::MAX.to_ne_bytes(), redo as u64 * 8).unwrap();
+        loads.insert(load, model, bundle, page);
+        loads.engine_died();
+        loads.journal(&mut store, UnixMs(9)).unwrap();
+        assert_eq!(store.gaps().unwrap(), [("counters".to_owned(), "corruption".to_owned(), 0)]);
+        assert!(store.loads().unwrap().is_empty());
+    }
 }

@@ -66,7 +66,7 @@ pub struct Supervisor {
     feeding: bool,
     sync_inputs: VecDeque<sync::Input>,
     feeding_sync: bool,
-    /// When update and sync core want to be woken.
+    /// When update and sync core want to be woken: by [`Self::now`] and by [`Self::steady`].
     wake: (UnixMs, UnixMs),
     /// Labels that wait for the next transaction: engine, query, labels.
     feedback: Vec<(u64, u64, Vec<Label>)>,
@@ -80,6 +80,7 @@ pub struct Supervisor {
     floor: UnixMs,
     floor_at: Instant,
     started: UnixMs,
+    born: Instant,
     boot: u64,
     boot_id: [u8; 16],
     sandbox: Vec<String>,
@@ -127,11 +128,21 @@ pub fn run(config_path: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What may wait unsealed.
+fn quota(config: &Config) -> crate::store::Quota {
+    crate::store::Quota { window_bytes: config.limits.buffer_bytes, reports: 5_000 }
+}
+
 impl Supervisor {
     /// Now, never before a time that something signed has named.
     fn now(&self) -> UnixMs {
         let floor = self.floor.plus_ms(boot::ms(self.floor_at.elapsed()));
         host::now().0.max(floor)
+    }
+
+    /// A clock that nobody sets, for what only measures spans: when a message is sent again.
+    fn steady(&self) -> UnixMs {
+        self.started.plus_ms(boot::ms(self.born.elapsed()))
     }
 
     /// The main loop.
@@ -159,14 +170,14 @@ impl Supervisor {
     }
 
     fn next_due(&self) -> Instant {
-        let now = self.now();
-        let from_core = |at: UnixMs| {
+        let from_core = |now: UnixMs, at: UnixMs| {
             let wait = if at == NEVER { 3_600_000 } else { at.since(now).min(3_600_000) };
             Instant::now() + Duration::from_millis(wait)
         };
+        let (update, sync) = (from_core(self.now(), self.wake.0), from_core(self.steady(), self.wake.1));
         let t = &self.timers;
         let soon = Instant::now() + Duration::from_millis(if self.on_probation() { 500 } else { 3_600_000 });
-        [t.journal, t.window, t.health, t.refresh, from_core(self.wake.0), from_core(self.wake.1), soon]
+        [t.journal, t.window, t.health, t.refresh, update, sync, soon]
             .into_iter()
             .chain(t.retry)
             .chain(t.watchdog.map(|(at, _)| at))
@@ -188,8 +199,11 @@ impl Supervisor {
             }
             Happening::Fetched(model, bundle, result) => self.on_fetched(model, bundle, result),
             Happening::Tried(model, bundle, result) => {
-                self.trying.remove(&model);
-                self.feed(Input::Tried(model, bundle, result));
+                // Nobody waits for a trial that was cancelled; another one of the same bundle may be running.
+                if !matches!(&result, Err(why) if why.code == trial::CANCELLED) {
+                    self.trying.remove(&model);
+                    self.feed(Input::Tried(model, bundle, result));
+                }
             }
             Happening::Refreshed(result) => self.on_refreshed(result),
         }

@@ -29,7 +29,7 @@ impl Supervisor {
         }
         self.feeding_sync = true;
         while let Some(input) = self.sync_inputs.pop_front() {
-            let now = self.now();
+            let now = self.steady();
             self.sync.handle(now, input);
             loop {
                 match self.sync.poll() {
@@ -68,7 +68,7 @@ impl Supervisor {
                     Ok(rows) => self.sync_inputs.push_back(Input::Reoffered(rows)),
                     Err(e) => {
                         tracing::error!("{e}");
-                        self.sync_inputs.push_back(Input::Reoffered(Vec::new()));
+                        self.sync_inputs.push_back(Input::NotReoffered);
                     }
                 }
             }

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use longshore_agent_core::assignment::reason;
 use longshore_agent_core::guard::Sample;
-use longshore_agent_core::update::{Input, Installed, Phase};
+use longshore_agent_core::update::{Input, Installed, NO_PAGE, Phase};
 use longshore_trust::{Digest, ModelName};
 use longshore_wire::v1::EventKind;
 
 use super::Supervisor;
 use super::event::Happening;
-use super::loads::State;
+use super::loads::{self, State};
 use super::process::{Process, Told};
 use super::sealed::{self, SealError, SealedBundle};
 use crate::engine::protocol::{FromEngine, LoadId, LoadRequest, ToEngine};
@@ -232,7 +232,7 @@ impl Supervisor {
         let s = &mut self.serving;
         s.process = None;
         s.ready = false;
-        let blamed = self.loads.engine_died();
+        let blamed = loads::blame(self.loads.engine_died(), &self.on_trial());
         self.journal();
         self.status_dirty = true;
         if self.stopping.is_some() {
@@ -262,7 +262,13 @@ impl Supervisor {
         let Some(wanted) = wanted else {
             self.serving.wanted.remove(&model);
             match active {
-                Some((load, _)) => self.serving.send(&ToEngine::Unload(load), &[]),
+                Some((load, _)) => {
+                    // From now on it does not count as what answers, should the same bundle be wanted again.
+                    if let Some(l) = self.loads.get_mut(load) {
+                        l.state = State::Leaving;
+                    }
+                    self.serving.send(&ToEngine::Unload(load), &[]);
+                }
                 None => self.feed(Input::Serving(model, None)),
             }
             return;
@@ -315,7 +321,7 @@ impl Supervisor {
         wanted: &Installed,
         sealed: &SealedBundle,
     ) -> Result<(), longshore_wire::v1::Reason> {
-        let broken = |e: &dyn std::fmt::Display| reason("activate.page", e.to_string());
+        let broken = |e: &dyn std::fmt::Display| reason(NO_PAGE, e.to_string());
         let now = self.now();
         let classes = sealed.manifest.classes();
         let load = self.store.begin_load(model, &wanted.bundle, classes, now).map_err(|e| broken(&e))?;
@@ -351,7 +357,7 @@ impl Supervisor {
     pub(super) fn close_windows(&mut self, only: Option<&Digest>) {
         self.journal();
         let now = self.now();
-        let quota = crate::store::Quota { window_bytes: self.config.limits.buffer_bytes, reports: 5_000 };
+        let quota = super::quota(&self.config);
         let keep = u64::from(self.config.limits.prediction_rows);
         let done = self
             .store
@@ -363,6 +369,15 @@ impl Supervisor {
         }
         self.store.lay_ballast();
         self.feed_sync(longshore_agent_core::sync::Input::Backlog);
+    }
+
+    /// Bundles that serve, or begin to, and are not committed.
+    fn on_trial(&self) -> Vec<Digest> {
+        let uncommitted = self.updates.models().filter_map(|r| r.update.as_ref());
+        uncommitted
+            .filter(|u| matches!(u.at, Phase::Activating { .. } | Phase::Probation { .. }))
+            .map(|u| u.wanted.bundle.bundle)
+            .collect()
     }
 
     /// Shows the guard what candidates have done.

@@ -17,6 +17,9 @@ use super::sealed;
 use crate::engine::protocol::{FromEngine, LoadId, LoadRequest, ToEngine, TrialLimits};
 use crate::fetch::bundle_dir;
 
+/// Code of the answer of a trial that was cancelled.
+pub const CANCELLED: &str = "trial.cancelled";
+
 /// One trial.
 #[derive(Debug, Clone)]
 pub struct Trial {
@@ -85,7 +88,7 @@ impl Trial {
                 return Err(reason("trial.deadline", text));
             }
             if self.cancel.load(Ordering::Relaxed) {
-                return Err(reason("trial.cancelled", "nobody wants this bundle any more"));
+                return Err(reason(CANCELLED, "nobody wants this bundle any more"));
             }
         }
     }
