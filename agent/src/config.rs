@@ -168,7 +168,9 @@ impl Default for Link {
     }
 }
 impl Default for Log {
-    fn default() -> Self { Self { level: "info".into(), format: LogFormat::Text } }
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
 }
 
 /// What is wrong with a configuration.
@@ -208,12 +210,16 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && path == Path::new("/etc/longshore/agent.toml") => {
+            Err(e)
+                if e.kind() == std::io::ErrorKind::NotFound
+                    && path == Path::new("/etc/longshore/agent.toml") =>
+            {
                 String::new()
             }
             Err(source) => return Err(ConfigError::Read { path: path.into(), source }),
         };
-        let variables = std::env::vars().filter(|(k, _)| k.starts_with("LONGSHORE_") && k != "LONGSHORE_CONFIG");
+        let variables =
+            std::env::vars().filter(|(k, _)| k.starts_with("LONGSHORE_") && k != "LONGSHORE_CONFIG");
         Self::parse(&text, path, variables)
     }
 
@@ -237,20 +243,25 @@ impl Config {
                 message: explain(&e.to_string()),
             })?;
         }
-        let config: Self = toml::Value::Table(table).try_into().map_err(|e| wrong(explain(&e.to_string())))?;
+        let config: Self =
+            toml::Value::Table(table).try_into().map_err(|e| wrong(explain(&e.to_string())))?;
         config.check().map_err(wrong)?;
         Ok(config)
     }
 
     /// The unix socket of the API.
     #[must_use]
-    pub fn socket(&self) -> PathBuf { self.serve.socket.clone().unwrap_or_else(|| self.run_dir.join("api.sock")) }
+    pub fn socket(&self) -> PathBuf {
+        self.serve.socket.clone().unwrap_or_else(|| self.run_dir.join("api.sock"))
+    }
 
     fn check(&self) -> Result<(), String> {
         if let Some(listen) = self.serve.listen
             && !listen.ip().is_loopback()
         {
-            return Err(format!("serve.listen = \"{listen}\" is not a loopback address: the API has no access control, so it stays on this machine (use 127.0.0.1)"));
+            return Err(format!(
+                "serve.listen = \"{listen}\" is not a loopback address: the API has no access control, so it stays on this machine (use 127.0.0.1)"
+            ));
         }
         for (key, value) in [
             ("intervals.journal", self.intervals.journal),
@@ -301,8 +312,11 @@ fn explain(message: &str) -> String {
     let message = message.trim_end();
     let Some(at) = message.find("unknown field") else { return message.into() };
     let skipped = message[..at].matches('`').count() / 2;
-    let Some((wrong, known)) = quoted.get(skipped..).and_then(|q| q.split_first()) else { return message.into() };
-    let nearest = known.iter().min_by_key(|k| edit_distance(wrong, k)).filter(|k| edit_distance(wrong, k) <= 3);
+    let Some((wrong, known)) = quoted.get(skipped..).and_then(|q| q.split_first()) else {
+        return message.into();
+    };
+    let nearest =
+        known.iter().min_by_key(|k| edit_distance(wrong, k)).filter(|k| edit_distance(wrong, k) <= 3);
     match nearest {
         Some(key) => format!("{message}\nDid you mean `{key}`?"),
         None => message.into(),
@@ -332,7 +346,12 @@ fn edit_distance(a: &str, b: &str) -> usize {
 pub fn check(path: &Path) -> anyhow::Result<ExitCode> {
     let config = Config::load(path)?;
     println!("{} is valid", path.display());
-    println!("state {}, run {}, API {}", config.state_dir.display(), config.run_dir.display(), config.socket().display());
+    println!(
+        "state {}, run {}, API {}",
+        config.state_dir.display(),
+        config.run_dir.display(),
+        config.socket().display()
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -346,7 +365,9 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_the_default() { assert_eq!(parse("", &[]).unwrap(), Config::default()); }
+    fn an_empty_file_is_the_default() {
+        assert_eq!(parse("", &[]).unwrap(), Config::default());
+    }
     #[test]
     fn a_wrong_key_names_itself_its_line_and_the_nearest_right_one() {
         let error = parse("state_dir = \"/x\"\n\n[intervals]\njurnal = \"1s\"\n", &[]).unwrap_err();
@@ -356,14 +377,17 @@ mod tests {
     }
     #[test]
     fn a_wrong_value_names_its_line() {
-        for text in ["\n[intervals]\njournal = \"soon\"\n", "\n\nstate_dir = 7\n", "\n[serve]\nlisten = \"here\"\n"] {
+        for text in
+            ["\n[intervals]\njournal = \"soon\"\n", "\n\nstate_dir = 7\n", "\n[serve]\nlisten = \"here\"\n"]
+        {
             let error = parse(text, &[]).unwrap_err();
             assert!(error.contains("line 3"), "{error}");
         }
     }
     #[test]
     fn variables_win_and_wrong_ones_are_named() {
-        let config = parse("[intervals]\njournal = \"9s\"\n", &[("LONGSHORE_INTERVALS__JOURNAL", "2s")]).unwrap();
+        let config =
+            parse("[intervals]\njournal = \"9s\"\n", &[("LONGSHORE_INTERVALS__JOURNAL", "2s")]).unwrap();
         assert_eq!(config.intervals.journal, Duration::from_secs(2));
         let config = parse("", &[("LONGSHORE_SERVE__QUEUE", "3"), ("LONGSHORE_RUN_DIR", "/tmp/r")]).unwrap();
         assert_eq!((config.serve.queue, config.run_dir), (3, PathBuf::from("/tmp/r")));
@@ -375,7 +399,11 @@ mod tests {
     }
     #[test]
     fn intervals_that_make_no_sense_are_refused() {
-        for text in ["[intervals]\nwindow = \"30s\"", "[intervals]\njournal = \"0s\"", "[link]\nretry_max = \"200ms\""] {
+        for text in [
+            "[intervals]\nwindow = \"30s\"",
+            "[intervals]\njournal = \"0s\"",
+            "[link]\nretry_max = \"200ms\"",
+        ] {
             assert!(parse(text, &[]).is_err(), "{text}");
         }
     }

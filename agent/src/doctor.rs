@@ -102,7 +102,10 @@ fn clock(now: UnixMs) -> Finding {
     const TEN_YEARS_MS: u64 = 10 * 366 * 86_400_000;
     let said = format!("{} s since 1970", now.secs());
     if now < BUILT_NOT_BEFORE || now.since(BUILT_NOT_BEFORE) > TEN_YEARS_MS {
-        Finding::Weak(format!("{said} cannot be right"), "set the clock or start a time service; until then expiry is judged by signed times only")
+        Finding::Weak(
+            format!("{said} cannot be right"),
+            "set the clock or start a time service; until then expiry is judged by signed times only",
+        )
     } else {
         Finding::Good(said)
     }
@@ -110,9 +113,14 @@ fn clock(now: UnixMs) -> Finding {
 
 fn memory() -> Finding {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let free = text.lines().find_map(|l| l.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse::<u64>().ok());
+    let free = text
+        .lines()
+        .find_map(|l| l.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse::<u64>().ok());
     match free {
-        Some(kib) if kib < 32 * 1024 => Finding::Weak(format!("{} MiB available", kib / 1024), "models need room: stop something, or expect failed trials"),
+        Some(kib) if kib < 32 * 1024 => Finding::Weak(
+            format!("{} MiB available", kib / 1024),
+            "models need room: stop something, or expect failed trials",
+        ),
         Some(kib) => Finding::Good(format!("{} MiB available", kib / 1024)),
         None => Finding::Weak("/proc/meminfo cannot be read".into(), "mount /proc"),
     }
@@ -130,10 +138,16 @@ fn kernel() -> Finding {
         if actions { "there" } else { "not to be seen" },
     );
     if !actions {
-        return Finding::Weak(said, "the engine's sandbox will be weaker; the agent reports what the kernel gave");
+        return Finding::Weak(
+            said,
+            "the engine's sandbox will be weaker; the agent reports what the kernel gave",
+        );
     }
     if !lsm.is_empty() && !lsm.split(',').any(|l| l.trim() == "landlock") {
-        return Finding::Weak(format!("{said}, without landlock"), "boot with lsm=landlock,… to close the file system to the engine; seccomp holds alone until then");
+        return Finding::Weak(
+            format!("{said}, without landlock"),
+            "boot with lsm=landlock,… to close the file system to the engine; seccomp holds alone until then",
+        );
     }
     Finding::Good(said)
 }
@@ -141,8 +155,10 @@ fn kernel() -> Finding {
 /// Whether somebody listens there.
 fn reach(url: &str, default_port: u16) -> Finding {
     let authority = url.split("://").nth(1).unwrap_or(url).split('/').next().unwrap_or_default();
-    let with_port = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:{default_port}") };
-    let advice = "check cable, address and firewall; the agent goes on serving and keeps its reports meanwhile";
+    let with_port =
+        if authority.contains(':') { authority.to_owned() } else { format!("{authority}:{default_port}") };
+    let advice =
+        "check cable, address and firewall; the agent goes on serving and keeps its reports meanwhile";
     let addresses = match with_port.to_socket_addrs() {
         Ok(a) => a,
         Err(e) => return Finding::Weak(format!("{with_port} has no address ({e})"), advice),

@@ -67,7 +67,9 @@ pub enum IdentityError {
 
 /// Directory of the identity.
 #[must_use]
-pub fn dir(state_dir: &Path) -> PathBuf { state_dir.join("identity") }
+pub fn dir(state_dir: &Path) -> PathBuf {
+    state_dir.join("identity")
+}
 
 impl Identity {
     /// The identity, or `None` when the device has not been enrolled.
@@ -82,7 +84,9 @@ impl Identity {
         };
         let facts = match read("enrolment.json") {
             Ok(text) => text,
-            Err(IdentityError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(IdentityError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
             Err(e) => return Err(e),
         };
         let damaged = |name: &str, what: String| IdentityError::Damaged { path: dir.join(name), what };

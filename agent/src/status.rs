@@ -84,7 +84,9 @@ pub struct ModelStatus {
     pub rows_total: u64,
 }
 
-fn path(run_dir: &Path) -> PathBuf { run_dir.join("status.json") }
+fn path(run_dir: &Path) -> PathBuf {
+    run_dir.join("status.json")
+}
 
 /// Writes it, whole or not at all.
 ///
@@ -104,7 +106,10 @@ pub fn run(config: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let config = Config::load(config)?;
     let path = path(&config.run_dir);
     let text = std::fs::read(&path).map_err(|e| {
-        anyhow::anyhow!("no agent has left its status in {}: {e}. Is it started (`longshore-agent run`)?", path.display())
+        anyhow::anyhow!(
+            "no agent has left its status in {}: {e}. Is it started (`longshore-agent run`)?",
+            path.display()
+        )
     })?;
     let status: Status = serde_json::from_slice(&text)?;
     let alive = Path::new(&format!("/proc/{}", status.pid)).exists();
@@ -122,14 +127,21 @@ fn for_people(s: &Status, alive: bool, now: UnixMs) -> String {
     let mut text = format!("{} of fleet {}, agent {}\n", s.device, s.fleet, s.agent_version);
     let age = |t: UnixMs| ago(now.since(t));
     if !alive {
-        text.push_str(&format!("NOT RUNNING (process {} is gone); last heard of {}\n", s.pid, age(s.written)));
+        text.push_str(&format!(
+            "NOT RUNNING (process {} is gone); last heard of {}\n",
+            s.pid,
+            age(s.written)
+        ));
     }
     let link = if s.link.up { "up" } else { "down" };
     text.push_str(&format!("link {link} since {}", age(s.link.since)));
     if let Some(error) = &s.link.error {
         text.push_str(&format!(" ({error})"));
     }
-    text.push_str(&format!("\n{} message(s) wait for a receipt, {} gap(s) in the ledger\n", s.outbox_rows, s.gaps));
+    text.push_str(&format!(
+        "\n{} message(s) wait for a receipt, {} gap(s) in the ledger\n",
+        s.outbox_rows, s.gaps
+    ));
     text.push_str(&format!("assignment {}, engine starts {}\n", s.assignment_version, s.engine.starts));
     if s.models.is_empty() {
         text.push_str("no model has been assigned yet\n");
@@ -138,7 +150,11 @@ fn for_people(s: &Status, alive: bool, now: UnixMs) -> String {
         let version = m.version.as_deref().unwrap_or("none");
         let state = m.state.map_or("-", UpdateState::as_str);
         let reason = m.reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default();
-        text.push_str(&format!("  {:<24} {version:<12} {state}{reason}, {} rows\n", m.model.as_str(), m.rows_total));
+        text.push_str(&format!(
+            "  {:<24} {version:<12} {state}{reason}, {} rows\n",
+            m.model.as_str(),
+            m.rows_total
+        ));
     }
     text
 }
@@ -184,6 +200,9 @@ mod tests {
     #[test]
     fn a_dead_agent_and_a_dead_link_are_said() {
         let text = for_people(&status(), false, UnixMs(3 * 60_000));
-        assert!(text.contains("NOT RUNNING") && text.contains("3 min ago") && text.contains("refused"), "{text}");
+        assert!(
+            text.contains("NOT RUNNING") && text.contains("3 min ago") && text.contains("refused"),
+            "{text}"
+        );
     }
 }

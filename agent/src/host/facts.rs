@@ -112,7 +112,9 @@ fn cpu_name(cpuinfo: &str) -> String {
             .map(|(_, v)| v.trim().to_owned())
     };
     value("model name").or_else(|| value("Hardware")).unwrap_or_else(|| match value("CPU part") {
-        Some(part) => format!("ARM part {part} of implementer {}", value("CPU implementer").unwrap_or_default()),
+        Some(part) => {
+            format!("ARM part {part} of implementer {}", value("CPU implementer").unwrap_or_default())
+        }
         None => "unknown".into(),
     })
 }
