@@ -413,3 +413,17 @@ fn a_label_does_not_count_again_because_its_prediction_was_forgotten() {
     // The page's ring is longer than what is remembered here: it still has the row.
     assert_eq!(s.join(&[&[label]], T0).unwrap(), [Joined { joined: 0, unknown: 1, repeated: 0 }]);
 }
+#[test]
+fn the_replay_ring_is_bounded_by_its_bytes_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut s = store(dir.path());
+    for i in 1..=10 {
+        s.apply(&batch(), T0).unwrap();
+        s.seal(Seq(i), 200, 0, T0, &sign).unwrap();
+    }
+    s.receipted(Seq(8), 1, T0).unwrap();
+    let row = s.sealed(Seq(1)).unwrap().unwrap().1.len() as u64;
+    s.enforce(&Quota { window_bytes: 3 * row, reports: 100 }, T0).unwrap();
+    let held: Vec<bool> = (1..=10).map(|i| s.sealed(Seq(i)).unwrap().is_some()).collect();
+    assert_eq!(held, [false, false, false, false, false, true, true, true, true, true], "what waits stays");
+}

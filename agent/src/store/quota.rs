@@ -12,10 +12,10 @@ use super::{Op as _, Store, StoreError, gap, sql, unsql};
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// Limits of what waits unsealed.
+/// Limits of what waits unsealed, and of what is kept for a fleet that was restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// Bytes of counters of closed windows.
+    /// Bytes of counters of closed windows; as many again may be in the replay ring.
     pub window_bytes: u64,
     /// Reports and events.
     pub reports: u64,
@@ -39,7 +39,24 @@ impl Store {
                 self.drop_oldest(over, now)?;
             }
         }
+        self.turn_ring(quota.window_bytes)?;
         self.drop_reports(quota.reports, now)
+    }
+    /// Forgets the oldest receipted rows beyond `bytes`. Nothing is lost by it: the fleet has them. One that was restored
+    /// learns what the ring no longer holds.
+    fn turn_ring(&mut self, bytes: u64) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.prepare_cached(
+                "DELETE FROM outbox WHERE (stream, seq) IN (
+                     SELECT stream, seq FROM (
+                         SELECT stream, seq, sum(length(bytes)) OVER (ORDER BY receipted DESC, seq DESC) AS newer
+                         FROM outbox WHERE receipted IS NOT NULL)
+                     WHERE newer > ?1)",
+            )
+            .and_then(|mut q| q.execute([sql(bytes)]))
+            .op("turn the ring")?;
+            Ok(())
+        })
     }
     fn window_bytes(&self) -> Result<u64, StoreError> {
         self.conn
