@@ -4,7 +4,7 @@
 //! the same stream never overwrites what a newer one said.
 
 use longshore_stats::Counters;
-use longshore_trust::{DeviceId, StreamId, TimeQuality, UnixMs};
+use longshore_trust::{AssignmentVersion, DeviceId, StreamId, TimeQuality, UnixMs};
 use longshore_wire::v1::{
     EventKind, Events, Header, Health, Hello, Inventory, ReportBody, UpdateReport, Window,
 };
@@ -14,8 +14,10 @@ use super::{Store, StoreError, Tx, to_i64, to_u64};
 
 /// No counter of an honest window comes near this.
 const MAX_COUNT: u64 = 1 << 44;
-/// Most classes of a model.
-const MAX_CLASSES: usize = 4096;
+/// Most classes of a model, as many as a device's counters hold.
+const MAX_CLASSES: usize = 1 << 16;
+/// No assignment was ever signed with a greater version. A device that claims one must not use up the numbers.
+const MAX_VERSION: u64 = 1 << 53;
 const HOUR_MS: u64 = 3_600_000;
 
 /// A hello: the device is there and says what it has.
@@ -35,11 +37,16 @@ pub async fn hello(tx: &mut Tx, device: &DeviceId, hello: &Hello, now: UnixMs) -
     .bind(to_i64(now.0))
     .bind(format!("{:016x}", hello.boot))
     .bind(stream_text(hello.stream))
-    .bind(to_i64(hello.assignment_version.0))
+    .bind(said(hello.assignment_version))
     .bind(versions)
     .execute(tx.conn())
     .await?;
     Ok(())
+}
+
+/// The assignment version a device speaks of; 0 when there can be no such version.
+fn said(version: AssignmentVersion) -> i64 {
+    if version.0 > MAX_VERSION { 0 } else { to_i64(version.0) }
 }
 
 /// The device was heard.
@@ -85,7 +92,7 @@ async fn update_report(
     .bind(header.device.as_str())
     .bind(u.model.as_str())
     .bind(u.bundle.to_hex())
-    .bind(to_i64(u.assignment_version.0))
+    .bind(said(u.assignment_version))
     .bind(to_i64(u.generation.0))
     .bind(u.rollout.as_ref().map(longshore_trust::RolloutId::as_str))
     .bind(u.state.as_str())
@@ -99,7 +106,7 @@ async fn update_report(
     .await?;
     sqlx::query("UPDATE device SET assignment_version = max(assignment_version, ?2) WHERE id = ?1")
         .bind(header.device.as_str())
-        .bind(to_i64(u.assignment_version.0))
+        .bind(said(u.assignment_version))
         .execute(tx.conn())
         .await?;
     sqlx::query(
@@ -119,7 +126,7 @@ async fn update_report(
     .bind(u.bundle.to_hex())
     .bind(u.state.as_str())
     .bind(code)
-    .bind(to_i64(u.assignment_version.0))
+    .bind(said(u.assignment_version))
     .bind(to_i64(now.0))
     .bind(stream_text(header.stream))
     .bind(to_i64(header.seq.0))
@@ -251,7 +258,7 @@ pub fn window_is_sane(w: &Window) -> bool {
         .chain(c.latency_us.buckets().map(|(_, n)| n));
     let mut sum = 0u64;
     k <= MAX_CLASSES
-        && c.confusion.len() == k * k
+        && (c.confusion.is_empty() || c.confusion.len() == k * k)
         && w.key.start <= w.key.end
         && all.into_iter().all(|n| {
             sum = sum.saturating_add(n);

@@ -7,6 +7,10 @@ use longshore_trust::{DeviceId, Seq, StreamId, UnixMs};
 
 use super::{Store, StoreError, Tx, to_i64, to_u64};
 
+/// How far beyond the prefix a message is stored. A device has fewer rows without a receipt, also when it offers its ring
+/// again; more would only be a way to fill the table.
+const AHEAD: u64 = 20_000;
+
 /// A stream as text: 16 hex digits.
 #[must_use]
 pub fn stream_text(stream: StreamId) -> String {
@@ -27,7 +31,8 @@ pub async fn prefix(tx: &mut Tx, device: &DeviceId, stream: StreamId) -> Result<
     Ok(Seq(to_u64(n.unwrap_or(0))))
 }
 
-/// Takes a message's place in its stream. Whether it is new: a duplicate must have no effect.
+/// Takes a message's place in its stream. Whether it is new: a duplicate must have no effect, and nor must one too far
+/// ahead, which is sent again until the prefix has come near.
 ///
 /// # Errors
 /// When the database refuses.
@@ -43,6 +48,7 @@ pub async fn claim(
         "INSERT INTO message (device, stream, seq, kind, received)
          SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS
            (SELECT 1 FROM stream_prefix WHERE device = ?1 AND stream = ?2 AND up_to >= ?3)
+         AND ?3 - coalesce((SELECT up_to FROM stream_prefix WHERE device = ?1 AND stream = ?2), 0) <= ?6
          ON CONFLICT DO NOTHING",
     )
     .bind(device.as_str())
@@ -50,6 +56,7 @@ pub async fn claim(
     .bind(to_i64(seq.0))
     .bind(kind)
     .bind(to_i64(now.0))
+    .bind(to_i64(AHEAD))
     .execute(tx.conn())
     .await?;
     Ok(done.rows_affected() > 0)

@@ -126,3 +126,51 @@ async fn what_a_device_can_no_longer_send_becomes_a_gap_and_the_prefix_goes_on()
     assert_eq!(out.receipts[&stream], Seq(7));
     assert_eq!(total(&store, &device).await.rows, 3);
 }
+
+#[tokio::test]
+async fn a_model_of_very_many_classes_counts_too() {
+    let (_home, store, device) = fleet().await;
+    // So many that the device keeps no table of classes against each other.
+    let many =
+        Counters { classes: vec![2; 10_000], confusion: Vec::new(), rows: 20_000, ..Counters::default() };
+    let batch = [windows(&device, 1, many.clone()), windows(&device, 2, many)];
+    store_batch(&store, &batch, 1, UnixMs(5)).await.unwrap();
+    let total = total(&store, &device).await;
+    assert_eq!((total.rows, total.classes[9_999], total.confusion.len()), (40_000, 4, 0));
+}
+
+#[tokio::test]
+async fn a_message_far_ahead_of_the_prefix_takes_no_room() {
+    let (_home, store, device) = fleet().await;
+    let batch = [windows(&device, 1, counters(1)), windows(&device, 1_000_000, counters(1))];
+    let out = store_batch(&store, &batch, 1, UnixMs(5)).await.unwrap();
+    assert_eq!(out.receipts[&(device.id.clone(), device.stream)], Seq(1));
+    assert_eq!(store.stored_beyond_prefix(&device.id, device.stream).await.unwrap(), 0);
+    assert_eq!(total(&store, &device).await.rows, 1);
+    // It gets no receipt, so it comes again, and counts when the hole before it has been accounted for.
+    store_batch(&store, &[hello(&device, 1_000_000, 1)], 1, UnixMs(5)).await.unwrap();
+    let again = [windows(&device, 1_000_000, counters(1))];
+    let out = store_batch(&store, &again, 1, UnixMs(5)).await.unwrap();
+    assert_eq!(out.receipts[&(device.id.clone(), device.stream)], Seq(1_000_000));
+    assert_eq!(total(&store, &device).await.rows, 2);
+}
+
+#[tokio::test]
+async fn a_device_that_lies_about_versions_does_not_use_them_up() {
+    let (_home, store, device) = fleet().await;
+    let topic = Topic::up(&device.fleet, &device.id, Up::Hello);
+    let body = Hello {
+        stream: device.stream,
+        first_unreceipted: Seq(1),
+        assignment_version: AssignmentVersion(u64::MAX),
+        tuf_versions: std::collections::BTreeMap::new(),
+        fleet_epoch: 1,
+        boot: 1,
+    };
+    let lie = verify(&topic, &device.seal(0, body), &device.report.public()).unwrap();
+    store_batch(&store, &[lie], 1, UnixMs(5)).await.unwrap();
+    let mut tx = store.write().await.unwrap();
+    let next =
+        longshore_fleet::store::director::next_assignment_version(&mut tx, &device.id, 1).await.unwrap();
+    assert_eq!(next, AssignmentVersion(1));
+}

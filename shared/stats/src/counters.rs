@@ -7,7 +7,8 @@ use crate::DdSketch;
 /// Counters of a span of time.
 ///
 /// `classes` has K entries (rows whose answer was class k), `confusion` K x K entries, row-major by true class then
-/// predicted class. Both are empty for a bundle without classes.
+/// predicted class. Both are empty for a bundle without classes; `confusion` alone is for one with so many that the table
+/// would not be worth its size.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counters {
     /// Requests that got an answer, errors included.
@@ -76,7 +77,10 @@ impl Counters {
         }
         if a == 0 && b != 0 {
             self.classes = vec![0; b];
-            self.confusion = vec![0; b * b];
+        }
+        // A bundle of very many classes has no table of them against each other.
+        if self.confusion.is_empty() {
+            self.confusion = vec![0; other.confusion.len()];
         }
         self.requests += other.requests;
         self.rows += other.rows;
@@ -91,5 +95,26 @@ impl Counters {
         }
         self.latency_us.merge(&other.latency_us);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_was_left_out_is_not_made_up() {
+        let many = Counters { classes: vec![1; 1000], ..Counters::default() };
+        let mut sum = Counters::default();
+        sum.merge(&many).unwrap();
+        assert_eq!(sum, many);
+    }
+    #[test]
+    fn a_table_that_only_one_side_has_is_kept() {
+        let mut few = Counters { classes: vec![0; 2], ..Counters::default() };
+        let mut labelled = Counters::with_classes(2);
+        labelled.confusion[3] = 5;
+        few.merge(&labelled).unwrap();
+        assert_eq!(few.labelled(), 5);
     }
 }
