@@ -99,20 +99,41 @@ pub async fn restore(from: &Path, data: &DataDir, replace: bool, now: UnixMs) ->
         }
         known_epoch = known_epoch.max(set_aside(data, now).await?);
     }
-    copy_file(&from.join("fleet.db"), &data.database(), true)?;
+    let epoch = known_epoch + 1;
+    // The same backup may be restored again where this database is not: the epoch must rise then, too.
+    let raised =
+        serde_json::to_string_pretty(&About { epoch, ..about }).expect("numbers and text always encode");
+    let part = from.join("backup.json.part");
+    let marked =
+        std::fs::write(&part, raised).and_then(|()| std::fs::rename(&part, from.join("backup.json")));
+    if let Err(error) = marked {
+        tracing::warn!(%error, epoch, "the backup cannot be marked as restored; restore it only here, with --replace");
+    }
     copy_online(&from.join("online"), &data.online())?;
     let config = from.join("config.toml");
     if config.exists() && !data.root().join("config.toml").exists() {
         copy_file(&config, &data.root().join("config.toml"), false)?;
     }
     copy_objects(&from.join("objects"), &data.objects())?;
-    let store = Store::open(&data.database()).await?;
-    let epoch = known_epoch + 1;
+    // Under another name until its epoch has risen: a server on the old epoch would take what devices know as receipted
+    // for lost.
+    let staged = data.root().join("fleet.db.restoring");
+    for suffix in ["", "-wal", "-shm"] {
+        let left = data.root().join(format!("fleet.db.restoring{suffix}"));
+        if left.exists() {
+            std::fs::remove_file(&left).map_err(io("remove", &left))?;
+        }
+    }
+    copy_file(&from.join("fleet.db"), &staged, true)?;
+    let store = Store::open(&staged).await?;
     let mut tx = store.write().await?;
     store::set_meta(&mut tx, "epoch", &epoch.to_string()).await?;
     store::device::set_all_offline(&mut tx).await?;
     tx.commit().await?;
     store.close().await;
+    // Closing has emptied the log into the file.
+    std::fs::rename(&staged, data.database()).map_err(io("move", &staged))?;
+    std::fs::File::open(data.root()).and_then(|d| d.sync_all()).map_err(io("write", data.root()))?;
     Ok(epoch)
 }
 
