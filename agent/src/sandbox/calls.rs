@@ -40,7 +40,6 @@ const ALWAYS: &[i64] = &[
     libc::SYS_shutdown,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
-    libc::SYS_sendmsg,
     // Memory.
     libc::SYS_munmap,
     libc::SYS_mremap,
@@ -90,6 +89,8 @@ const ALWAYS_HERE: &[i64] =
 const ALWAYS_HERE: &[i64] = &[];
 
 const FIONBIO: u64 = 0x5421;
+/// The bits of a socket's type that are not flags.
+const SOCKET_TYPE: u64 = 0xf;
 const FCNTL: [i32; 6] =
     [libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL, libc::F_GET_SEALS];
 
@@ -139,9 +140,20 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
     rules.insert(libc::SYS_ioctl, vec![when_int(1, Op::Eq, FIONBIO)?]);
     let fcntl: Result<Vec<_>, _> = FCNTL.iter().map(|&c| when_int(1, Op::Eq, c as u64)).collect();
     rules.insert(libc::SYS_fcntl, fcntl?);
-    // The async runtime wakes itself through a pair of unix sockets.
-    rules.insert(libc::SYS_socketpair, vec![when_int(0, Op::Eq, libc::AF_UNIX as u64)?]);
-    // Sending on a connected socket, never to an address.
-    rules.insert(libc::SYS_sendto, vec![when(&[(4, Op::Eq, 0)])?]);
+    // The async runtime wakes itself through a pair of unix sockets. Streams only: a datagram socket sends to any path that
+    // `sendmsg` names in memory, where a filter cannot look.
+    rules.insert(
+        libc::SYS_socketpair,
+        vec![SeccompRule::new(vec![
+            SeccompCondition::new(0, Len::Dword, Op::Eq, libc::AF_UNIX as u64)?,
+            SeccompCondition::new(1, Len::Dword, Op::MaskedEq(SOCKET_TYPE), libc::SOCK_STREAM as u64)?,
+        ])?],
+    );
+    // Sending on a connected socket, never to an address. With MSG_FASTOPEN a send is a `connect`, which a listening
+    // socket that was shut down before would carry out, past landlock's look at `connect`.
+    let no_connect = |arg| SeccompCondition::new(arg, Len::Dword, Op::MaskedEq(libc::MSG_FASTOPEN as u64), 0);
+    rules.insert(libc::SYS_sendmsg, vec![SeccompRule::new(vec![no_connect(2)?])?]);
+    let to_nobody = SeccompCondition::new(4, Len::Qword, Op::Eq, 0)?;
+    rules.insert(libc::SYS_sendto, vec![SeccompRule::new(vec![to_nobody, no_connect(3)?])?]);
     Ok(rules)
 }

@@ -64,6 +64,18 @@ fn child_tries_everything() {
             memmap2::MmapOptions::new().len(4096).map_anon().unwrap().make_exec().is_err(),
             "code from data"
         );
+        let listens = listener.try_clone().unwrap();
+        assert!(matches!(fast_open(&listens, port), Err(rustix::io::Errno::PERM)), "connecting by sending");
+        let pair = |kind| {
+            use rustix::net::{AddressFamily, SocketFlags, socketpair};
+            socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).map(drop)
+        };
+        assert_eq!(
+            pair(rustix::net::SocketType::DGRAM),
+            Err(rustix::io::Errno::PERM),
+            "datagrams reach any path"
+        );
+        assert_eq!(pair(rustix::net::SocketType::STREAM), Ok(()));
         let limit = Rlimit { current: Some(1), maximum: Some(1) };
         assert!(setrlimit(Resource::Nofile, limit).is_err(), "limits are final");
     }
@@ -76,6 +88,31 @@ fn child_tries_everything() {
     assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     let mut random = [0u8; 8];
     getrandom::fill(&mut random).unwrap();
+}
+
+/// Sends to an address with `MSG_FASTOPEN`, which connects.
+#[allow(unsafe_code)]
+fn fast_open(socket: &TcpListener, port: u16) -> rustix::io::Result<()> {
+    use std::os::fd::AsRawFd as _;
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes([127, 0, 0, 1]) },
+        sin_zero: [0; 8],
+    };
+    let mut data = *b"out";
+    let mut piece = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
+    // SAFETY: all zero is a valid msghdr; every pointer put into it lives until the call has returned.
+    let sent = unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_name = (&raw const address).cast_mut().cast();
+        message.msg_namelen = size_of::<libc::sockaddr_in>() as u32;
+        message.msg_iov = &raw mut piece;
+        message.msg_iovlen = 1;
+        libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_FASTOPEN)
+    };
+    let why = std::io::Error::last_os_error().raw_os_error().unwrap_or_default();
+    if sent < 0 { Err(rustix::io::Errno::from_raw_os_error(why)) } else { Ok(()) }
 }
 
 #[test]
