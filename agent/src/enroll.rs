@@ -96,7 +96,8 @@ pub fn run(config: &Path, url: Option<&str>, token_file: &Path, device: Option<&
     ensure!(answer.device == device, "the server answered for device {}, not for {device}", answer.device);
 
     let dir = identity::dir(&config.state_dir);
-    let facts = Enrolment { fleet: token.fleet.clone(), device: device.clone(), url, mqtt_url: answer.mqtt_url };
+    let facts =
+        Enrolment { fleet: token.fleet.clone(), device: device.clone(), url, mqtt_url: answer.mqtt_url };
     write_private(&config.state_dir.join("trust/root.json"), &root)?;
     write_private(&dir.join("ca.pem"), ca_pem.as_bytes())?;
     write_private(&dir.join("cert.pem"), answer.cert_pem.as_bytes())?;
@@ -109,19 +110,25 @@ pub fn run(config: &Path, url: Option<&str>, token_file: &Path, device: Option<&
 /// From the command line, else the token, else the host name.
 fn device_id(wanted: Option<&str>, token: &Token) -> Result<DeviceId> {
     match (wanted, &token.device) {
-        (Some(w), Some(bound)) if w != bound.as_str() => bail!("the claim token is for device {bound}, not for {w}"),
+        (Some(w), Some(bound)) if w != bound.as_str() => {
+            bail!("the claim token is for device {bound}, not for {w}")
+        }
         (_, Some(bound)) => Ok(bound.clone()),
         (Some(w), None) => Ok(w.parse()?),
         (None, None) => {
             let name = sysinfo::System::host_name().unwrap_or_default().to_lowercase();
-            name.parse().map_err(|_| anyhow::anyhow!("the host name {name:?} is no device id; choose one with --device"))
+            name.parse().map_err(|_| {
+                anyhow::anyhow!("the host name {name:?} is no device id; choose one with --device")
+            })
         }
     }
 }
 
 /// Fetches CA and root over a connection that proves nothing, and believes them only if they are what the token pins.
 fn bootstrap(url: &str, token: &Token) -> Result<(String, Vec<u8>)> {
-    let b: Bootstrap = read(client(None)?.get(format!("{url}/device/v1/bootstrap")).call(), url)?;
+    // By name, because the fleet may have newer roots by now: from the pinned one the agent goes on by itself.
+    let pinned = format!("{url}/device/v1/bootstrap?root={}", token.root_sha256);
+    let b: Bootstrap = read(client(None)?.get(pinned).call(), url)?;
     ensure!(
         Digest::of(b.ca_pem.as_bytes()) == token.ca_sha256,
         "the server at {url} has another certificate authority than the claim token names: this is not the operator's \
@@ -148,7 +155,9 @@ fn keys(state_dir: &Path) -> Result<Keys> {
     };
     let mut seed = Zeroizing::new([0u8; 32]);
     match stored("report.key")? {
-        Some(text) => hex::decode_to_slice(text.trim(), seed.as_mut_slice()).context("report.key is damaged")?,
+        Some(text) => {
+            hex::decode_to_slice(text.trim(), seed.as_mut_slice()).context("report.key is damaged")?
+        }
         None => {
             getrandom::fill(seed.as_mut_slice())
                 .map_err(|e| anyhow::anyhow!("the system gives no random bytes: {e}"))?;
@@ -253,19 +262,28 @@ fn client(ca_pem: Option<&str>) -> Result<ureq::Agent> {
         .into())
 }
 
-fn post<T: DeserializeOwned>(http: &ureq::Agent, url: &str, path: &str, body: &serde_json::Value) -> Result<T> {
+fn post<T: DeserializeOwned>(
+    http: &ureq::Agent,
+    url: &str,
+    path: &str,
+    body: &serde_json::Value,
+) -> Result<T> {
     read(http.post(format!("{url}{path}")).send_json(body), url)
 }
 
 /// The answer's JSON, or the server's own words for why not.
-fn read<T: DeserializeOwned>(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>, url: &str) -> Result<T> {
-    let mut response =
-        answer.with_context(|| format!("cannot reach the fleet at {url}; check the address and the network"))?;
+fn read<T: DeserializeOwned>(
+    answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    url: &str,
+) -> Result<T> {
+    let mut response = answer
+        .with_context(|| format!("cannot reach the fleet at {url}; check the address and the network"))?;
     let status = response.status();
     let text = response.body_mut().with_config().limit(1 << 20).read_to_string()?;
     if !status.is_success() {
         let problem: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        let words = problem["detail"].as_str().or_else(|| problem["title"].as_str()).unwrap_or("no reason given");
+        let words =
+            problem["detail"].as_str().or_else(|| problem["title"].as_str()).unwrap_or("no reason given");
         bail!("the fleet refused ({status}): {words}");
     }
     serde_json::from_str(&text).context("the server's answer is not what a Longshore fleet answers")
