@@ -261,8 +261,10 @@ mod tests {
                 rollback_ok: vec![(new, old)],
                 hw: vec![],
             };
-            let view =
-                TargetsView { versions: BTreeMap::new(), targets: BTreeMap::from([(path.to_owned(), target)]) };
+            let view = TargetsView {
+                versions: BTreeMap::new(),
+                targets: BTreeMap::from([(path.to_owned(), target)]),
+            };
             admissible(&me, &slot, ReleaseCounter(2), Some(new), &view)
         };
         assert_eq!(back("meter/2.0.0/manifest.json"), Ok(()));

@@ -32,8 +32,10 @@ use crate::store::Store;
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 fn log(config: &Config) {
-    let filter = config.log.level.parse::<tracing_subscriber::filter::Targets>()
-        .unwrap_or_else(|_| tracing_subscriber::filter::Targets::new().with_default(tracing::Level::INFO));
+    let filter =
+        config.log.level.parse::<tracing_subscriber::filter::Targets>().unwrap_or_else(|_| {
+            tracing_subscriber::filter::Targets::new().with_default(tracing::Level::INFO)
+        });
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let lines = match config.log.format {
         LogFormat::Text => lines.boxed(),

@@ -52,7 +52,10 @@ async fn devices_fill_up_a_restored_fleet_without_counting_twice() {
     assert_eq!(backup::restore(&out, &home.data(), true, app::now()).await.unwrap(), 3);
     std::fs::remove_file(home.data().database()).unwrap();
     assert_eq!(backup::restore(&out, &home.data(), false, app::now()).await.unwrap(), 4);
-    assert!(!home.data().root().join("fleet.db.restoring-wal").exists(), "nothing is left beside the database");
+    assert!(
+        !home.data().root().join("fleet.db.restoring-wal").exists(),
+        "nothing is left beside the database"
+    );
     let store = longshore_fleet::store::Store::open(&home.data().database()).await.unwrap();
     assert_eq!(store.epoch().await.unwrap(), 4);
 }
