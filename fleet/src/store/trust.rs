@@ -206,11 +206,9 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn roots(&self) -> Result<Vec<Vec<u8>>, StoreError> {
-        Ok(
-            sqlx::query_scalar("SELECT bytes FROM role_metadata WHERE role = 'root' ORDER BY version")
-                .fetch_all(self.read())
-                .await?,
-        )
+        Ok(sqlx::query_scalar("SELECT bytes FROM role_metadata WHERE role = 'root' ORDER BY version")
+            .fetch_all(self.read())
+            .await?)
     }
     /// The newest version of every published role.
     ///

@@ -59,7 +59,11 @@ async fn a_password_becomes_a_token_and_wrong_ones_lock_the_name() {
     }
     let locked = sign_in("admin", PASSWORD).await;
     assert_eq!((locked.status, &locked.json["code"]), (StatusCode::TOO_MANY_REQUESTS, &json!("auth.locked")));
-    assert_eq!(sign_in("nobody", "wrong").await.status, StatusCode::UNAUTHORIZED, "another name is not locked");
+    assert_eq!(
+        sign_in("nobody", "wrong").await.status,
+        StatusCode::UNAUTHORIZED,
+        "another name is not locked"
+    );
 }
 
 #[tokio::test]
@@ -71,7 +75,8 @@ async fn a_session_cookie_needs_the_csrf_token_for_changes() {
     assert_eq!(fleet.send(get).await.status, StatusCode::OK);
     let post = |csrf: &str| {
         let body = json!({ "hash": "0".repeat(64), "expires": app::now().0 + 1000 }).to_string();
-        let request = bare("POST", "/api/v1/devices/tokens").header("cookie", &cookie).header("x-csrf-token", csrf);
+        let request =
+            bare("POST", "/api/v1/devices/tokens").header("cookie", &cookie).header("x-csrf-token", csrf);
         fleet.send(request.body(Body::from(body)).unwrap())
     };
     assert_eq!(post("").await.json["code"], "auth.csrf");

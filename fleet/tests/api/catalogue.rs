@@ -24,7 +24,10 @@ async fn an_object_must_be_what_its_name_says() {
     let mut wrong = fleet.request("PUT", &format!("/objects/{}", Digest::of(b"a")), None);
     *wrong.body_mut() = Body::from("b");
     let answer = fleet.send(wrong).await;
-    assert_eq!((answer.status, &answer.json["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("object.digest")));
+    assert_eq!(
+        (answer.status, &answer.json["code"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("object.digest"))
+    );
     let answer = fleet.send(fleet.request("PUT", "/objects/nonsense", None)).await;
     assert_eq!(answer.json["code"], "object.name");
 }
@@ -53,7 +56,12 @@ async fn a_version_is_added_once_its_files_are_there() {
 async fn manifests_that_cannot_be_are_refused_with_a_code() {
     let fleet = Fleet::new().await;
     for (path, body, status, code) in [
-        ("/models/other/versions", json!({ "manifest": Fleet::manifest("1.0.0") }), 422, "bundle.other_model"),
+        (
+            "/models/other/versions",
+            json!({ "manifest": Fleet::manifest("1.0.0") }),
+            422,
+            "bundle.other_model",
+        ),
         ("/models/UPPER/versions", json!({ "manifest": "{}" }), 422, "model.name"),
         ("/models/m/versions", json!({ "manifest": 5 }), 422, "request.invalid"),
         ("/models/m/versions", json!({ "manifesto": "x" }), 422, "request.invalid"),
@@ -87,8 +95,14 @@ async fn an_approved_version_cannot_be_replaced_and_a_retired_one_is_still_liste
     let alias = fleet.put("/models/m/aliases/champion", json!({ "version": "1.0.0" })).await;
     assert_eq!((alias.status, &alias.json["before"]), (StatusCode::OK, &json!(null)));
     assert_eq!(fleet.get("/models/m/versions/champion").await.json["version"], "1.0.0");
-    assert_eq!(fleet.put("/models/m/aliases/1x", json!({ "version": "1.0.0" })).await.json["code"], "alias.name");
-    assert_eq!(fleet.put("/models/m/aliases/x", json!({ "version": "9.0.0" })).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        fleet.put("/models/m/aliases/1x", json!({ "version": "1.0.0" })).await.json["code"],
+        "alias.name"
+    );
+    assert_eq!(
+        fleet.put("/models/m/aliases/x", json!({ "version": "9.0.0" })).await.status,
+        StatusCode::NOT_FOUND
+    );
 
     assert_eq!(fleet.post("/models/m/versions/1.0.0/deprecate", json!({})).await.json["state"], "deprecated");
     let retired = fleet.post("/models/m/versions/1.0.0/retire", json!({})).await.json;

@@ -9,7 +9,10 @@ fn the_snapshot_is_what_the_server_says() {
         std::fs::write(&path, &now).unwrap();
     }
     let kept = std::fs::read_to_string(&path).unwrap();
-    assert!(kept == now, "docs/openapi.json is not what the server says: run this test with LONGSHORE_BLESS=1");
+    assert!(
+        kept == now,
+        "docs/openapi.json is not what the server says: run this test with LONGSHORE_BLESS=1"
+    );
 }
 
 #[test]

@@ -68,7 +68,10 @@ async fn a_good_version_passes_its_canary_and_goes_everywhere() {
     assert_eq!(show(&fleet, &id).await["waves"][0]["state"], "soaking");
     tick_in(&fleet, 25_000).await;
     let commands = canary.commands().await;
-    assert!(commands.iter().any(|c| c.action == CommandAction::Commit { version: offered.version }), "{commands:?}");
+    assert!(
+        commands.iter().any(|c| c.action == CommandAction::Commit { version: offered.version }),
+        "{commands:?}"
+    );
     assert_eq!(show(&fleet, &id).await["waves"][0]["state"], "passed");
     canary.take(UpdateState::Committed).await;
     for other in &others {
@@ -101,7 +104,11 @@ async fn a_bad_version_is_taken_back_without_any_offline_key() {
     canary.count(new, 300, 231).await;
     tick(&fleet).await;
     let shown = show(&fleet, &id).await;
-    assert_eq!((&shown["state"], &shown["waves"][0]["state"]), (&json!("reverting"), &json!("failed")), "{shown}");
+    assert_eq!(
+        (&shown["state"], &shown["waves"][0]["state"]),
+        (&json!("reverting"), &json!("failed")),
+        "{shown}"
+    );
     let gates = shown["waves"][0]["gates"].as_array().unwrap();
     let accuracy = gates.iter().find(|g| g["gate"] == "accuracy").unwrap();
     assert_eq!(accuracy["verdict"], "fail");
@@ -147,8 +154,12 @@ async fn a_halted_rollout_is_really_halted() {
     tick(&fleet).await;
     assert_eq!(fleet.post(&format!("/rollouts/{id}/halt"), json!({})).await.json["state"], "halting");
     tick(&fleet).await;
-    assert!(canary.commands().await.iter().any(|c| c.action == CommandAction::Halt { version: offered.version }));
-    canary.say(offered.slots[0].sha256, offered.version, UpdateState::RolledBack, Some(old), Some("halt")).await;
+    assert!(
+        canary.commands().await.iter().any(|c| c.action == CommandAction::Halt { version: offered.version })
+    );
+    canary
+        .say(offered.slots[0].sha256, offered.version, UpdateState::RolledBack, Some(old), Some("halt"))
+        .await;
     tick(&fleet).await;
     assert_eq!(show(&fleet, &id).await["state"], "halted");
     for ms in [60_000, 600_000, 86_400_000] {
@@ -238,7 +249,11 @@ async fn nothing_waits_for_ever() {
     let id = start(&fleet, "1.1.0", POLICY).await;
     tick_in(&fleet, 3_600_001).await;
     let shown = show(&fleet, &id).await;
-    assert_eq!((&shown["state"], &shown["waves"][0]["state"]), (&json!("paused"), &json!("inconclusive")), "{shown}");
+    assert_eq!(
+        (&shown["state"], &shown["waves"][0]["state"]),
+        (&json!("paused"), &json!("inconclusive")),
+        "{shown}"
+    );
     let week = UnixMs(8 * 86_400_000).0;
     tick_in(&fleet, week).await;
     tick_in(&fleet, week + 3_600_000).await;

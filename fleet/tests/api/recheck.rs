@@ -34,7 +34,8 @@ fn recheck(files: &[(&str, &str, &[u8])]) -> (bool, Value) {
 
 #[test]
 fn what_is_no_model_is_refused_with_a_reason() {
-    let (passed, said) = recheck(&[("model.onnx", "model", b"not an ONNX file"), ("golden.safetensors", "golden", b"x")]);
+    let (passed, said) =
+        recheck(&[("model.onnx", "model", b"not an ONNX file"), ("golden.safetensors", "golden", b"x")]);
     assert!(!passed);
     assert!(said["code"].as_str().is_some_and(|c| c.contains('.')), "{said}");
     assert!(said["error"].as_str().is_some_and(|e| !e.is_empty()), "{said}");
@@ -43,7 +44,8 @@ fn what_is_no_model_is_refused_with_a_reason() {
 #[test]
 fn a_directory_without_a_manifest_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let out = Command::new(env!("CARGO_BIN_EXE_longshore-fleet")).arg("recheck").arg(dir.path()).output().unwrap();
+    let out =
+        Command::new(env!("CARGO_BIN_EXE_longshore-fleet")).arg("recheck").arg(dir.path()).output().unwrap();
     assert!(!out.status.success());
     let said: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert!(said["error"].as_str().unwrap().contains("manifest.json"), "{said}");

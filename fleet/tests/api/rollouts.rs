@@ -48,7 +48,12 @@ async fn policies_and_plans_that_cannot_be_are_refused_with_a_code() {
         (json!({ "polizy": "x" }), 422, "request.invalid"),
     ] {
         let answer = fleet.post("/rollouts", body(more.clone())).await;
-        assert_eq!((answer.status.as_u16(), &answer.json["code"]), (status, &json!(code)), "{more}: {}", answer.json);
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json["code"]),
+            (status, &json!(code)),
+            "{more}: {}",
+            answer.json
+        );
     }
     let wrong = fleet.post("/rollouts", body(json!({ "policy": POLICY.replace("soak", "soack") }))).await;
     assert!(wrong.json["detail"].as_str().unwrap().contains("line 5"), "{}", wrong.json);
@@ -71,7 +76,10 @@ async fn the_same_idempotency_key_gets_the_same_answer_and_does_it_once() {
     assert_eq!(again.headers["idempotency-replayed"], "true");
     assert_eq!(fleet.get("/rollouts").await.json["items"].as_array().unwrap().len(), 2);
     let reused = send("k-1", body(json!({ "dry_run": true }))).await;
-    assert_eq!((reused.status, &reused.json["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("idempotency.reused")));
+    assert_eq!(
+        (reused.status, &reused.json["code"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("idempotency.reused"))
+    );
     let other = send("k-2", body(json!({}))).await;
     assert_ne!(other.json["id"], first.json["id"]);
     assert_eq!(send("", body(json!({}))).await.json["code"], "idempotency.key");
@@ -90,7 +98,10 @@ async fn whoever_acts_on_an_older_state_is_told() {
     let started = act("start", etag.clone()).await;
     assert_eq!((started.status, &started.json["state"]), (StatusCode::OK, &json!("running")));
     let late = act("pause", etag).await;
-    assert_eq!((late.status, &late.json["code"]), (StatusCode::PRECONDITION_FAILED, &json!("rollout.changed")));
+    assert_eq!(
+        (late.status, &late.json["code"]),
+        (StatusCode::PRECONDITION_FAILED, &json!("rollout.changed"))
+    );
     assert_eq!(act("pause", started.headers["etag"].clone()).await.json["state"], "paused");
     assert_eq!(act("halt", "nonsense".parse().unwrap()).await.json["code"], "request.if_match");
 }
@@ -119,7 +130,11 @@ async fn a_model_has_one_rollout_at_a_time() {
         async move { fleet.post(&format!("/rollouts/{id}/start"), body).await }
     };
     assert_eq!(start(first.clone(), json!({})).await.status, StatusCode::OK);
-    assert_eq!(start(first.clone(), json!({})).await.status, StatusCode::OK, "starting twice is starting once");
+    assert_eq!(
+        start(first.clone(), json!({})).await.status,
+        StatusCode::OK,
+        "starting twice is starting once"
+    );
     let refused = start(second.clone(), json!({})).await;
     assert_eq!((refused.status, &refused.json["code"]), (StatusCode::CONFLICT, &json!("rollout.occupied")));
     assert!(refused.json["detail"].as_str().unwrap().contains(&first));
@@ -146,5 +161,9 @@ async fn acts_that_make_no_sense_are_refused() {
         assert_eq!((answer.status.as_u16(), &answer.json["code"]), (status, &json!(code)), "{path}");
     }
     assert_eq!(fleet.post(&at("halt"), json!({})).await.json["state"], "halted");
-    assert_eq!(fleet.post(&at("start"), json!({})).await.json["code"], "rollout.state", "halted starts nothing");
+    assert_eq!(
+        fleet.post(&at("start"), json!({})).await.json["code"],
+        "rollout.state",
+        "halted starts nothing"
+    );
 }

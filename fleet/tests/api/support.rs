@@ -17,11 +17,12 @@ use longshore_stats::Counters;
 use longshore_trust::tuf::edit::{self, DelegationSpec, RoleKeys, RootSpec, Signed, TargetsSpec};
 use longshore_trust::tuf::{ReleaseInfo, RollbackOk, TargetInfo};
 use longshore_trust::{
-    AssignmentVersion, DeviceId, Digest, FleetId, Generation, ReleaseCounter, Seq, SigningKey, StreamId, TimeQuality,
-    UnixMs,
+    AssignmentVersion, DeviceId, Digest, FleetId, Generation, ReleaseCounter, Seq, SigningKey, StreamId,
+    TimeQuality, UnixMs,
 };
 use longshore_wire::v1::{
-    self, Assignment, Command, Header, Hello, Reason, ReportBody, UpdateReport, UpdateState, Window, WindowKey,
+    self, Assignment, Command, Header, Hello, Reason, ReportBody, UpdateReport, UpdateState, Window,
+    WindowKey,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -62,7 +63,8 @@ impl Fleet {
         let config = Config::default();
         let (events, (gateway, _asks)) = (Bus::new(), gateway::Handle::new());
         let keys = OnlineSigners { snapshot: key(1), timestamp: key(2), director: key(3).public() };
-        let trust = TrustRepo::new(store.clone(), keys, config.trust.clone(), events.clone(), gateway.clone());
+        let trust =
+            TrustRepo::new(store.clone(), keys, config.trust.clone(), events.clone(), gateway.clone());
         let root = RootSpec {
             version: 1,
             expires: LATER,
@@ -80,7 +82,12 @@ impl Fleet {
             paths: vec!["m/*/*".into(), "m/*/*/*".into()],
             terminating: true,
         };
-        let top = TargetsSpec { version: 1, expires: LATER, targets: BTreeMap::new(), delegations: vec![delegation] };
+        let top = TargetsSpec {
+            version: 1,
+            expires: LATER,
+            targets: BTreeMap::new(),
+            delegations: vec![delegation],
+        };
         trust
             .import(&signed(edit::root(&root), &key(10)), &signed(edit::targets(&top), &key(11)), now())
             .await
@@ -231,7 +238,11 @@ impl Device<'_> {
     pub async fn commands(&self) -> Vec<Command> {
         let pending = self.fleet.app.store.pending_for(&self.id, now()).await.unwrap();
         let director = self.fleet.app.director.public();
-        pending.commands.iter().map(|b| v1::open::<Command>(b, &director).unwrap().into_inner().body).collect()
+        pending
+            .commands
+            .iter()
+            .map(|b| v1::open::<Command>(b, &director).unwrap().into_inner().body)
+            .collect()
     }
     pub async fn say(
         &self,
