@@ -30,6 +30,13 @@ fn no_request_fails_and_no_row_is_lost_while_models_are_swapped() {
                 }
             });
         }
+        let some_more = || {
+            let before = served.load(Relaxed);
+            while served.load(Relaxed) < before + 50 {
+                std::thread::yield_now();
+            }
+        };
+        some_more();
         for n in 1..=8 {
             let (load, page) = engine.load(&bundles[n % 2]);
             pages.push(page);
@@ -37,10 +44,7 @@ fn no_request_fails_and_no_row_is_lost_while_models_are_swapped() {
             engine.send(&ToEngine::Unload(active));
             assert_eq!(engine.event(), FromEngine::Unloaded(active), "told once its last request has ended");
             active = load;
-            let before = served.load(Relaxed);
-            while served.load(Relaxed) < before + 50 {
-                std::thread::yield_now();
-            }
+            some_more();
         }
         stop.store(true, Relaxed);
     });

@@ -10,7 +10,9 @@ use longshore_fleet_core::gate::{Counts, GateResult, Outcome, Verdict};
 use longshore_fleet_core::plan::{self, Candidate, Plan};
 use longshore_fleet_core::policy::{Policy, shipped};
 use longshore_stats::Counters;
-use longshore_trust::{Digest, Generation, ReleaseCounter, UnixMs};
+use longshore_trust::tuf::TargetInfo;
+use longshore_trust::tuf::edit::{self, TargetsSpec};
+use longshore_trust::{Digest, Generation, ReleaseCounter, SigningKey, UnixMs};
 use longshore_wire::v1::{Deviation, Gap, GapCause, GapKind, Inventory, TrialReport};
 use serde_json::{Value, json};
 use sqlx::SqlitePool;
@@ -137,6 +139,7 @@ pub async fn fill(path: &Path, store: Store) {
     let pool = SqlitePool::connect_with(SqliteConnectOptions::new().filename(path)).await.unwrap();
     trust(&pool, now).await;
     catalogue(&pool, now).await;
+    release_role(&pool, now).await;
     devices(&pool, now).await;
     rollouts(&pool, now).await;
     for (i, (actor, action, object)) in [
@@ -175,13 +178,9 @@ async fn run(pool: &SqlitePool, sql: &'static str, values: &[Value]) {
 async fn trust(pool: &SqlitePool, now: u64) {
     let expires =
         |ms: u64| jiff::Timestamp::from_millisecond(i64::try_from(now + ms).unwrap()).unwrap().to_string();
-    for (role, left) in [
-        ("root", 400 * DAY),
-        ("targets", 12 * DAY),
-        ("snapshot", 20 * DAY),
-        ("timestamp", 30 * HOUR),
-        ("models/meter-digits", 200 * DAY),
-    ] {
+    for (role, left) in
+        [("root", 400 * DAY), ("targets", 12 * DAY), ("snapshot", 20 * DAY), ("timestamp", 30 * HOUR)]
+    {
         let text = json!({
             "signed": {"_type": role, "expires": expires(left), "version": 3, "x-solo": role == "root"},
             "signatures": [{"keyid": bundle(role), "sig": "00"}],
@@ -194,6 +193,38 @@ async fn trust(pool: &SqlitePool, now: u64) {
             .await
             .unwrap();
     }
+}
+
+/// The model's role as release managers sign it: every version may give way to every other.
+async fn release_role(pool: &SqlitePool, now: u64) {
+    let digest = |version: &str| Digest::of(version.as_bytes());
+    let targets = VERSIONS.iter().enumerate().map(|(i, version)| {
+        let others = VERSIONS.iter().filter(|v| *v != version);
+        let ways: Vec<Value> =
+            others.map(|to| json!({ "from": digest(version).to_hex(), "to": digest(to).to_hex() })).collect();
+        let custom = json!({ "release_counter": i + 1, "rollback_ok": ways, "hw": [] });
+        let custom = custom.as_object().unwrap().clone();
+        (
+            format!("meter-digits/{version}/manifest.json"),
+            TargetInfo { length: 1, sha256: digest(version), custom },
+        )
+    });
+    let spec = TargetsSpec {
+        version: 3,
+        expires: UnixMs(now + 200 * DAY),
+        targets: targets.collect(),
+        delegations: Vec::new(),
+    };
+    let mut role = edit::targets(&spec);
+    role.sign(&SigningKey::from_seed(&[3; 32]));
+    sqlx::query(
+        "INSERT INTO role_metadata (role, version, bytes, created) VALUES ('models/meter-digits', 3, ?1, ?2)",
+    )
+    .bind(role.to_bytes())
+    .bind(now as i64)
+    .execute(pool)
+    .await
+    .unwrap();
 }
 
 async fn catalogue(pool: &SqlitePool, now: u64) {
