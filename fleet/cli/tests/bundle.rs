@@ -170,5 +170,8 @@ fn the_doctor_says_what_loads_and_what_does_not() {
     assert_eq!(bad.status.code(), Some(1));
     assert!(text.contains("(operator `Hardmux`)") && text.contains("to do:"), "{text}");
     let value = json(&longshore(&["bundle", "doctor", "--json", path.to_str().unwrap()]));
-    assert_eq!((&value["ok"], &value["diagnosis"]["findings"][0]["operator"]), (&false.into(), &"Hardmux".into()));
+    assert_eq!(
+        (&value["ok"], &value["diagnosis"]["findings"][0]["operator"]),
+        (&false.into(), &"Hardmux".into())
+    );
 }

@@ -106,20 +106,12 @@ impl Topic {
     /// A topic a device publishes on.
     #[must_use]
     pub fn up(fleet: &FleetId, device: &DeviceId, up: Up) -> Self {
-        Self {
-            fleet: fleet.clone(),
-            device: device.clone(),
-            direction: Direction::Up(up),
-        }
+        Self { fleet: fleet.clone(), device: device.clone(), direction: Direction::Up(up) }
     }
     /// A topic a device listens on.
     #[must_use]
     pub fn down(fleet: &FleetId, device: &DeviceId, down: Down) -> Self {
-        Self {
-            fleet: fleet.clone(),
-            device: device.clone(),
-            direction: Direction::Down(down),
-        }
+        Self { fleet: fleet.clone(), device: device.clone(), direction: Direction::Down(down) }
     }
     /// The filter a device subscribes to: `ls/1/<fleet>/<device>/down/+`.
     #[must_use]
@@ -129,11 +121,7 @@ impl Topic {
     /// The filter a fleet node subscribes to; `shared` spreads the load over several nodes.
     #[must_use]
     pub fn up_filter(fleet: &FleetId, shared: bool) -> String {
-        if shared {
-            format!("$share/fleet/ls/1/{fleet}/+/up/#")
-        } else {
-            format!("ls/1/{fleet}/+/up/#")
-        }
+        if shared { format!("$share/fleet/ls/1/{fleet}/+/up/#") } else { format!("ls/1/{fleet}/+/up/#") }
     }
     /// Parses a topic.
     ///

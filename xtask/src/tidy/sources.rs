@@ -29,7 +29,7 @@ const IMPURE_CALLS: &[&str] = &[
 
 /// Paths that a library name may appear under (as `name::`).
 const HOMES: &[(&str, &[&str])] = &[
-    ("rumqttc::", &["agent/src/link", "fleet/src/gateway", "fleet/tests", "hil-tests"]),
+    ("rumqttc::", &["agent/src/link", "fleet/src/gateway", "fleet/tests", "fleet/benches", "hil-tests"]),
     ("rusqlite::", &["agent/src/store", "agent/tests", "hil-tests"]),
     ("sqlx::", &["fleet/src/store", "fleet/tests"]),
     ("tract_onnx::", &["shared/runtime"]),

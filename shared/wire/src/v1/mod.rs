@@ -97,9 +97,5 @@ fn decode<B: Body>(body: &[u8]) -> Result<Message<B>, MessageError> {
     }
     let (message, rest) =
         postcard::take_from_bytes::<Message<B>>(body).map_err(|_| MessageError::Body(B::KIND))?;
-    if rest.is_empty() {
-        Ok(message)
-    } else {
-        Err(MessageError::Body(B::KIND))
-    }
+    if rest.is_empty() { Ok(message) } else { Err(MessageError::Body(B::KIND)) }
 }
