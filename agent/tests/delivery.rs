@@ -1,6 +1,8 @@
 //! The real database, the sync core and a wire in memory that loses, doubles and reorders, with crashes of the device
 //! and a fleet that is restored from backups: every event arrives, and none counts twice.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use longshore_agent::link::Link;

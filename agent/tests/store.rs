@@ -1,5 +1,7 @@
 //! What the database promises: one transaction, exactly once, nothing lost without a row that says so.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
 use std::fs;
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! Delivery over a wire that loses, doubles and reorders, with crashes of both sides: no row lost, none counted twice.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use longshore_agent_core::backoff::Jitter;

@@ -1,5 +1,7 @@
 //! Behaviour of the update state machine, one name a behaviour.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
 mod twin;
 
 use longshore_agent_core::assignment::reason;

@@ -1,5 +1,7 @@
 //! Random orders of events, with crashes at every transaction boundary: what must hold, holds.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
 mod twin;
 
 use longshore_agent_core::assignment::reason;
@@ -119,16 +121,16 @@ proptest! {
                 prop_assert!(t.wishes.len() <= wishes, "a wish left before its transaction");
             }
             prop_assert!(t.disk.commits >= commits);
-            if let Some(r) = t.record_or_none() {
-                if let Some(u) = &r.update {
-                    // A trial always carries what it would go back to.
-                    if matches!(u.at, Phase::Trial { .. } | Phase::Activating { .. } | Phase::Probation { .. }) {
-                        let back = u.rollback().expect("carried");
-                        prop_assert_eq!(back.bundle(), r.active.as_ref());
-                        prop_assert!(r.active.is_some() == !matches!(back, RollbackTo::Nothing));
-                    }
-                    served_uncommitted += u64::from(matches!(u.at, Phase::Probation { .. }));
+            if let Some(r) = t.record_or_none()
+                && let Some(u) = &r.update
+            {
+                // A trial always carries what it would go back to.
+                if matches!(u.at, Phase::Trial { .. } | Phase::Activating { .. } | Phase::Probation { .. }) {
+                    let back = u.rollback().expect("carried");
+                    prop_assert_eq!(back.bundle(), r.active.as_ref());
+                    prop_assert!(r.active.is_some() == !matches!(back, RollbackTo::Nothing));
                 }
+                served_uncommitted += u64::from(matches!(u.at, Phase::Probation { .. }));
             }
             // The floor never falls.
             prop_assert!(t.disk.floors.windows(2).all(|w| w[0] <= w[1]));

@@ -83,7 +83,8 @@ fn known(tx: &Transaction<'_>, l: &LabelRow) -> Result<Option<Known>, StoreError
 
 /// Finds the window's present place (itself while it is unsealed, a supplement after that) and its classes.
 fn place(tx: &Transaction<'_>, window: i64) -> Result<Option<(i64, u32)>, StoreError> {
-    let row: Option<(String, [u8; 32], i64, Option<i64>, bool, u32)> = tx
+    type Row = (String, [u8; 32], i64, Option<i64>, bool, u32);
+    let row: Option<Row> = tx
         .prepare_cached(
             r#"SELECT model, bundle, start_ms, end_ms, counters IS NULL, classes FROM "window" WHERE id = ?1"#,
         )

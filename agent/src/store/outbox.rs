@@ -24,6 +24,7 @@ const RING_MS: u64 = 7 * 24 * 3_600_000;
 
 /// What one message will carry.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "one at a time, on its way into the database")]
 pub enum Pending {
     /// A report.
     Report(Report),

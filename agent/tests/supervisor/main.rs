@@ -1,5 +1,7 @@
 //! The real agent, supervisor and engine, with its own state directory and a fleet that is out of reach.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
 #[allow(dead_code)]
 #[path = "../engine/http.rs"]
 mod http;

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 pub(super) fn collect(bytes: &[u8], pending: Option<&[u8]>, keys: &RoleKeys) -> Result<Vec<u8>, TufError> {
     let submitted = Signed::from_bytes(bytes)?;
     let mut signatures = valid(bytes, keys)?;
-    if let Some(pending) = pending {
-        if Signed::from_bytes(pending)?.message() == submitted.message() {
-            signatures.extend(valid(pending, keys)?);
-        }
+    if let Some(pending) = pending
+        && Signed::from_bytes(pending)?.message() == submitted.message()
+    {
+        signatures.extend(valid(pending, keys)?);
     }
     let mut document = tree(bytes)?;
     let list: Vec<Value> = signatures.into_iter().map(|(id, sig)| json!({"keyid": id, "sig": sig})).collect();

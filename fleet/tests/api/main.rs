@@ -1,5 +1,7 @@
 //! The API and the rollout executor, with a real database and real signatures; only the sockets are left out.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
 mod abuse;
 mod auth;
 mod catalogue;

@@ -48,10 +48,10 @@ async fn subscribe(client: &AsyncClient, events: &mut EventLoop, filter: &str) -
 /// The next message on a topic that ends so.
 async fn next(events: &mut EventLoop, ending: &str) -> Vec<u8> {
     loop {
-        if let Mqtt::Incoming(Packet::Publish(p)) = events.poll().await.unwrap() {
-            if p.topic.ends_with(ending) {
-                return p.payload.to_vec();
-            }
+        if let Mqtt::Incoming(Packet::Publish(p)) = events.poll().await.unwrap()
+            && p.topic.ends_with(ending)
+        {
+            return p.payload.to_vec();
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The server as its devices and operators meet it: a real process's parts on real ports, with real keys.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
 mod backup;
 mod broker;
 mod enrolment;

@@ -1,5 +1,7 @@
 //! Fleet and devices as processes, and what may happen to them. Each test has its own stage and ports.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
 mod fleet_lost;
 mod kills;
 mod quickstart;

@@ -1,6 +1,8 @@
 //! What needs other people's software: Python clients from PyPI, a cross build, an emulated CPU. Run by
 //! `cargo xtask test --slow`; each test is ignored otherwise.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
 mod clients;
 mod emulation;
 mod engine;
