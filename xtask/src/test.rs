@@ -117,7 +117,7 @@ fn doctests() -> Result<()> {
     run(cargo(&["test", "--profile", "quick", "--doc", "--workspace", "--quiet"]))
 }
 
-/// The tests marked `#[ignore]` need what `hil-tests/README.md` lists; each says what it misses.
+/// The end-to-end tests marked `#[ignore]` need other people's software; each says what it misses.
 fn slow() -> Result<()> {
-    nextest(&[], &["--run-ignored", "only"])
+    nextest(&[], &["--run-ignored", "only", "--filterset", "package(longshore-hil-tests)"])
 }
