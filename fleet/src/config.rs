@@ -289,6 +289,16 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_names_every_key_with_its_default() {
+        let text = include_str!("../../docs/fleet-config.md");
+        let block = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        assert_eq!(parse(block).unwrap(), Config::default());
+        let all = toml::to_string(&Config::default()).unwrap();
+        for key in all.lines().filter_map(|l| l.split_once(" = ")).map(|(key, _)| key) {
+            assert!(block.contains(&format!("{key} = ")), "{key} is not in docs/fleet-config.md");
+        }
+    }
+    #[test]
     fn an_empty_file_is_the_default() {
         assert_eq!(parse("").unwrap(), Config::default());
     }
