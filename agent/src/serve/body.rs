@@ -47,11 +47,16 @@ impl BodyBounds {
     /// # Errors
     /// 413 as soon as it is known to be too long (before anything is read, when the client says its length), 408 when the
     /// client pauses too long, 415 when it is compressed, 503 when other bodies fill the memory, 400 when it breaks off.
-    pub async fn read(&self, headers: &HeaderMap, mut body: Body, limit: u64) -> Result<Held, Refused> {
+    pub async fn read(&self, headers: &HeaderMap, body: Body, limit: u64) -> Result<Held, Refused> {
         if headers.get(header::CONTENT_ENCODING).is_some_and(|v| v != "identity") {
+            self.discard(headers, body).await;
             let text = "Content-Encoding: compressed requests are not taken; send the body as it is";
             return Err(Refused::with(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
         }
+        self.read_as_sent(headers, body, limit).await
+    }
+
+    async fn read_as_sent(&self, headers: &HeaderMap, mut body: Body, limit: u64) -> Result<Held, Refused> {
         let limit = limit.min(self.max_bytes);
         let stated = headers
             .get(header::CONTENT_LENGTH)
@@ -84,7 +89,7 @@ impl BodyBounds {
     /// costs the client its connection, and often the answer.
     pub async fn discard(&self, headers: &HeaderMap, body: Body) {
         // Whether it could be read changes nothing.
-        let _ = self.read(headers, body, DISCARDED).await;
+        let _ = self.read_as_sent(headers, body, DISCARDED).await;
     }
 
     /// Takes as much of the budget as `length` bytes need.
