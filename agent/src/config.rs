@@ -315,28 +315,14 @@ fn explain(message: &str) -> String {
     let Some((wrong, known)) = quoted.get(skipped..).and_then(|q| q.split_first()) else {
         return message.into();
     };
-    let nearest =
-        known.iter().min_by_key(|k| edit_distance(wrong, k)).filter(|k| edit_distance(wrong, k) <= 3);
+    let nearest = known
+        .iter()
+        .min_by_key(|k| strsim::levenshtein(wrong, k))
+        .filter(|k| strsim::levenshtein(wrong, k) <= 3);
     match nearest {
         Some(key) => format!("{message}\nDid you mean `{key}`?"),
         None => message.into(),
     }
-}
-
-/// Levenshtein's distance, in characters.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// `longshore-agent check-config`.

@@ -1,4 +1,4 @@
-//! Accepting TLS connections: handshakes run beside each other, with a time limit and a bounded number of permits.
+//! Accepting connections, with TLS: handshakes run beside each other, with a time limit and a bounded number of permits.
 //!
 //! What always holds: nothing an unknown client does before its handshake is done delays another's handshake; when the
 //! permits are used up, new connections are closed at once instead of waiting.
@@ -76,28 +76,12 @@ pub async fn run<F, Fut>(
     let acceptor = TlsAcceptor::from(tls);
     let handshakes = Arc::new(Semaphore::new(limits.handshakes));
     let connections = Arc::new(Semaphore::new(limits.connections));
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, from) = match accepted {
-            Ok(pair) => pair,
-            Err(error) => {
-                // Out of descriptors, for example: wait for some to be closed instead of spinning.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
+    each(listener, stop, |stream, from| {
         let Ok(handshake) = Arc::clone(&handshakes).try_acquire_owned() else {
-            tracing::debug!(%from, "closed: too many handshakes are under way");
-            continue;
+            return tracing::debug!(%from, "closed: too many handshakes are under way");
         };
         let (acceptor, connections, serve) = (acceptor.clone(), Arc::clone(&connections), serve.clone());
         tasks.spawn(async move {
-            // Small packets both ways; failing to set it costs only latency.
-            let _ = stream.set_nodelay(true);
             let accepted = tokio::time::timeout(limits.handshake, acceptor.accept(stream)).await;
             drop(handshake);
             let stream = match accepted {
@@ -110,5 +94,32 @@ pub async fn run<F, Fut>(
             };
             serve(stream, from).await;
         });
+    })
+    .await;
+}
+
+/// Accepts until `stop` and hands over every connection.
+pub async fn each(
+    listener: TcpListener,
+    stop: CancellationToken,
+    mut take: impl FnMut(TcpStream, SocketAddr),
+) {
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, from)) => {
+                // Small packets both ways; failing to set it costs only latency.
+                let _ = stream.set_nodelay(true);
+                take(stream, from);
+            }
+            Err(error) => {
+                // Out of descriptors, for example: wait for some to be closed instead of spinning.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
     }
 }

@@ -258,26 +258,10 @@ fn nearest_key(message: &str) -> Option<String> {
     }
     let got = quoted.next()?;
     quoted
-        .map(|key| (distance(got, key), key))
+        .map(|key| (strsim::levenshtein(got, key), key))
         .filter(|(d, key)| *d <= 1 + key.len() / 3)
         .min()
         .map(|(_, key)| key.to_owned())
-}
-
-/// Levenshtein distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let cost = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod device_plane;
 pub mod director;
 pub mod enrol;
 pub mod events;
+pub mod external_broker;
 pub mod gateway;
 pub mod http;
 pub mod init;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use longshore_fleet::config::Config;
 use longshore_fleet::init::{self, DataDir};
-use longshore_fleet::{api, app, auth, backup, serve};
+use longshore_fleet::{api, app, auth, backup, external_broker, serve};
 
 /// Prints a line; a reader that has gone away is no reason to stop.
 macro_rules! say {
@@ -58,6 +58,20 @@ enum Command {
     Migrate(DataArgs),
     /// Read the configuration and print what is in effect
     CheckConfig(DataArgs),
+    /// Make what a Mosquitto needs to be this fleet's broker: certificate, access rules, configuration
+    BrokerFiles {
+        #[command(flatten)]
+        data: DataArgs,
+        /// Name or address under which devices and this server reach the broker; may be given several times
+        #[arg(long, value_name = "NAME", required = true)]
+        host: Vec<String>,
+        /// Port of the broker
+        #[arg(long, default_value_t = 8883)]
+        port: u16,
+        /// New directory
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
     /// Print the OpenAPI document of the API
     Openapi,
     /// Look at one uploaded bundle, in a process of its own (started by the server)
@@ -163,6 +177,17 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::CheckConfig(args) => {
             say!("{}", toml::to_string(&args.config()?)?.trim_end());
+            Ok(())
+        }
+        Command::BrokerFiles { data, host, port, out } => {
+            let fleet = external_broker::write(&data.dir(), &host, port, &out)?;
+            say!(
+                "{} holds what a Mosquitto needs to be the broker of fleet {fleet}: make it readable for its user, start \
+                 `mosquitto -c {}`, set `broker = \"mqtts://{}:{port}\"` in the server's configuration and restart it.",
+                out.display(),
+                out.join("mosquitto.conf").display(),
+                host[0]
+            );
             Ok(())
         }
         Command::Openapi => {

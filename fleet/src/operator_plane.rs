@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use tower::Layer as _;
 
 use crate::app::Shared;
-use crate::{api, console, device_plane, http};
+use crate::{accept, api, console, device_plane, http};
 
 /// Connections at the same time: browsers keep some open for live pages.
 const CONNECTIONS: usize = 1024;
@@ -44,32 +44,18 @@ pub fn router(app: Shared) -> Router {
 /// Serves `router` until `stop`.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, tasks: TaskTracker) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, from) = match accepted {
-            Ok(pair) => pair,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
+    accept::each(listener, stop.clone(), |stream, from| {
         let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-            tracing::warn!(%from, "closed: too many connections to the operator plane");
-            continue;
+            return tracing::warn!(%from, "closed: too many connections to the operator plane");
         };
-        // Failing to set it costs only latency.
-        let _ = stream.set_nodelay(true);
         let service = Extension(ConnectInfo(from)).layer(router.clone());
         let stop = stop.clone();
         tasks.spawn(async move {
             http::connection(stream, service, CONNECTION_LIFE, stop).await;
             drop(permit);
         });
-    }
+    })
+    .await;
 }
 
 /// Ready means: the record can be read, and devices can be heard.

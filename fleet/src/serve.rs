@@ -121,7 +121,7 @@ pub async fn start(data: &DataDir, config: Config) -> Result<Running, StartError
             (embedded_link(&app, &broker, &tasks).await?, Some(broker))
         }
         (None, BrokerConfig::External { host, port }) => {
-            let tls = ca.client_config(&ca.issue_gateway()?)?;
+            let tls = ca.client_config(&ca.issue_gateway(&app.fleet)?)?;
             let link = Link::External { host: host.clone(), port: *port, tls };
             (link, None)
         }

@@ -48,6 +48,15 @@ pub struct Ca {
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    pem: (String, String),
+}
+
+impl Identity {
+    /// Certificate chain and private key, as PEM.
+    #[must_use]
+    pub fn to_pem(&self) -> (String, String) {
+        self.pem.clone()
+    }
 }
 
 impl Ca {
@@ -96,14 +105,18 @@ impl Ca {
     ///
     /// # Errors
     /// [`TlsError::Ca`].
-    pub fn issue_gateway(&self) -> Result<Identity, TlsError> {
-        self.issue_own(&params("longshore-gateway", ExtendedKeyUsagePurpose::ClientAuth))
+    pub fn issue_gateway(&self, fleet: &FleetId) -> Result<Identity, TlsError> {
+        self.issue_own(&params(&gateway_name(fleet), ExtendedKeyUsagePurpose::ClientAuth))
     }
     fn issue_own(&self, params: &CertificateParams) -> Result<Identity, TlsError> {
         let ca = |e: rcgen::Error| TlsError::Ca(e.to_string());
         let key = KeyPair::generate().map_err(ca)?;
         let cert = params.signed_by(&key, &self.issuer).map_err(ca)?;
-        Ok(Identity { chain: vec![cert.into()], key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() })
+        Ok(Identity {
+            pem: (cert.pem(), key.serialize_pem()),
+            chain: vec![cert.into()],
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        })
     }
 
     /// Answers a device's certificate request: its public key under the names that *we* give. Nothing else of the
@@ -228,6 +241,12 @@ impl Peer {
             .any(|n| matches!(n, x509_parser::extensions::GeneralName::URI(u) if *u == wanted));
         (named && names.next().is_none()).then(|| Self { device, cert_sha256: Digest::of(der) })
     }
+}
+
+/// The name of the fleet server towards a broker that runs elsewhere; no device id has an `@`.
+#[must_use]
+pub fn gateway_name(fleet: &FleetId) -> String {
+    format!("gateway@{fleet}")
 }
 
 fn device_uri(fleet: &FleetId, device: &DeviceId) -> String {

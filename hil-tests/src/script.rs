@@ -50,12 +50,28 @@ pub fn build_as(stage: &Stage, example: &str, version: &str) -> Result<()> {
 /// # Errors
 /// When a command fails, or what is waited for does not come.
 pub fn set_up_fleet(stage: &mut Stage) -> Result<()> {
+    init_fleet(stage)?;
+    start_fleet(stage)
+}
+
+/// Initialises the server's data directory.
+///
+/// # Errors
+/// When a command fails.
+pub fn init_fleet(stage: &Stage) -> Result<()> {
     stage.write_fleet_config()?;
     std::fs::write(stage.dir.join("admin-password"), password())?;
     let mut init = stage.program("longshore-fleet");
     init.args(["init", "--online", "keys/online", "--data", "fleet", "--config", "fleet.toml"]);
     init.args(["--admin-password-file", "admin-password", "--admin-token-file", "admin-token"]);
-    output(init)?;
+    output(init).map(drop)
+}
+
+/// Starts the server and logs the operator in.
+///
+/// # Errors
+/// When a command fails, or the server does not get ready.
+pub fn start_fleet(stage: &mut Stage) -> Result<()> {
     stage.start_fleet()?;
     let url = stage.url();
     stage.json(&["login", "--url", &url, "--token-file", "admin-token", "--trust", "keys/trust"]).map(drop)

@@ -30,6 +30,8 @@ pub struct Stage {
     pub dir: PathBuf,
     /// The server's ports.
     pub ports: Ports,
+    /// Port of a broker outside the server, reached as `localhost`; the embedded one is used without.
+    pub external_broker: Option<u16>,
     programs: PathBuf,
     children: BTreeMap<String, Child>,
     remove: bool,
@@ -56,7 +58,7 @@ impl Stage {
             std::fs::create_dir(dir.join(sub))?;
         }
         let ports = Ports { operator: port(8080)?, device: port(8443)?, mqtt: port(8883)? };
-        Ok(Self { dir, ports, programs, children: BTreeMap::new(), remove: false })
+        Ok(Self { dir, ports, external_broker: None, programs, children: BTreeMap::new(), remove: false })
     }
     /// The console's address.
     pub fn url(&self) -> String {
@@ -81,9 +83,12 @@ impl Stage {
     /// When it cannot be written.
     pub fn write_fleet_config(&self) -> Result<PathBuf> {
         let Ports { operator, device, mqtt } = self.ports;
-        let text = format!(
+        let mut text = format!(
             "operator_listen = \"127.0.0.1:{operator}\"\ndevice_listen = \"127.0.0.1:{device}\"\nmqtt_listen = \"127.0.0.1:{mqtt}\"\npublic_host = \"localhost\"\n"
         );
+        if let Some(port) = self.external_broker {
+            text = format!("broker = \"mqtts://localhost:{port}\"\n{text}");
+        }
         let path = self.dir.join("fleet.toml");
         std::fs::write(&path, text)?;
         Ok(path)

@@ -1,6 +1,6 @@
 //! The socket between supervisor and engine: one message a packet, descriptors beside it, nothing larger than a bound.
 //!
-//! A packet is sent or received whole. Both calls block; any thread may send, one thread receives.
+//! A packet is sent or received whole. Any thread may send, one thread receives.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -69,6 +69,23 @@ impl Channel {
     /// # Errors
     /// [`ChannelError`]; a closed other end is an [`ChannelError::Io`] with `BrokenPipe`.
     pub fn send<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
+        self.send_with(message, fds, SendFlags::NOSIGNAL)
+    }
+
+    /// [`Channel::send`] that never waits.
+    ///
+    /// # Errors
+    /// [`ChannelError`]; a full buffer is an [`ChannelError::Io`] with `WouldBlock`.
+    pub fn try_send<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
+        self.send_with(message, fds, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+    }
+
+    fn send_with<T: Serialize>(
+        &self,
+        message: &T,
+        fds: &[BorrowedFd<'_>],
+        flags: SendFlags,
+    ) -> Result<(), ChannelError> {
         let bytes = postcard::to_stdvec(message).map_err(|_| ChannelError::Garbled)?;
         if bytes.len() > MAX_PACKET || fds.len() > MAX_FDS {
             return Err(ChannelError::TooLarge { bytes: bytes.len(), fds: fds.len() });
@@ -79,7 +96,7 @@ impl Channel {
             return Err(ChannelError::TooLarge { bytes: bytes.len(), fds: fds.len() });
         }
         loop {
-            match sendmsg(&self.0, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL) {
+            match sendmsg(&self.0, &[IoSlice::new(&bytes)], &mut control, flags) {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(e) => return Err(e.into()),

@@ -1,20 +1,14 @@
 //! An engine process and the socket to it.
 
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-};
 use rustix::process::{Pid, Signal};
 
-use crate::engine::protocol::{FromEngine, MAX_PACKET, ToEngine};
-
-/// Most descriptors of one packet (the kernel's limit).
-const MAX_FDS: usize = 253;
+use crate::engine::channel::{Channel, ChannelError};
+use crate::engine::protocol::{FromEngine, ToEngine};
 
 /// What a process tells.
 #[derive(Debug)]
@@ -28,7 +22,7 @@ pub enum Told {
 /// A running engine, serving or on trial.
 #[derive(Debug)]
 pub struct Process {
-    socket: Arc<OwnedFd>,
+    socket: Arc<Channel>,
     pid: u32,
 }
 
@@ -44,8 +38,7 @@ impl Process {
     /// # Errors
     /// When it cannot be started.
     pub fn start(trial: bool, told: impl Fn(Told) + Send + 'static) -> io::Result<Self> {
-        let (ours, theirs) =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (ours, theirs) = Channel::pair()?;
         let mut command = Command::new(program()?);
         command.arg("engine").env_clear().stdin(Stdio::from(theirs));
         if trial {
@@ -70,23 +63,8 @@ impl Process {
     ///
     /// # Errors
     /// When the engine is gone or does not read.
-    pub fn send(&self, packet: &ToEngine, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let bytes = postcard::to_stdvec(packet).expect("packets always encode");
-        if bytes.len() > MAX_PACKET || fds.len() > MAX_FDS {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "packet to the engine is too large"));
-        }
-        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        if !fds.is_empty() {
-            control.push(SendAncillaryMessage::ScmRights(fds));
-        }
-        rustix::net::sendmsg(
-            self.socket.as_fd(),
-            &[IoSlice::new(&bytes)],
-            &mut control,
-            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
-        )?;
-        Ok(())
+    pub fn send(&self, packet: &ToEngine, fds: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
+        self.socket.try_send(packet, fds)
     }
     /// Kills it; [`Told::Gone`] follows.
     pub fn kill(&self) {
@@ -104,20 +82,16 @@ impl Drop for Process {
     }
 }
 
-fn read(socket: &OwnedFd, mut child: Child, told: &impl Fn(Told)) {
-    let mut buffer = vec![0; MAX_PACKET];
+fn read(socket: &Channel, mut child: Child, told: &impl Fn(Told)) {
     loop {
-        match rustix::net::recv(socket, &mut buffer[..], RecvFlags::empty()) {
-            Ok((_, 0)) => break,
-            Ok((_, n)) => match postcard::from_bytes(&buffer[..n.min(MAX_PACKET)]) {
-                Ok(packet) => told(Told::Packet(packet)),
-                Err(_) => {
-                    tracing::error!("the engine sent a packet that cannot be read; it is stopped");
-                    break;
-                }
-            },
-            Err(rustix::io::Errno::INTR) => {}
-            Err(_) => break,
+        match socket.recv::<FromEngine>() {
+            // It has no descriptor to give; any that came are closed here.
+            Ok(Some((packet, _))) => told(Told::Packet(packet)),
+            Ok(None) | Err(ChannelError::Io(_)) => break,
+            Err(error) => {
+                tracing::error!(%error, "the engine sent a packet that cannot be read; it is stopped");
+                break;
+            }
         }
     }
     // Its end of the socket is closed or useless: it has nothing left to do.

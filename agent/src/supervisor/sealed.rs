@@ -3,14 +3,16 @@
 //! What was checked is what is used: after the seal nobody, not even this process, can change a byte.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use longshore_bundle::{Manifest, Role};
 use longshore_trust::Digest;
-use rustix::fs::{MemfdFlags, SealFlags};
-use sha2::Digest as _;
+
+use crate::engine::sealed::{self, Sealed};
+
+/// Longest manifest; `longshore bundle build` makes them of some KB.
+const MANIFEST_BYTES: u64 = 4 << 20;
 
 /// A bundle ready to be handed over.
 #[derive(Debug)]
@@ -37,28 +39,12 @@ fn error(path: &Path, what: impl std::fmt::Display) -> SealError {
 
 fn seal(path: &Path, length: Option<u64>, sha256: &Digest) -> Result<OwnedFd, SealError> {
     let mut from = File::open(path).map_err(|e| error(path, e))?;
-    let fd = rustix::fs::memfd_create("bundle", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-        .map_err(|e| error(path, e))?;
-    let mut to = File::from(fd);
-    let mut hasher = sha2::Sha256::new();
-    let mut buffer = vec![0; 256 * 1024];
-    let mut copied = 0;
-    loop {
-        let n = from.read(&mut buffer).map_err(|e| error(path, e))?;
-        if n == 0 {
-            break;
-        }
-        hasher.update(&buffer[..n]);
-        to.write_all(&buffer[..n]).map_err(|e| error(path, e))?;
-        copied += n as u64;
-    }
-    if Digest(hasher.finalize().into()) != *sha256 || length.is_some_and(|l| l != copied) {
+    let (fd, copied, digest) =
+        sealed::seal("bundle", &mut from, length.unwrap_or(MANIFEST_BYTES)).map_err(|e| error(path, e))?;
+    if digest != *sha256 || length.is_some_and(|l| l != copied) {
         return Err(error(path, "its bytes are not the ones that were approved"));
     }
-    to.seek(SeekFrom::Start(0)).map_err(|e| error(path, e))?;
-    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    rustix::fs::fcntl_add_seals(&to, seals).map_err(|e| error(path, e))?;
-    Ok(to.into())
+    Ok(fd)
 }
 
 /// Copies every file of a bundle.
@@ -68,11 +54,9 @@ fn seal(path: &Path, length: Option<u64>, sha256: &Digest) -> Result<OwnedFd, Se
 pub fn bundle(dir: &Path, digest: &Digest) -> Result<SealedBundle, SealError> {
     let path = dir.join("manifest.json");
     let first = seal(&path, None, digest)?;
-    let mut bytes = Vec::new();
     // Parsed from the sealed copy, so that what is parsed is what was hashed.
-    let mut copy = File::from(first.try_clone().map_err(|e| error(&path, e))?);
-    copy.read_to_end(&mut bytes).map_err(|e| error(&path, e))?;
-    copy.seek(SeekFrom::Start(0)).map_err(|e| error(&path, e))?;
+    let copy = first.try_clone().map_err(|e| error(&path, e))?;
+    let bytes = Sealed::open(copy).map_err(|e| error(&path, e))?;
     let manifest = Manifest::parse(&bytes).map_err(|e| error(&path, e))?;
     let (mut paths, mut fds) = (vec!["manifest.json".to_owned()], vec![first]);
     // Cards and bills of material are for people; no engine reads them.

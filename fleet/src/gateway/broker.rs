@@ -231,31 +231,15 @@ impl Broker {
         stop: CancellationToken,
         tasks: TaskTracker,
     ) {
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, from)) => {
-                    let (broker, secret) = (self.clone(), Arc::clone(&secret));
-                    tasks.spawn(async move {
-                        // Failing to set it costs only latency.
-                        let _ = stream.set_nodelay(true);
-                        let auth = GatewayAuth {
-                            secret,
-                            filter: Topic::up_filter(&broker.fleet, false),
-                            fleet: broker.fleet.clone(),
-                        };
-                        broker.handle(BrokerTransport::tcp(stream), from, Arc::new(auth)).await;
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the gateway's listener cannot accept");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+        accept::each(listener, stop, |stream, from| {
+            let (broker, secret) = (self.clone(), Arc::clone(&secret));
+            tasks.spawn(async move {
+                let filter = Topic::up_filter(&broker.fleet, false);
+                let auth = GatewayAuth { secret, filter, fleet: broker.fleet.clone() };
+                broker.handle(BrokerTransport::tcp(stream), from, Arc::new(auth)).await;
+            });
+        })
+        .await;
     }
 }
 

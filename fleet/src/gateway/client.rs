@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use longshore_wire::topic::Direction;
 use longshore_wire::{Topic, Up};
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS, TlsConfiguration, Transport};
+use rumqttc::{
+    AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS, SubscribeReasonCode, TlsConfiguration, Transport,
+};
 use rustls::ClientConfig;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -114,6 +116,14 @@ pub async fn run(app: Shared, mut connection: Connection, publisher: Publisher, 
                 if let Err(error) = publisher.0.try_subscribe(&connection.filter, QoS::AtLeastOnce) {
                     tracing::error!(%error, "cannot subscribe to the devices' messages");
                 }
+            }
+            Ok(Event::Incoming(Packet::SubAck(ack)))
+                if ack.return_codes.contains(&SubscribeReasonCode::Failure) =>
+            {
+                tracing::error!(
+                    filter = connection.filter,
+                    "the broker refuses the subscription to the devices' messages: check its access rules"
+                );
             }
             Ok(Event::Incoming(Packet::SubAck(_))) => {
                 metrics.linked.store(true, Ordering::Relaxed);
