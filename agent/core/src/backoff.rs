@@ -3,6 +3,8 @@
 //! Full jitter (a uniform draw between nothing and the cap) also *at* the cap: devices that failed together must not
 //! come back together.
 
+use longshore_trust::UnixMs;
+
 /// SplitMix64: enough to spread retries, no secret depends on it.
 #[derive(Debug, Clone)]
 pub struct Jitter(u64);
@@ -47,10 +49,48 @@ impl Backoff {
     }
 }
 
+/// How often something that nobody has signed may cause work: so many times at once, then once an interval.
+#[derive(Debug)]
+pub struct Allowance {
+    every_ms: u64,
+    most: u64,
+    /// Spent up to this much of the time that refills it.
+    spent_until: UnixMs,
+}
+
+impl Allowance {
+    /// `most` times at once, one more every `every_ms`.
+    #[must_use]
+    pub const fn new(most: u64, every_ms: u64) -> Self {
+        Self { every_ms, most, spent_until: UnixMs(0) }
+    }
+    /// Whether it may happen once more now, by a clock that nobody sets.
+    pub fn take(&mut self, now: UnixMs) -> bool {
+        let full = UnixMs(now.0.saturating_sub(self.most.saturating_mul(self.every_ms)));
+        let spent = self.spent_until.max(full).plus_ms(self.every_ms);
+        let allowed = spent <= now;
+        if allowed {
+            self.spent_until = spent;
+        }
+        allowed
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn an_allowance_is_a_few_at_once_and_then_one_an_interval() {
+        let mut a = Allowance::new(3, 1000);
+        let now = UnixMs(50_000);
+        assert_eq!((0..9).filter(|_| a.take(now)).count(), 3);
+        assert!(!a.take(now.plus_ms(999)));
+        assert!(a.take(now.plus_ms(1000)));
+        assert!(!a.take(now.plus_ms(1000)));
+        assert_eq!((0..9).filter(|_| a.take(now.plus_ms(3_600_000))).count(), 3);
+        assert_eq!((0..100_000u64).filter(|n| a.take(UnixMs(10_000_000 + n))).count(), 3 + 99);
+    }
     #[test]
     fn waits_grow_to_the_cap_and_stay_spread_there() {
         let b = Backoff { first_ms: 100, cap_ms: 10_000 };

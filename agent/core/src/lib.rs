@@ -15,6 +15,6 @@ pub mod sync;
 pub mod update;
 
 pub use assignment::{Refusal, TargetView, TargetsView};
-pub use backoff::Backoff;
+pub use backoff::{Allowance, Backoff};
 pub use sync::Sync;
 pub use update::Updates;

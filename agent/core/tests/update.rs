@@ -331,6 +331,13 @@ fn a_download_is_tried_again_and_a_full_disk_defers() {
     while t.commit() || !matches!(t.wishes.front(), Some(Output::Fetch(..))) && t.work() {}
     t.wishes.clear();
     t.feed(Input::Fetched(model(), bundle(1), Err(transient())));
+    while t.commit() {}
+    let why = t.disk.why.last().unwrap().as_ref();
+    assert_eq!(
+        why.map(|w| w.code.as_str()),
+        Some("download.network"),
+        "the fleet hears why it takes so long"
+    );
     assert!(t.wake > t.now && t.wake < t.now.plus_ms(10_000));
     t.now = t.wake;
     t.feed(Input::Tick);

@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use longshore_agent_core::assignment::reason;
 use longshore_agent_core::update::{FetchFailure, Installed};
@@ -58,6 +59,7 @@ fn failed(e: FileError) -> FetchFailure {
     match e {
         FileError::Cancelled => FetchFailure::Transient(reason(CANCELLED, text)),
         FileError::Transient { .. } => FetchFailure::Transient(reason("download.network", text)),
+        FileError::Slow { .. } => FetchFailure::Transient(reason("download.slow", text)),
         FileError::Disk { .. } => FetchFailure::Transient(reason("download.disk", text)),
         FileError::NoSpace { .. } => FetchFailure::NoSpace(reason("no_space", text)),
         FileError::Refused { .. } => FetchFailure::Refused(reason("download.refused", text)),
@@ -91,7 +93,9 @@ impl BundleJob {
     /// # Errors
     /// [`FetchFailure`], with what is worth another try told apart.
     pub fn run(&self, source: &dyn RangeSource) -> Result<(), FetchFailure> {
-        let limits = Limits { cancel: &self.cancel, budget: Cell::new(self.attempt_bytes) };
+        let begun = Instant::now();
+        let clock = || begun.elapsed();
+        let limits = Limits { cancel: &self.cancel, budget: Cell::new(self.attempt_bytes), clock: &clock };
         let target = bundle_dir(&self.state_dir, &self.wanted.bundle);
         if verify_bundle(&target, &self.wanted.bundle).is_ok() {
             return Ok(());

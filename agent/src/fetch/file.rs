@@ -5,20 +5,24 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use longshore_trust::Digest;
 use sha2::Digest as _;
+
+use super::pace::{FLOOR_BYTES_S, Pace, SPAN};
 
 /// Bytes a request; cancelling is looked at between two.
 const RANGE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What one attempt may do.
-#[derive(Debug)]
 pub struct Limits<'a> {
     /// Set when nobody wants the file any more.
     pub cancel: &'a AtomicBool,
     /// Bytes left of this attempt: others get a turn after that.
     pub budget: Cell<u64>,
+    /// A clock that nobody sets, from whenever it likes.
+    pub clock: &'a dyn Fn() -> Duration,
 }
 
 /// How one range ended.
@@ -58,6 +62,12 @@ pub enum FileError {
         path: String,
         /// What happened.
         reason: String,
+    },
+    /// The server is below the floor; what came is kept.
+    #[error("{path}: the server sent less than {FLOOR_BYTES_S} bytes a second over {} s", SPAN.as_secs())]
+    Slow {
+        /// What was fetched.
+        path: String,
     },
     /// The server says no: trying again changes nothing.
     #[error("{path}: the server answered {status}")]
@@ -144,6 +154,8 @@ pub fn fetch_file(
         have = 0;
     }
     file.seek(SeekFrom::Start(have)).map_err(disk)?;
+    let mut pace = Pace::new((limits.clock)());
+    let mut slow = false;
     while have < length {
         if limits.cancel.load(Ordering::Relaxed) {
             return Err(FileError::Cancelled);
@@ -158,9 +170,13 @@ pub fn fetch_file(
         let reply = source.range(path, have, to, &mut |bytes| {
             file.write_all(bytes)?;
             have += bytes.len() as u64;
-            Ok(())
+            slow = !pace.keeps_up((limits.clock)(), bytes.len() as u64);
+            if slow { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
         });
         limits.budget.set(left.saturating_sub(have - before));
+        if slow && have < length {
+            return Err(FileError::Slow { path: path.into() });
+        }
         match reply {
             RangeReply::Done if have > before => {}
             RangeReply::Done => {
@@ -184,6 +200,8 @@ pub fn fetch_file(
                     reason: "the server cannot resume".into(),
                 });
             }
+            // Its last byte came, too slowly but in time.
+            RangeReply::Sink(_) if slow => {}
             RangeReply::Sink(e) => return Err(FileError::disk(path, e)),
         }
     }

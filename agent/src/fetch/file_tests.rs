@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use longshore_trust::Digest;
 
@@ -57,7 +58,7 @@ fn fetch(server: &Server, wanted: &[u8], dir: &tempfile::TempDir) -> Result<(), 
 }
 fn fetch_some(server: &Server, wanted: &[u8], dir: &tempfile::TempDir, bytes: u64) -> Result<(), FileError> {
     let cancel = AtomicBool::new(false);
-    let limits = Limits { cancel: &cancel, budget: Cell::new(bytes) };
+    let limits = Limits { cancel: &cancel, budget: Cell::new(bytes), clock: &|| Duration::ZERO };
     fetch_file(server, "m/1/f", wanted.len() as u64, &Digest::of(wanted), &dir.path().join("x.part"), &limits)
 }
 
@@ -121,7 +122,7 @@ fn cancelling_is_seen_between_ranges() {
     let server = Server::of(vec![1; 10]);
     let cancel = AtomicBool::new(true);
     let part = dir.path().join("x.part");
-    let limits = Limits { cancel: &cancel, budget: Cell::new(100) };
+    let limits = Limits { cancel: &cancel, budget: Cell::new(100), clock: &|| Duration::ZERO };
     let result = fetch_file(&server, "f", 10, &Digest::of(&[1; 10]), &part, &limits);
     assert!(matches!(result, Err(FileError::Cancelled)));
     assert!(server.asked.borrow().is_empty());

@@ -70,12 +70,13 @@ pub fn refresh(
         &mut |change| persist(dir, change),
     )?;
     let trusted = updater.trusted().clone();
-    let view = view(&trusted, paths);
+    let view = view_of(&trusted, paths);
     Ok((trusted, view))
 }
 
 /// The part of the metadata that assignments are held against.
-fn view(trusted: &Trusted, paths: &[String]) -> TargetsView {
+#[must_use]
+pub fn view_of(trusted: &Trusted, paths: &[String]) -> TargetsView {
     let mut targets = BTreeMap::new();
     for path in paths {
         let Some((_, info)) = trusted.target(path) else { continue };

@@ -7,8 +7,10 @@ mod bundle;
 mod file;
 mod http;
 mod metadata;
+mod pace;
 
 pub use bundle::{BundleJob, CANCELLED, bundle_dir, collect, verify_bundle};
 pub use file::{FileError, Limits, RangeReply, RangeSource, fetch_file};
 pub use http::{HttpError, Remote};
-pub use metadata::{load_trusted, refresh};
+pub use metadata::{load_trusted, refresh, view_of};
+pub use pace::{FLOOR_BYTES_S, Pace, SPAN};

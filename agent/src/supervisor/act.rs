@@ -18,6 +18,8 @@ use crate::fetch::{self, BundleJob};
 
 /// Wait before the database is tried again.
 const RETRY: Duration = Duration::from_secs(2);
+/// Wait before a hint is followed when there were too many.
+const HINTED_LATER: Duration = Duration::from_secs(60);
 
 impl Supervisor {
     /// Hands a fact to the update core and does what it wishes. What that causes is handed over in its turn.
@@ -178,6 +180,15 @@ impl Supervisor {
             Happening::Refreshed(fetch::refresh(&remote, &dir, &paths, now).map(Box::new))
         });
     }
+    /// Whether something unsigned may cause a refresh now: a broker that sends such things all day must not make this
+    /// device ask the fleet all day. What is too much is made up for once, a little later.
+    pub(super) fn takes_a_hint(&mut self) -> bool {
+        let taken = self.hints.take(self.steady());
+        if !taken {
+            self.timers.refresh = self.timers.refresh.min(Instant::now() + HINTED_LATER);
+        }
+        taken
+    }
     pub(super) fn on_refreshed(&mut self, result: Result<Box<(Trusted, TargetsView)>, TufError>) {
         let looked_at = self.refresh.running.take().unwrap_or_default();
         let answer = match result {
@@ -192,7 +203,12 @@ impl Supervisor {
                 if let Ok(trusted) = fetch::load_trusted(&self.config.state_dir.join("trust")) {
                     self.trusted = Arc::new(trusted);
                 }
-                Err(reason("trust.refresh", e.to_string()))
+                let why = reason(refresh_code(&e), e.to_string());
+                if why.code == REFUSED {
+                    // The fleet hears of it even when no assignment waits: it may not know what it serves.
+                    self.refused(why.clone());
+                }
+                Err(why)
             }
         };
         // An answer that did not look at what the offer names says nothing about it.
@@ -246,6 +262,19 @@ impl Supervisor {
         self.updates
             .models()
             .any(|r| matches!(r.update.as_ref().map(|u| &u.at), Some(Phase::Probation { .. })))
+    }
+}
+
+/// Code of metadata that came and was not accepted.
+const REFUSED: &str = "trust.refused";
+
+/// Metadata that did not come is told from metadata that is wrong.
+fn refresh_code(e: &TufError) -> &'static str {
+    match e {
+        TufError::Fetch { .. } | TufError::NotFound { .. } | TufError::Store { .. } | TufError::NoRoot => {
+            "trust.refresh"
+        }
+        _ => REFUSED,
     }
 }
 

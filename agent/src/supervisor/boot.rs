@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use longshore_agent_core::assignment::Device;
-use longshore_agent_core::{Backoff, Sync, Updates, sync, update};
+use longshore_agent_core::{Allowance, Backoff, Sync, Updates, sync, update};
 use longshore_trust::{StreamId, UnixMs};
 use longshore_wire::Topic;
 use longshore_wire::v1::EventKind;
@@ -242,6 +242,7 @@ pub(super) fn start(config_path: &Path) -> anyhow::Result<(Supervisor, Receiver<
         fetching: Default::default(),
         trying: Default::default(),
         refresh: Default::default(),
+        hints: Allowance::new(20, 10_000),
         unwritten: Default::default(),
         floor,
         floor_at: at,

@@ -28,7 +28,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use longshore_agent_core::update::{Batch, Input, NEVER};
-use longshore_agent_core::{Sync, Updates, sync};
+use longshore_agent_core::{Allowance, Sync, Updates, sync};
 use longshore_trust::tuf::Trusted;
 use longshore_trust::{DeviceId, FleetId, ModelName, SigningKey, UnixMs};
 
@@ -74,6 +74,8 @@ pub struct Supervisor {
     fetching: BTreeMap<ModelName, Arc<AtomicBool>>,
     trying: BTreeMap<ModelName, Arc<AtomicBool>>,
     refresh: Refreshing,
+    /// Refreshes that anybody on the way can cause: doorbells, messages under a key that is not known.
+    hints: Allowance,
     /// Batches that the database could not take yet; nothing overtakes them.
     unwritten: VecDeque<Batch>,
     /// Not before this, and when that was known: from then on the monotonic clock counts.

@@ -187,7 +187,10 @@ impl Supervisor {
             tracing::warn!(
                 "a message from the director, but no director is trusted; refreshing trust metadata"
             );
-            return self.start_refresh();
+            if self.takes_a_hint() {
+                self.start_refresh();
+            }
+            return;
         };
         let refused = match kind {
             Down::Assign => open::<Assignment>(bytes, &key).map(|m| {
@@ -207,7 +210,7 @@ impl Supervisor {
         };
         if let Err(e) = refused {
             // The director's key may have been rotated: the metadata that says so is fetched, the message comes again.
-            if matches!(e, MessageError::Envelope(EnvelopeError::WrongKey(_))) {
+            if matches!(e, MessageError::Envelope(EnvelopeError::WrongKey(_))) && self.takes_a_hint() {
                 self.start_refresh();
             }
             self.refused(reason("message.refused", format!("{}: {e}", kind.as_str())));
@@ -216,6 +219,9 @@ impl Supervisor {
 
     fn on_doorbell(&mut self, bytes: &[u8]) {
         // A hint and nothing more: what it says is believed only after a refresh.
+        if !self.takes_a_hint() {
+            return;
+        }
         let known =
             std::fs::read(self.config.state_dir.join("trust").join("timestamp.json")).unwrap_or_default();
         if known != bytes {
@@ -225,7 +231,7 @@ impl Supervisor {
     }
 
     /// Records a refused message, not more often than makes sense.
-    fn refused(&mut self, why: longshore_wire::v1::Reason) {
+    pub(super) fn refused(&mut self, why: longshore_wire::v1::Reason) {
         if self.refused_at.is_some_and(|at| at.elapsed() < REFUSED_EVERY) {
             return;
         }

@@ -136,9 +136,13 @@ pub(super) fn fetched(
             step.report(rec, &wanted, UpdateState::Trial, None, None);
             step.effects.push(Output::Trial(model, wanted));
         }
-        Err(FetchFailure::Transient(_)) => {
+        Err(FetchFailure::Transient(why)) => {
             *retry_at = Some(step.now.plus_ms(step.config.retry.wait_ms(*attempts, step.jitter)));
             *attempts += 1;
+            // The fleet hears why it takes so long, less and less often.
+            if attempts.is_power_of_two() {
+                step.report(rec, &wanted, UpdateState::Downloading, Some(why), None);
+            }
         }
         Err(FetchFailure::NoSpace(why)) => {
             let until = step.now.plus_ms(step.config.no_space_ms);

@@ -14,8 +14,8 @@ use longshore_trust::{
     UnixMs,
 };
 use longshore_wire::v1::{
-    Assignment, Command, CommandAction, Commit, Guard, Header, Mode, Probation, SCHEMA, Slot, TargetsVersion,
-    TrialReport, UpdateState, open, seal,
+    Assignment, Command, CommandAction, Commit, EventKind, Guard, Header, Mode, Probation, Reason, SCHEMA,
+    Slot, TargetsVersion, TrialReport, UpdateState, open, seal,
 };
 
 pub const T0: UnixMs = UnixMs(1_800_000_000_000);
@@ -106,6 +106,9 @@ pub struct Disk {
     pub assigned: AssignmentVersion,
     pub commanded: (u64, u64),
     pub reports: Vec<(Digest, UpdateState)>,
+    /// Of each report, why.
+    pub why: Vec<Option<Reason>>,
+    pub events: Vec<EventKind>,
     pub staged: BTreeSet<Digest>,
     pub floors: Vec<ReleaseCounter>,
     pub commits: u64,
@@ -120,10 +123,13 @@ impl Disk {
                     self.floors.push(r.floor);
                     self.models.insert(r.model.clone(), (**r).clone());
                 }
-                Write::Report(r) => self.reports.push((r.bundle, r.state)),
+                Write::Report(r) => {
+                    self.reports.push((r.bundle, r.state));
+                    self.why.push(r.why.clone());
+                }
                 Write::Assigned(v) => self.assigned = *v,
                 Write::Commanded(e, s) => self.commanded = (*e, *s),
-                Write::Event(_) => {}
+                Write::Event(e) => self.events.push(e.clone()),
             }
         }
     }
