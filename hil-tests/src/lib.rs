@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attacks;
 pub mod load;
 pub mod script;
 pub mod socket;

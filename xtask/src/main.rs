@@ -29,8 +29,10 @@ enum Task {
     Test(test::Args),
     /// Everything `test` runs, whole instead of sampled, and `test --slow`
     Nightly,
-    /// Check dependency direction, file sizes, forbidden calls and that every dependency is explained
+    /// Check dependency direction, file sizes, forbidden calls, attack folders and that every dependency is explained
     Tidy,
+    /// Write the attack table of docs/security.md from the folders of hil-tests/tests/attacks
+    AttacksTable,
     /// Install the console's assets by their lock file
     Assets,
     /// Build the agent for a board and check its budgets
@@ -49,6 +51,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test(args) => test::main(&args),
         Task::Nightly => test::nightly(),
         Task::Tidy => tidy::main(),
+        Task::AttacksTable => tidy::attacks_table(),
         Task::Assets => assets::main(),
         Task::Cross { target } => cross::run(target.as_deref()),
         Task::Bench(args) => bench::main(&args),

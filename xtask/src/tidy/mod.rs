@@ -3,7 +3,8 @@
 mod dependencies;
 mod sources;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use longshore_hil_tests::attacks;
 
 /// Checks everything and lists every breach.
 ///
@@ -12,6 +13,7 @@ use anyhow::{Result, bail};
 pub fn main() -> Result<()> {
     let mut breaches = dependencies::check()?;
     breaches.extend(sources::check()?);
+    breaches.extend(attacks::check()?);
     for breach in &breaches {
         eprintln!("tidy: {breach}");
     }
@@ -19,4 +21,13 @@ pub fn main() -> Result<()> {
         0 => Ok(()),
         n => bail!("{n} breach(es) of the rules in docs/ARCHITECTURE.md"),
     }
+}
+
+/// `cargo xtask attacks-table`: writes the attack table into `docs/security.md`.
+///
+/// # Errors
+/// When an attack folder is not what it should be, or the file cannot be written.
+pub fn attacks_table() -> Result<()> {
+    let text = attacks::document()?;
+    std::fs::write(attacks::path(), text).with_context(|| format!("cannot write {}", attacks::DOCUMENT))
 }

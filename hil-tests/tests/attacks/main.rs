@@ -1,0 +1,42 @@
+//! The attacks that Longshore holds itself to. One folder each: `attack.toml` says what the attacker has, tries and is
+//! answered; `mod.rs` does it, against the real code. `docs/security.md` is written from the folders.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
+// The rigs of the crates under attack: a repository that can be broken at will, a device in memory, a whole server.
+#[allow(dead_code, reason = "each test uses a part")]
+#[path = "../../../shared/trust/tests/tuf/repo.rs"]
+mod repo;
+#[allow(dead_code, reason = "each test uses a part")]
+#[path = "../../../agent/core/tests/twin/mod.rs"]
+mod twin;
+
+mod field;
+
+// The attacks.
+#[path = "arbitrary-install/mod.rs"]
+mod arbitrary_install;
+#[path = "cross-protocol-signature-reuse/mod.rs"]
+mod cross_protocol_signature_reuse;
+#[path = "fast-forward/mod.rs"]
+mod fast_forward;
+#[path = "indefinite-freeze/mod.rs"]
+mod indefinite_freeze;
+#[path = "key-compromise-and-rotation/mod.rs"]
+mod key_compromise_and_rotation;
+#[path = "metadata-rollback/mod.rs"]
+mod metadata_rollback;
+#[path = "mix-and-match/mod.rs"]
+mod mix_and_match;
+#[path = "model-rollback/mod.rs"]
+mod model_rollback;
+#[path = "threshold-faking/mod.rs"]
+mod threshold_faking;
+
+use longshore_hil_tests::attacks;
+
+#[test]
+fn every_attack_has_its_folder_its_proofs_exist_and_the_document_says_so() {
+    let breaches = attacks::check().unwrap();
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
