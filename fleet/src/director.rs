@@ -2,13 +2,15 @@
 //!
 //! What always holds: an assignment or command is signed and stored in the caller's transaction, together with the
 //! change that justifies it; its version or sequence number is greater than every one before it for that device. The
-//! director chooses among approved bundles; the device refuses whatever does not agree with verified targets.
+//! director chooses among approved bundles; the device refuses whatever does not agree with verified targets. The key
+//! that signs is the one that the published root names.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
+use longshore_trust::tuf::edit::RoleKeys;
 use longshore_trust::{
-    AssignmentVersion, DeviceId, FleetId, Generation, RolloutId, Seq, SigningKey, StreamId, TimeQuality,
-    UnixMs,
+    AssignmentVersion, DeviceId, Envelope, FleetId, Generation, PublicKey, RolloutId, Seq, SigningKey,
+    StreamId, TimeQuality, UnixMs,
 };
 use longshore_wire::v1::{
     self, Assignment, Body, Command, CommandAction, Guard, Header, Probation, Receipt, Slot, TargetsVersion,
@@ -59,16 +61,69 @@ pub enum DirectorError {
 /// Signs for devices.
 #[derive(Clone)]
 pub struct Director {
-    key: Arc<SigningKey>,
+    keys: Arc<RwLock<Keys>>,
     fleet: FleetId,
     epoch: u64,
 }
 
+struct Keys {
+    held: Vec<Arc<SigningKey>>,
+    current: Arc<SigningKey>,
+}
+
+/// The last of those that are named: the one that came last.
+fn pick(held: &[Arc<SigningKey>], named: &RoleKeys) -> Option<Arc<SigningKey>> {
+    held.iter().rev().find(|k| named.keys.contains(&k.public())).cloned()
+}
+
 impl Director {
-    /// With the online director key; `epoch` is the fleet's.
+    /// With one online director key; `epoch` is the fleet's.
     #[must_use]
     pub fn new(key: SigningKey, fleet: FleetId, epoch: u64) -> Self {
-        Self { key: Arc::new(key), fleet, epoch }
+        Self::with_keys(vec![key], fleet, epoch)
+    }
+    /// With all director keys at hand; the first one signs until [`Director::follow`] says otherwise.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn with_keys(keys: Vec<SigningKey>, fleet: FleetId, epoch: u64) -> Self {
+        let held: Vec<_> = keys.into_iter().map(Arc::new).collect();
+        let current = Arc::clone(held.first().expect("the online keys hold at least one director key"));
+        Self { keys: Arc::new(RwLock::new(Keys { held, current })), fleet, epoch }
+    }
+    /// These keys are at hand now; the one that signs goes on.
+    pub(crate) fn hold(&self, keys: Vec<SigningKey>) {
+        let mut own = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        own.held = keys.into_iter().map(Arc::new).collect();
+    }
+    /// Whether a key is at hand that `named` names.
+    pub(crate) fn holds(&self, named: &RoleKeys) -> bool {
+        pick(&self.keys.read().unwrap_or_else(PoisonError::into_inner).held, named).is_some()
+    }
+    /// From now on the key that `named` names signs.
+    pub(crate) fn follow(&self, named: &RoleKeys) {
+        let mut own = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = pick(&own.held, named) {
+            own.current = key;
+        }
+    }
+    fn key(&self) -> Arc<SigningKey> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner).current)
+    }
+    /// A stored message as the key of now signs it: a message that was signed before the key was rotated, by one of
+    /// `former` (the keys that earlier roots named), is signed again with the same contents.
+    #[must_use]
+    pub fn renewed(&self, bytes: Vec<u8>, former: &[PublicKey]) -> Vec<u8> {
+        let key = self.key();
+        let Ok(envelope) = Envelope::parse(&bytes) else { return bytes };
+        let (Some(kind), signer) = (envelope.kind(), envelope.key_id()) else { return bytes };
+        let Some(signer) = former.iter().find(|k| k.id() == signer && **k != key.public()) else {
+            return bytes;
+        };
+        let again =
+            envelope.verify(kind, signer).and_then(|body| Envelope::seal(kind, body.into_inner(), &key));
+        again.unwrap_or(bytes)
     }
     /// The epoch it signs under.
     #[must_use]
@@ -78,7 +133,7 @@ impl Director {
     /// The public half of its key.
     #[must_use]
     pub fn public(&self) -> longshore_trust::PublicKey {
-        self.key.public()
+        self.key().public()
     }
 
     /// Signs an assignment and stores it as the newest of its device.
@@ -186,7 +241,7 @@ impl Director {
             time: now,
             time_quality: TimeQuality::Ntp,
         };
-        v1::seal(header, body, &self.key)
+        v1::seal(header, body, &self.key())
             .map_err(|source| DirectorError::TooLong { device: device.clone(), source })
     }
 }

@@ -154,9 +154,9 @@ pub(crate) fn copy_file(from: &Path, to: &Path, private: bool) -> Result<(), Dat
 /// Copies the online keys from one directory to another.
 pub(crate) fn copy_online(from: &Path, to: &Path) -> Result<(), DataError> {
     make_private_dir(to)?;
-    for name in online::FILES {
-        let private = Path::new(name).extension().is_some_and(|e| e == "key");
-        copy_file(&from.join(name), &to.join(name), private)?;
+    for name in online::files(from) {
+        let private = Path::new(&name).extension().is_some_and(|e| e == "key");
+        copy_file(&from.join(&name), &to.join(&name), private)?;
     }
     Ok(())
 }
@@ -255,20 +255,9 @@ async fn assemble(
     let epoch = store.epoch().await?;
     let events = Bus::new();
     let (gateway, asks) = gateway::Handle::new();
-    let signers = OnlineSigners {
-        snapshot: keys.snapshot,
-        timestamp: keys.timestamp,
-        director: keys.director.public(),
-    };
-    Ok(Opened {
-        lock,
-        trust: TrustRepo::new(store.clone(), signers, config.trust.clone(), events.clone(), gateway.clone()),
-        director: Director::new(keys.director, keys.fleet.clone(), epoch),
-        store,
-        ca: keys.ca,
-        fleet: keys.fleet,
-        events,
-        gateway,
-        asks,
-    })
+    let director = Director::with_keys(keys.director, keys.fleet.clone(), epoch);
+    let signers = OnlineSigners::new(keys.snapshot, keys.timestamp, director.clone(), Some(data.online()));
+    let trust = TrustRepo::new(store.clone(), signers, config.trust.clone(), events.clone(), gateway.clone());
+    trust.follow_root().await?;
+    Ok(Opened { lock, trust, director, store, ca: keys.ca, fleet: keys.fleet, events, gateway, asks })
 }

@@ -11,17 +11,30 @@ use serde::Deserialize;
 
 use crate::tls::{Ca, TlsError};
 
-/// The files, all of which must be there.
-pub const FILES: [&str; 8] = [
-    "snapshot.key",
-    "timestamp.key",
-    "director.key",
-    "ca.key",
-    "ca.pem",
-    "1.root.json",
-    "1.targets.json",
-    "fleet.json",
-];
+/// Roles with signing keys: each has `<role>.key` or, after a rotation, `<role>-<anything>.key`, or both.
+const ROLES: [(&str, &str); 3] =
+    [("snapshot", "snapshot.key"), ("timestamp", "timestamp.key"), ("director", "director.key")];
+/// The other files, all of which must be there.
+const FILES: [&str; 5] = ["ca.key", "ca.pem", "1.root.json", "1.targets.json", "fleet.json"];
+
+/// The key files of a role, the first one first, the others by name.
+fn key_files(dir: &Path, role: &str) -> Vec<String> {
+    let first = format!("{role}.key");
+    let further = format!("{role}-");
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = entries.map(|e| e.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> =
+        names.filter(|n| *n == first || (n.starts_with(&further) && n.ends_with(".key"))).collect();
+    names.sort_by_key(|n| (*n != first, n.clone()));
+    names
+}
+
+/// All files of a directory of online keys.
+#[must_use]
+pub fn files(dir: &Path) -> Vec<String> {
+    let keys = ROLES.iter().flat_map(|(role, _)| key_files(dir, role));
+    keys.chain(FILES.iter().map(|f| (*f).to_owned())).collect()
+}
 
 /// Why the online keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,12 +75,12 @@ pub enum OnlineError {
 
 /// All online keys and the first metadata.
 pub struct OnlineKeys {
-    /// Signs snapshot.json.
-    pub snapshot: SigningKey,
-    /// Signs timestamp.json.
-    pub timestamp: SigningKey,
-    /// Signs assignments, commands, receipts.
-    pub director: SigningKey,
+    /// Sign snapshot.json: one, or several while one takes over from another.
+    pub snapshot: Vec<SigningKey>,
+    /// Sign timestamp.json.
+    pub timestamp: Vec<SigningKey>,
+    /// Sign assignments, commands, receipts.
+    pub director: Vec<SigningKey>,
     /// Signs certificates.
     pub ca: Ca,
     /// Whose keys these are.
@@ -94,15 +107,20 @@ impl OnlineKeys {
     /// # Errors
     /// [`OnlineError`].
     pub fn load(dir: &Path) -> Result<Self, OnlineError> {
-        if let Some(missing) = FILES.into_iter().find(|f| !dir.join(f).is_file()) {
+        let no_key =
+            ROLES.into_iter().find(|(role, _)| key_files(dir, role).is_empty()).map(|(_, file)| file);
+        if let Some(missing) = no_key.or_else(|| FILES.into_iter().find(|f| !dir.join(f).is_file())) {
             return Err(OnlineError::Missing { path: dir.to_owned(), missing });
         }
+        let keys = |role: &str| -> Result<Vec<SigningKey>, OnlineError> {
+            key_files(dir, role).iter().map(|name| key(&dir.join(name))).collect()
+        };
         let fleet: FleetFile = json(&dir.join("fleet.json"), "the name of a fleet")?;
         let ca = Ca::from_pem(&text(&dir.join("ca.pem"))?, &text(&dir.join("ca.key"))?)?;
         Ok(Self {
-            snapshot: key(&dir.join("snapshot.key"))?,
-            timestamp: key(&dir.join("timestamp.key"))?,
-            director: key(&dir.join("director.key"))?,
+            snapshot: keys("snapshot")?,
+            timestamp: keys("timestamp")?,
+            director: keys("director")?,
             ca,
             fleet: fleet.fleet,
             root: bytes(&dir.join("1.root.json"))?,

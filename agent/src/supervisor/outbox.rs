@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use longshore_agent_core::assignment::reason;
 use longshore_agent_core::sync::{Input, Output};
 use longshore_agent_core::update;
-use longshore_trust::{EnvelopeError, Seq, UnixMs};
+use longshore_trust::{Envelope, EnvelopeError, KeyId, Seq, UnixMs};
 use longshore_wire::topic::Direction;
 use longshore_wire::v1::{
     Assignment, Command, EventKind, Header, Hello, MessageError, Receipt, SCHEMA, open, seal,
@@ -183,7 +183,8 @@ impl Supervisor {
         if kind == Down::Doorbell {
             return self.on_doorbell(bytes);
         }
-        let Some(key) = self.trusted.director() else {
+        let signer = Envelope::parse(bytes).map(|e| e.key_id()).unwrap_or(KeyId([0; 8]));
+        let Some(key) = self.trusted.director_named(signer) else {
             tracing::warn!(
                 "a message from the director, but no director is trusted; refreshing trust metadata"
             );

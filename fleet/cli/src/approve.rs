@@ -178,7 +178,7 @@ fn report(
 }
 
 /// Asks on the terminal unless `yes`.
-fn confirm(yes: bool, question: &str) -> Result<(), Failure> {
+pub(crate) fn confirm(yes: bool, question: &str) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }

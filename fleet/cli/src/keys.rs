@@ -1,13 +1,21 @@
-//! `longshore keys`: makes and looks after the keys that a fleet trusts. Files only, but for `delegate`.
+//! `longshore keys`: makes and looks after the keys that a fleet trusts. Files only, but for `delegate`, `submit` and
+//! `status`, which talk to the server.
 //!
 //! Always true here: nothing is overwritten; a private key that leaves this module for a file is encrypted unless the
 //! user said otherwise in so many words; key files are readable by their owner only.
 
 mod authority;
+mod change;
+mod current;
+mod describe;
+mod draft_file;
 mod init;
+mod new;
 mod passphrase;
 mod private;
 mod show;
+mod sign;
+mod status;
 
 use std::path::PathBuf;
 
@@ -25,8 +33,22 @@ use crate::context::{Context, Failure};
 pub enum Command {
     /// Make all keys of a new fleet: 2-of-3 for root, targets and release, or 1-of-1 with --solo
     Init(InitArgs),
-    /// Show what a key file or a folder of keys holds (never the private part)
+    /// Make one key, and its public half
+    New(new::NewArgs),
+    /// Show what a key file, a folder of keys or a draft holds (never the private part)
     Show(ShowArgs),
+    /// Who must sign what, and until when it holds; exit code 4 when something expires within 30 days
+    Status(status::StatusArgs),
+    /// Draft: let keys of a role come or go, or raise its threshold
+    Rotate(change::RotateArgs),
+    /// Draft: take a key out of every role that names it
+    Revoke(change::RevokeArgs),
+    /// Draft: sign metadata anew before it expires
+    Renew(change::RenewArgs),
+    /// Add your signatures to a draft, after showing what it changes
+    Sign(sign::SignArgs),
+    /// Send a signed draft to the fleet, which publishes all of it in one step
+    Submit(sign::SubmitArgs),
     /// Give a new model its role, so that the release keys can approve its versions
     Delegate(DelegateArgs),
 }
@@ -61,7 +83,7 @@ pub struct NewPassphraseArgs {
 /// `longshore keys show`
 #[derive(clap::Args)]
 pub struct ShowArgs {
-    /// A key file, or a folder made by `longshore keys init`
+    /// A key file, a folder made by `longshore keys init`, or a draft
     #[arg(value_name = "DIR|FILE")]
     pub path: PathBuf,
 }
@@ -97,6 +119,13 @@ pub struct SigningArgs {
 pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
         Command::Init(args) => init::run(context, &args),
+        Command::New(args) => new::run(context, &args),
+        Command::Status(args) => status::run(context, &args),
+        Command::Rotate(args) => change::rotate(context, &args),
+        Command::Revoke(args) => change::revoke(context, &args),
+        Command::Renew(args) => change::renew(context, &args),
+        Command::Sign(args) => sign::sign(context, &args),
+        Command::Submit(args) => sign::submit(context, &args),
         Command::Show(args) => show::run(context, &args.path),
         Command::Delegate(args) => crate::approve::delegate(context, &args.model, &args.keys, args.yes),
     }

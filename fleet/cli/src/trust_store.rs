@@ -16,19 +16,23 @@ use crate::http::Client;
 /// The root a new store begins with, as `longshore keys init` names it.
 const FIRST_ROOT: &str = "1.root.json";
 
+/// Likewise its targets.
+const FIRST_TARGETS: &str = "1.targets.json";
+
 /// The wall clock.
 pub fn now() -> UnixMs {
     UnixMs(u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0))
 }
 
-fn refused(dir: &Path, e: &TufError) -> Failure {
+pub(crate) fn refused(dir: &Path, e: &TufError) -> Failure {
     Failure::refused(
         "trust.refused",
         format!("trust metadata is refused (trust store {}): {e}", dir.display()),
     )
 }
 
-fn read_stored(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+/// Every file of the store; the first root and targets stand in for the current ones until there are any.
+pub(crate) fn read_stored(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
     let entries = std::fs::read_dir(dir)
         .map_err(|e| Failure::usage(format!("cannot read the trust store {}: {e}", dir.display())))?;
     let mut stored = BTreeMap::new();
@@ -48,6 +52,9 @@ fn read_stored(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
             ))
         })?;
         stored.insert("root.json".into(), first);
+    }
+    if let (false, Some(first)) = (stored.contains_key("targets.json"), stored.get(FIRST_TARGETS).cloned()) {
+        stored.insert("targets.json".into(), first);
     }
     Ok(stored)
 }
@@ -78,6 +85,17 @@ impl<'a> TrustStore<'a> {
     /// Loads the roles that lead to `path`.
     pub fn resolve(&mut self, path: String) -> Result<(), Failure> {
         self.updater.resolve(&[path]);
+        self.drive()
+    }
+    /// Loads every delegated role that is published.
+    pub fn resolve_all(&mut self) -> Result<(), Failure> {
+        let bytes = self.bytes_of("targets").unwrap_or_default();
+        let targets = tuf::edit::read_targets(bytes).map_err(|e| refused(&self.dir, &e))?;
+        let published = targets.delegations.iter().filter(|d| self.trusted().lists(&d.role));
+        // Any path that a role may name leads to it; whether the role names it does not matter here.
+        let paths =
+            published.filter_map(|d| d.paths.first()).map(|p| p.replace(['*', '?'], "x")).collect::<Vec<_>>();
+        self.updater.resolve(&paths);
         self.drive()
     }
     /// What is trusted now.
@@ -122,7 +140,7 @@ impl<'a> TrustStore<'a> {
 }
 
 /// All of it or none: a neighbour file, synced, then renamed.
-fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     let partial = path.with_extension(format!("partial-{}", std::process::id()));
     let mut file = std::fs::File::create(&partial)?;

@@ -33,7 +33,7 @@ impl Modify for Security {
         devices::list, devices::show, devices::token, devices::revoke,
         models::list, models::show, models::versions, models::create, models::version, models::deprecate,
         models::retire, models::alias, objects::put,
-        trust::submit, trust::pending,
+        trust::submit, trust::ceremony, trust::pending,
         rollouts::policies, rollouts::create, rollouts::list, rollouts::show, rollouts::plan, rollouts::act,
     ),
     security(("token" = []), ("session" = [])),

@@ -50,6 +50,7 @@ pub fn router(app: Shared) -> Router {
         .route("/api/v1/models/{model}/versions/{version}/retire", post(models::retire))
         .route("/api/v1/models/{model}/aliases/{alias}", put(models::alias))
         .route("/api/v1/trust/metadata", post(trust::submit))
+        .route("/api/v1/trust/ceremony", post(trust::ceremony))
         .route("/api/v1/trust/pending/{*role}", get(trust::pending))
         .route("/api/v1/policies", get(rollouts::policies))
         .route("/api/v1/rollouts", get(rollouts::list).post(rollouts::create))

@@ -1,5 +1,7 @@
 //! Trust metadata that offline keys signed: submitted here, served under `/trust`.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header;
@@ -45,14 +47,8 @@ pub async fn submit(
     actor: Actor,
     Body(submission): Body<Submission>,
 ) -> Result<Json<Outcome>, Problem> {
-    let bytes = base64::engine::general_purpose::STANDARD
-        .decode(&submission.metadata)
-        .map_err(|e| Problem::invalid("trust.base64", format!("`metadata` is not base64: {e}")))?;
-    let submitted = app.trust.submit(&submission.role, &bytes, now()).await.map_err(|e| match e {
-        TrustRepoError::Store(e) => e.into(),
-        TrustRepoError::Version { .. } => Problem::conflict(e.code(), e.to_string()),
-        _ => Problem::invalid(e.code(), e.to_string()),
-    })?;
+    let bytes = submission.bytes()?;
+    let submitted = app.trust.submit(&submission.role, &bytes, now()).await.map_err(problem)?;
     let outcome = match submitted {
         Submitted::Published { version, signatures, threshold } => {
             Outcome { state: "published", version, signatures, threshold }
@@ -66,6 +62,67 @@ pub async fn submit(
     audit::record(&mut tx, now(), &actor.name, "trust.submit", &submission.role, &detail).await?;
     tx.commit().await?;
     Ok(Json(outcome))
+}
+
+/// Documents of a key ceremony: published together, or none of them.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ceremony {
+    /// At most one of each role.
+    documents: Vec<Submission>,
+}
+
+/// What is published now.
+#[derive(Serialize, ToSchema)]
+pub struct CeremonyOutcome {
+    /// Every role of the ceremony.
+    published: Vec<RoleVersion>,
+}
+
+/// A role and its version.
+#[derive(Serialize, ToSchema)]
+pub struct RoleVersion {
+    /// `root`, `targets` or `models/<name>`.
+    role: String,
+    /// Its version.
+    version: u64,
+}
+
+/// Publishes what a key ceremony has signed, in one step: new keys and all metadata that they sign anew.
+#[utoipa::path(post, path = "/api/v1/trust/ceremony", request_body = Ceremony, tag = "trust",
+    responses((status = 200, body = CeremonyOutcome), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub async fn ceremony(
+    State(app): State<Shared>,
+    actor: Actor,
+    Body(ceremony): Body<Ceremony>,
+) -> Result<Json<CeremonyOutcome>, Problem> {
+    let mut documents = BTreeMap::new();
+    for submission in ceremony.documents {
+        let bytes = submission.bytes()?;
+        if documents.insert(submission.role.clone(), bytes).is_some() {
+            let why = format!("role {:?} is in the ceremony twice", submission.role);
+            return Err(Problem::invalid("trust.twice", why));
+        }
+    }
+    let published = app.trust.submit_together(&documents, &actor.name, now()).await.map_err(problem)?;
+    let published = published.into_iter().map(|(role, version)| RoleVersion { role, version }).collect();
+    Ok(Json(CeremonyOutcome { published }))
+}
+
+impl Submission {
+    fn bytes(&self) -> Result<Vec<u8>, Problem> {
+        base64::engine::general_purpose::STANDARD
+            .decode(&self.metadata)
+            .map_err(|e| Problem::invalid("trust.base64", format!("`metadata` is not base64: {e}")))
+    }
+}
+
+fn problem(e: TrustRepoError) -> Problem {
+    match e {
+        TrustRepoError::Store(e) => e.into(),
+        TrustRepoError::Version { .. } => Problem::conflict(e.code(), e.to_string()),
+        _ => Problem::invalid(e.code(), e.to_string()),
+    }
 }
 
 /// Metadata that waits for more signatures, as bytes.

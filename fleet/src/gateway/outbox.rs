@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_trust::{DeviceId, Seq, StreamId};
+use longshore_trust::tuf::edit;
+use longshore_trust::{DeviceId, Envelope, PublicKey, Seq, StreamId};
 use longshore_wire::{Down, Topic};
 
 use super::client::Publisher;
@@ -12,6 +13,7 @@ use super::ingest::Identities;
 use super::{Ask, Broker, Ends, Metrics};
 use crate::app::{self, Shared};
 use crate::events::FleetEvent;
+use crate::store::director::Pending;
 use crate::store::{StoreError, device, ingest};
 
 /// How often silent devices and unanswered assignments are looked for.
@@ -41,7 +43,10 @@ pub async fn welcome(app: &Shared, publisher: &Publisher, device: &DeviceId) {
 
 async fn push(app: &Shared, publisher: &Publisher, device: &DeviceId) {
     match app.store.pending_for(device, app::now()).await {
-        Ok(pending) => {
+        Ok(mut pending) => {
+            if let Err(error) = renew(app, &mut pending).await {
+                tracing::error!(%device, %error, "cannot read the roots that name former director keys");
+            }
             if let Some(bytes) = pending.assignment {
                 publisher.publish(&Topic::down(&app.fleet, device, Down::Assign), bytes).await;
             }
@@ -51,6 +56,25 @@ async fn push(app: &Shared, publisher: &Publisher, device: &DeviceId) {
         }
         Err(error) => tracing::error!(%device, %error, "cannot read what a device is to be sent"),
     }
+}
+
+/// What was signed before the director's key was rotated is signed again: devices that know the new root take nothing
+/// else.
+async fn renew(app: &Shared, pending: &mut Pending) -> Result<(), StoreError> {
+    let current = app.director.public().id();
+    let stale = |bytes: &[u8]| Envelope::parse(bytes).is_ok_and(|e| e.key_id() != current);
+    let mut messages: Vec<&mut Vec<u8>> =
+        pending.assignment.iter_mut().chain(&mut pending.commands).filter(|b| stale(b)).collect();
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let roots = app.store.roots().await?;
+    let former: Vec<PublicKey> =
+        roots.iter().filter_map(|r| edit::read_root(r).ok()).flat_map(|r| r.director.keys).collect();
+    for message in &mut messages {
+        **message = app.director.renewed(std::mem::take(*message), &former);
+    }
+    Ok(())
 }
 
 async fn doorbell(app: &Shared, publisher: &Publisher, device: &DeviceId) {

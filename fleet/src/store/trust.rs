@@ -1,5 +1,7 @@
 //! Trust metadata, byte for byte as signed: published versions and those that wait for more signatures.
 
+use std::collections::BTreeMap;
+
 use longshore_trust::{Digest, ReleaseCounter, UnixMs};
 use sqlx::Row as _;
 
@@ -42,6 +44,21 @@ pub async fn targets_versions(tx: &mut Tx) -> Result<Vec<(String, u64)>, StoreEr
     .fetch_all(tx.conn())
     .await?;
     Ok(rows.into_iter().map(|(role, v)| (role, to_u64(v))).collect())
+}
+
+/// The newest version of every role that offline keys sign.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn newest_offline(tx: &mut Tx) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
+    let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(
+        "SELECT role, bytes FROM role_metadata r
+         WHERE (role IN ('root', 'targets') OR role LIKE 'models/%')
+           AND version = (SELECT max(version) FROM role_metadata WHERE role = r.role)",
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(rows.into_iter().collect())
 }
 
 /// Publishes one version of a role.

@@ -3,39 +3,32 @@
 //! What always holds: root, targets and delegated roles are published byte for byte as signed, only with a threshold of
 //! the right keys and a version one above the last; a new snapshot and timestamp appear in the same transaction.
 
+mod ceremony;
 mod merge;
 mod publish;
+mod signers;
 
 use std::sync::Arc;
 
+use longshore_trust::UnixMs;
+use longshore_trust::tuf::ceremony::CeremonyError;
 use longshore_trust::tuf::{TufError, edit};
-use longshore_trust::{PublicKey, SigningKey, UnixMs};
 
 use crate::config;
 use crate::events::Bus;
 use crate::gateway;
 use crate::store::{Store, StoreError};
 
+pub use signers::OnlineSigners;
+
 /// Publishes trust metadata.
 #[derive(Clone)]
 pub struct TrustRepo {
     store: Store,
-    snapshot: Arc<SigningKey>,
-    timestamp: Arc<SigningKey>,
-    director: PublicKey,
+    signers: Arc<OnlineSigners>,
     validity: config::Trust,
     events: Bus,
     gateway: gateway::Handle,
-}
-
-/// The online keys this server holds.
-pub struct OnlineSigners {
-    /// Signs snapshot.json.
-    pub snapshot: SigningKey,
-    /// Signs timestamp.json.
-    pub timestamp: SigningKey,
-    /// Public half of the director's key: a new root must name it.
-    pub director: PublicKey,
 }
 
 /// What became of submitted metadata.
@@ -81,6 +74,23 @@ pub enum TrustRepoError {
     /// The document itself.
     #[error(transparent)]
     Tuf(#[from] TufError),
+    /// Its place among the others.
+    #[error(transparent)]
+    Ceremony(CeremonyError),
+    /// Signatures are missing in metadata that is published together or not at all.
+    #[error(
+        "{role} has {have} of {need} signatures of {whose}: let the others sign the draft first, then submit it"
+    )]
+    Incomplete {
+        /// The role.
+        role: String,
+        /// By which metadata.
+        whose: &'static str,
+        /// Distinct valid signatures.
+        have: usize,
+        /// How many are needed.
+        need: u32,
+    },
     /// Something about it in this place.
     #[error("{role} metadata is refused: {why}")]
     Refused {
@@ -105,6 +115,18 @@ pub enum TrustRepoError {
     },
 }
 
+impl From<CeremonyError> for TrustRepoError {
+    fn from(e: CeremonyError) -> Self {
+        match e {
+            CeremonyError::Tuf(e) => Self::Tuf(e),
+            CeremonyError::Version { role, got, published } => {
+                Self::Version { role, got, published, next: published + 1 }
+            }
+            e => Self::Ceremony(e),
+        }
+    }
+}
+
 impl TrustRepoError {
     fn refused(role: &str, why: impl Into<String>) -> Self {
         Self::Refused { role: role.to_owned(), why: why.into() }
@@ -115,7 +137,8 @@ impl TrustRepoError {
         match self {
             Self::Store(_) => "internal",
             Self::Tuf(_) => "trust.malformed",
-            Self::Refused { .. } => "trust.refused",
+            Self::Refused { .. } | Self::Ceremony(_) => "trust.refused",
+            Self::Incomplete { .. } => "trust.incomplete",
             Self::Version { .. } => "trust.version",
         }
     }
@@ -131,15 +154,7 @@ impl TrustRepo {
         events: Bus,
         gateway: gateway::Handle,
     ) -> Self {
-        Self {
-            store,
-            snapshot: Arc::new(keys.snapshot),
-            timestamp: Arc::new(keys.timestamp),
-            director: keys.director,
-            validity,
-            events,
-            gateway,
-        }
+        Self { store, signers: Arc::new(keys), validity, events, gateway }
     }
     /// The bytes served as `/trust/<name>`, e.g. `timestamp.json`, `3.root.json`, `1.models%2Fdigits.json`.
     ///
@@ -184,6 +199,18 @@ impl TrustRepo {
             TrustRepoError::refused("root", "none is published: run `longshore-fleet init`")
         })?;
         Ok(edit::read_root(&bytes)?)
+    }
+    /// The keys that the published root names sign from now on.
+    ///
+    /// # Errors
+    /// When this server does not hold them, or the database cannot be read.
+    pub(crate) async fn follow_root(&self) -> Result<(), TrustRepoError> {
+        if let Some(bytes) = self.store.role_bytes("root", None).await? {
+            let root = edit::read_root(&bytes)?;
+            self.signers.can_serve(&root)?;
+            self.signers.follow(&root);
+        }
+        Ok(())
     }
     /// Whether one key alone can approve.
     ///

@@ -1,10 +1,10 @@
-//! Publishing: submitted metadata, fresh snapshots and timestamps.
+//! Publishing: the first metadata, fresh snapshots and timestamps, and what the record remembers of them.
 
 use longshore_trust::tuf::ReleaseInfo;
-use longshore_trust::tuf::edit::{self, RoleKeys, RootSpec, Signed, TargetsSpec};
+use longshore_trust::tuf::edit::{self, RoleKeys, RootSpec, TargetsSpec};
 use longshore_trust::{Digest, ModelName, UnixMs};
 
-use super::{Submitted, TrustRepo, TrustRepoError, merge};
+use super::{TrustRepo, TrustRepoError};
 use crate::events::FleetEvent;
 use crate::store::{self, Tx};
 
@@ -23,7 +23,7 @@ impl TrustRepo {
         let spec = edit::read_root(root)?;
         threshold("root", root, &spec.root)?;
         threshold("targets", targets, &spec.targets)?;
-        self.names_our_keys(&spec)?;
+        self.signers.can_serve(&spec)?;
         let mut tx = self.store.write().await?;
         if let Some((_, published)) = store::trust::newest(&mut tx, "root").await? {
             let same = self.store.role_bytes("root", Some(spec.version)).await?.as_deref() == Some(root);
@@ -39,126 +39,12 @@ impl TrustRepo {
         self.index(&mut tx, "targets", &first, now).await?;
         self.make_current(&mut tx, now).await?;
         tx.commit().await?;
-        Ok(())
-    }
-
-    /// Takes signed metadata of `root`, `targets` or `models/<name>`: publishes it when its threshold is met, keeps it
-    /// with the signatures it has otherwise.
-    ///
-    /// # Errors
-    /// [`TrustRepoError`] says what is wrong and what to do; nothing is changed then.
-    pub async fn submit(&self, role: &str, bytes: &[u8], now: UnixMs) -> Result<Submitted, TrustRepoError> {
-        let kind = match role {
-            "root" => "root",
-            _ => "targets",
-        };
-        let (version, expires) = edit::head_of(kind, bytes)?;
-        if expires <= now {
-            return Err(TrustRepoError::refused(role, "it has expired already: sign it anew"));
-        }
-        let mut tx = self.store.write().await?;
-        let keys = keys_of(&mut tx, role).await?;
-        let threshold = keys.threshold;
-        let published = store::trust::newest(&mut tx, role).await?;
-        if let Some((v, old)) = &published {
-            let same = Signed::from_bytes(old)?.message() == Signed::from_bytes(bytes)?.message();
-            if *v == version && same {
-                let signatures = edit::valid_signatures(old, &keys)?;
-                return Ok(Submitted::Published { version, signatures, threshold });
-            }
-        }
-        let last = published.map_or(0, |(v, _)| v);
-        if version != last + 1 {
-            return Err(TrustRepoError::Version {
-                role: role.to_owned(),
-                got: version,
-                published: last,
-                next: last + 1,
-            });
-        }
-        let pending = store::trust::pending(&mut tx, role, version).await?;
-        let counted = all_keys(role, bytes, &keys)?;
-        let document = merge::collect(bytes, pending.as_deref(), &counted)?;
-        let signatures = edit::valid_signatures(&document, &keys)?;
-        if edit::valid_signatures(bytes, &counted)? == 0 {
-            return Err(TrustRepoError::refused(
-                role,
-                "no key of this role has signed it: sign it with a key that the present metadata names",
-            ));
-        }
-        let complete = signatures >= threshold as usize && self.fits(&mut tx, role, &document).await?;
-        if !complete {
-            store::trust::set_pending(&mut tx, role, version, &document, now).await?;
-            tx.commit().await?;
-            return Ok(Submitted::Pending { version, signatures, threshold });
-        }
-        store::trust::publish(&mut tx, role, version, &document, now).await?;
-        if role != "root" {
-            let spec = edit::read_targets(&document)?;
-            self.index(&mut tx, role, &spec, now).await?;
-            self.make_current(&mut tx, now).await?;
-        }
-        tx.commit().await?;
-        tracing::info!(role, version, signatures, "published trust metadata");
-        if let Some(model) = role.strip_prefix("models/").and_then(|m| m.parse::<ModelName>().ok()) {
-            self.events.publish(FleetEvent::Model(model));
-        }
-        self.events.publish(FleetEvent::Summary);
-        self.gateway.doorbell();
-        Ok(Submitted::Published { version, signatures, threshold })
-    }
-
-    /// What else must hold before publication. `Ok(false)`: more signatures are needed.
-    async fn fits(&self, tx: &mut Tx, role: &str, document: &[u8]) -> Result<bool, TrustRepoError> {
-        if role != "root" {
-            edit::read_targets(document)?;
-            return Ok(true);
-        }
-        let new = edit::read_root(document)?;
-        if edit::valid_signatures(document, &new.root)? < new.root.threshold as usize {
-            return Ok(false);
-        }
-        let (_, old) = store::trust::newest(tx, "root")
-            .await?
-            .ok_or_else(|| TrustRepoError::refused(role, "no root is published"))?;
-        if edit::read_root(&old)?.fleet != new.fleet {
-            return Err(TrustRepoError::refused(role, "it is for another fleet"));
-        }
-        self.names_our_keys(&new)?;
-        if let Some((_, targets)) = store::trust::newest(tx, "targets").await? {
-            let have = edit::valid_signatures(&targets, &new.targets)?;
-            if have < new.targets.threshold as usize {
-                return Err(TrustRepoError::refused(
-                    role,
-                    "the published targets metadata would not reach the threshold under its keys: publish targets \
-                     signed by the old and the new keys first",
-                ));
-            }
-        }
-        Ok(true)
-    }
-
-    fn names_our_keys(&self, root: &RootSpec) -> Result<(), TrustRepoError> {
-        let ours = [
-            ("snapshot", &root.snapshot, self.snapshot.public()),
-            ("timestamp", &root.timestamp, self.timestamp.public()),
-            ("x-director", &root.director, self.director.clone()),
-        ];
-        for (name, keys, key) in ours {
-            if !keys.keys.contains(&key) {
-                return Err(TrustRepoError::refused(
-                    "root",
-                    format!(
-                        "its role {name} does not name the {name} key in this server's `online` directory"
-                    ),
-                ));
-            }
-        }
+        self.signers.follow(&spec);
         Ok(())
     }
 
     /// Remembers which files a role names, and marks the bundles it releases.
-    async fn index(
+    pub(super) async fn index(
         &self,
         tx: &mut Tx,
         role: &str,
@@ -240,13 +126,14 @@ impl TrustRepo {
     }
 
     /// A new snapshot of all published targets metadata, and a timestamp that names it.
-    async fn make_current(&self, tx: &mut Tx, now: UnixMs) -> Result<(), TrustRepoError> {
+    pub(super) async fn make_current(&self, tx: &mut Tx, now: UnixMs) -> Result<(), TrustRepoError> {
+        let root = current_root(tx).await?;
         let meta = store::trust::targets_versions(tx).await?;
         let meta = meta.into_iter().map(|(role, v)| (format!("{role}.json"), v)).collect();
         let version = store::trust::newest_version(tx, "snapshot").await?.unwrap_or(0) + 1;
         let expires = now.plus_ms(self.validity.snapshot_d * 24 * HOUR_MS);
         let mut snapshot = edit::snapshot(version, expires, meta);
-        snapshot.sign(&self.snapshot);
+        snapshot.sign(&*self.signers.snapshot(&root)?);
         let bytes = snapshot.to_bytes();
         store::trust::publish(tx, "snapshot", version, &bytes, now).await?;
         self.sign_timestamp(tx, &bytes, version, now).await
@@ -262,49 +149,19 @@ impl TrustRepo {
         let version = store::trust::newest_version(tx, "timestamp").await?.unwrap_or(0) + 1;
         let expires = now.plus_ms(self.validity.timestamp_h * HOUR_MS);
         let mut timestamp = edit::timestamp(version, expires, snapshot, snapshot_version);
-        timestamp.sign(&self.timestamp);
+        timestamp.sign(&*self.signers.timestamp(&current_root(tx).await?)?);
         store::trust::publish(tx, "timestamp", version, &timestamp.to_bytes(), now).await?;
         store::trust::prune_online(tx, KEEP_SNAPSHOTS).await?;
         Ok(())
     }
 }
 
-/// The keys that must sign `role`, by the metadata that is published.
-async fn keys_of(tx: &mut Tx, role: &str) -> Result<RoleKeys, TrustRepoError> {
-    let missing = || TrustRepoError::refused(role, "no root is published: run `longshore-fleet init`");
-    let (_, root) = store::trust::newest(tx, "root").await?.ok_or_else(missing)?;
-    let root = edit::read_root(&root)?;
-    match role {
-        "root" => Ok(root.root),
-        "targets" => Ok(root.targets),
-        _ if role.starts_with("models/") => {
-            let (_, targets) = store::trust::newest(tx, "targets").await?.ok_or_else(missing)?;
-            let found = edit::read_targets(&targets)?.delegations.into_iter().find(|d| d.role == role);
-            found.map(|d| d.keys).ok_or_else(|| {
-                TrustRepoError::refused(
-                    role,
-                    "targets metadata does not delegate to this role: submit targets with the delegation first",
-                )
-            })
-        }
-        _ => Err(TrustRepoError::refused(
-            role,
-            "only root, targets and models/<name> are signed offline; the server signs the rest itself",
-        )),
-    }
-}
-
-/// Keys whose signatures are worth collecting: of a new root, its own too.
-fn all_keys(role: &str, bytes: &[u8], present: &RoleKeys) -> Result<RoleKeys, TrustRepoError> {
-    let mut keys = present.clone();
-    if role == "root" {
-        for key in edit::read_root(bytes)?.root.keys {
-            if !keys.keys.contains(&key) {
-                keys.keys.push(key);
-            }
-        }
-    }
-    Ok(keys)
+/// The root under which the server signs.
+async fn current_root(tx: &mut Tx) -> Result<RootSpec, TrustRepoError> {
+    let (_, root) = store::trust::newest(tx, "root")
+        .await?
+        .ok_or_else(|| TrustRepoError::refused("root", "none is published: run `longshore-fleet init`"))?;
+    Ok(edit::read_root(&root)?)
 }
 
 fn threshold(role: &str, bytes: &[u8], keys: &RoleKeys) -> Result<(), TrustRepoError> {

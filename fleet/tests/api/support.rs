@@ -62,7 +62,8 @@ impl Fleet {
         let fleet: FleetId = "harbour".parse().unwrap();
         let config = Config::default();
         let (events, (gateway, _asks)) = (Bus::new(), gateway::Handle::new());
-        let keys = OnlineSigners { snapshot: key(1), timestamp: key(2), director: key(3).public() };
+        let director = Director::new(key(3), fleet.clone(), 1);
+        let keys = OnlineSigners::new(vec![key(1)], vec![key(2)], director.clone(), None);
         let trust =
             TrustRepo::new(store.clone(), keys, config.trust.clone(), events.clone(), gateway.clone());
         let root = RootSpec {
@@ -97,7 +98,7 @@ impl Fleet {
             gateway,
             trust,
             objects: ObjectDir::open(&dir.path().join("objects")).unwrap(),
-            director: Director::new(key(3), fleet.clone(), 1),
+            director,
             config,
             fleet,
             stop: tokio_util::sync::CancellationToken::new(),

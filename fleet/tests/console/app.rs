@@ -27,12 +27,9 @@ impl Server {
         let fleet = FleetId::new("harbour").unwrap();
         let config = Config::default();
         let (events, gateway) = (Bus::new(), gateway::Handle::new().0);
-        let director = SigningKey::from_seed(&[3; 32]);
-        let keys = OnlineSigners {
-            snapshot: SigningKey::from_seed(&[1; 32]),
-            timestamp: SigningKey::from_seed(&[2; 32]),
-            director: director.public(),
-        };
+        let key = |n| SigningKey::from_seed(&[n; 32]);
+        let director = Director::new(key(3), fleet.clone(), 1);
+        let keys = OnlineSigners::new(vec![key(1)], vec![key(2)], director.clone(), None);
         let trust =
             TrustRepo::new(store.clone(), keys, config.trust.clone(), events.clone(), gateway.clone());
         let app = Arc::new(App {
@@ -40,7 +37,7 @@ impl Server {
             gateway,
             trust,
             objects: ObjectDir::open(&dir.path().join("objects")).unwrap(),
-            director: Director::new(director, fleet.clone(), 1),
+            director,
             config,
             fleet,
             stop: tokio_util::sync::CancellationToken::new(),

@@ -67,7 +67,7 @@ async fn keys_that_root_does_not_name_are_refused() {
     std::fs::copy(keys.join("snapshot.key"), keys.join("director.key")).unwrap();
     let data = DataDir::new(&dir.path().join("data"));
     let e = init::init(&keys, &data, &longshore_fleet::config::Config::default()).await.err().unwrap();
-    assert!(e.to_string().contains("x-director"), "{e}");
+    assert!(e.to_string().contains("director"), "{e}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ use super::authority::Authority;
 use super::private::{KeyFile, generate};
 use super::{InitArgs, passphrase};
 use crate::context::{Context, Failure};
+use crate::trust_store::write_durably;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 /// Validity of root and targets.
@@ -39,6 +40,24 @@ impl FleetFile {
         let bad = |why: String| Failure::usage(format!("{} cannot be used: {why}", path.display()));
         let text = std::fs::read_to_string(&path).map_err(|e| bad(e.to_string()))?;
         serde_json::from_str(&text).map_err(|e| bad(e.to_string()))
+    }
+    /// Lets `keys` approve models.
+    pub(super) fn set_release(&mut self, keys: &RoleKeys) {
+        self.release_keys = keys.keys.iter().map(|k| hex::encode(k.raw())).collect();
+        self.release_threshold = keys.threshold;
+    }
+    /// Writes it into the trust store unless it says what `before` says. Whether it did.
+    pub(super) fn write_if_changed(&self, trust_dir: &Path, before: &Self) -> Result<bool, Failure> {
+        if self == before {
+            return Ok(false);
+        }
+        write_durably(&trust_dir.join("fleet.json"), &self.to_json())?;
+        Ok(true)
+    }
+    fn to_json(&self) -> Vec<u8> {
+        let mut out = serde_json::to_vec_pretty(self).expect("strings and numbers always encode");
+        out.push(b'\n');
+        out
     }
     /// Who approves models.
     pub fn release(&self) -> Result<RoleKeys, Failure> {
@@ -123,8 +142,7 @@ fn make(fleet: &FleetId, solo: bool, passphrase: Option<&str>, now: Timestamp) -
         release_keys: release.keys.iter().map(|k| hex::encode(k.public().raw())).collect(),
         release_threshold: threshold,
     };
-    let mut fleet_json = serde_json::to_vec_pretty(&fleet_file).expect("strings and numbers always encode");
-    fleet_json.push(b'\n');
+    let fleet_json = fleet_file.to_json();
     let ca = Authority::new(fleet, now)?;
 
     let mut files = Files::new();

@@ -99,14 +99,38 @@ impl KeyFile {
             encrypted: None,
         }
     }
+    /// Only the public half, for a `.pub` file.
+    pub fn public_only(role: &str, key: &PublicKey) -> Self {
+        Self {
+            keytype: "ed25519".into(),
+            role: role.into(),
+            public: hex::encode(key.raw()),
+            seed: None,
+            encrypted: None,
+        }
+    }
     /// As written to disk.
     pub fn to_json(&self) -> Zeroizing<Vec<u8>> {
         let mut out = serde_json::to_vec_pretty(self).expect("strings and numbers always encode");
         out.push(b'\n');
         Zeroizing::new(out)
     }
-    /// Reads one.
+    /// Reads one with its private part.
     pub fn read(path: &Path) -> Result<Self, Failure> {
+        let file = Self::read_any(path)?;
+        if file.seed.is_none() && file.encrypted.is_none() {
+            let path = path.display();
+            return Err(Failure::usage(format!(
+                "{path} holds only the public half of a key: name the .key file"
+            )));
+        }
+        Ok(file)
+    }
+    /// The public key in a `.pub` or `.key` file.
+    pub fn read_public(path: &Path) -> Result<PublicKey, Failure> {
+        Self::read_any(path)?.public(path)
+    }
+    fn read_any(path: &Path) -> Result<Self, Failure> {
         let bad = |why: String| Failure::usage(format!("{} is not a key file: {why}", path.display()));
         let length = std::fs::metadata(path).map_err(|e| bad(e.to_string()))?.len();
         if length > MAX_FILE_BYTES {
@@ -118,10 +142,10 @@ impl KeyFile {
         if file.keytype != "ed25519" {
             return Err(bad(format!("key type {:?} is not known here", file.keytype)));
         }
-        if file.seed.is_some() == file.encrypted.is_some() {
-            return Err(bad("it needs either a seed or an encrypted seed".into()));
+        if file.seed.is_some() && file.encrypted.is_some() {
+            return Err(bad("it has both a seed and an encrypted seed".into()));
         }
-        if file.encrypted.is_some() && file.public.is_empty() {
+        if file.seed.is_none() && file.public.is_empty() {
             return Err(bad("it does not name its public key".into()));
         }
         Ok(file)

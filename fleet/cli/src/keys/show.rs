@@ -5,11 +5,17 @@ use std::path::{Path, PathBuf};
 use longshore_trust::tuf::{self, edit};
 use serde_json::{Value, json};
 
+use super::current::{Current, refused};
 use super::private::{KeyFile, key_files};
+use super::{describe, draft_file};
 use crate::context::{Context, Failure};
+use crate::trust_store::now;
 
 /// Runs it.
 pub(super) fn run(context: &Context, path: &Path) -> Result<(), Failure> {
+    if path.extension().is_some_and(|e| e == "draft" || e == "json") {
+        return draft(context, path);
+    }
     let (keys, root) = if path.is_dir() {
         let mut files = Vec::new();
         for dir in [path.to_path_buf(), path.join("offline"), path.join("online")] {
@@ -52,6 +58,25 @@ pub(super) fn run(context: &Context, path: &Path) -> Result<(), Failure> {
         table.add_row(["file", "role", "kind", "id", "private"].map(|f| row[f].as_str().unwrap_or_default()));
     }
     println!("{table}");
+    Ok(())
+}
+
+/// What a draft changes, against the operator's own trust store.
+fn draft(context: &Context, path: &Path) -> Result<(), Failure> {
+    let current = Current::read(&context.trust_dir()?)?;
+    let draft = draft_file::read(path, &current.fleet.fleet)?;
+    current.published.check(&draft, now()).map_err(|e| refused(&e))?;
+    let documents = describe::documents(&current.published, &draft)?;
+    let complete = describe::complete(&documents);
+    if context.json() {
+        println!("{}", json!({"ok": true, "complete": complete, "documents": describe::to_json(&documents)}));
+    } else {
+        describe::print(&documents);
+        println!(
+            "\n{}",
+            if complete { "It has every signature it needs." } else { "Signatures are missing." }
+        );
+    }
     Ok(())
 }
 

@@ -141,6 +141,17 @@ impl Signed {
         }
         Ok(this)
     }
+    /// Whether it carries any signature, right or wrong.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        !self.signatures.is_empty()
+    }
+    /// Takes over the signatures of another copy.
+    pub(super) fn join(&mut self, other: &Self) {
+        for (id, sig) in &other.signatures {
+            self.signatures.entry(id.clone()).or_insert_with(|| sig.clone());
+        }
+    }
     /// The version, as signed.
     #[must_use]
     pub fn version(&self) -> u64 {

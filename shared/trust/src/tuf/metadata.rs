@@ -135,7 +135,13 @@ impl Root {
             Some(v) => {
                 let entry = v.as_object().ok_or_else(|| bad("`x-director` is not an object"))?;
                 let keys = key_map("root", entry.get("keys"))?;
-                Some(role_keys("root", entry, &keys)?)
+                let keys = role_keys("root", entry, &keys)?;
+                if keys.threshold != 1 {
+                    return Err(bad(
+                        "`x-director` has a threshold above 1, but a device checks one signature",
+                    ));
+                }
+                Some(keys)
             }
         };
         let solo = match signed.get("x-solo") {
@@ -147,8 +153,8 @@ impl Root {
     pub fn keys_of(&self, role: &str) -> &RoleKeySet {
         &self.roles[role]
     }
-    pub fn director_key(&self) -> Option<PublicKey> {
-        self.director.as_ref()?.public_keys().into_iter().next()
+    pub fn director_keys(&self) -> Vec<PublicKey> {
+        self.director.as_ref().map(RoleKeySet::public_keys).unwrap_or_default()
     }
 }
 

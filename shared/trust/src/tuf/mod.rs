@@ -1,10 +1,11 @@
-//! The Update Framework, version 1.0.34, with JSON metadata: verifying it ([`Updater`], [`Trusted`]) and writing it
-//! ([`edit`]).
+//! The Update Framework, version 1.0.34, with JSON metadata: verifying it ([`Updater`], [`Trusted`]), writing it
+//! ([`edit`]) and signing it in turns ([`ceremony`]).
 //!
 //! What always holds: a view is made only of documents whose signatures reached the threshold of distinct public keys;
 //! versions never fall while their keys stay; what is persisted is what was received, byte for byte; and time, bytes and
 //! the store are arguments.
 
+pub mod ceremony;
 mod date;
 pub mod edit;
 mod error;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::error::TufError;
 use super::metadata::{Head, Root, Snapshot, TargetFile, Targets, Timestamp, Unverified};
 use super::name::file_of;
-use crate::{Digest, FleetId, PublicKey, UnixMs};
+use crate::{Digest, FleetId, KeyId, PublicKey, UnixMs};
 
 /// At most so many delegated roles are visited for one target.
 pub const MAX_ROLES_VISITED: usize = 32;
@@ -416,10 +416,17 @@ impl Trusted {
     pub fn fleet(&self) -> Option<FleetId> {
         self.root.fleet.clone()
     }
-    /// The key that signs assignments and commands.
+    /// The key that signs assignments and commands; while one takes over from another there are two, and this is either.
     #[must_use]
     pub fn director(&self) -> Option<PublicKey> {
-        self.root.director_key()
+        self.root.director_keys().into_iter().next()
+    }
+    /// The director's key to check a message with that says it was signed by `signer`: that one if it is one of the
+    /// director's, else any, which then refuses it.
+    #[must_use]
+    pub fn director_named(&self, signer: KeyId) -> Option<PublicKey> {
+        let keys = self.root.director_keys();
+        keys.iter().find(|k| k.id() == signer).or(keys.first()).cloned()
     }
     /// Whether one key alone can approve.
     #[must_use]
