@@ -31,8 +31,8 @@ pub(crate) fn refused(dir: &Path, e: &TufError) -> Failure {
     )
 }
 
-/// Every file of the store; the first root and targets stand in for the current ones until there are any.
-pub(crate) fn read_stored(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+/// Every file of the store; the first root stands in for the current one until there is any.
+fn read_stored(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
     let entries = std::fs::read_dir(dir)
         .map_err(|e| Failure::usage(format!("cannot read the trust store {}: {e}", dir.display())))?;
     let mut stored = BTreeMap::new();
@@ -53,6 +53,12 @@ pub(crate) fn read_stored(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failu
         })?;
         stored.insert("root.json".into(), first);
     }
+    Ok(stored)
+}
+
+/// What a store holds that may never have met a server: the first targets stand in for the current ones as well.
+pub(crate) fn read_offline(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+    let mut stored = read_stored(dir)?;
     if let (false, Some(first)) = (stored.contains_key("targets.json"), stored.get(FIRST_TARGETS).cloned()) {
         stored.insert("targets.json".into(), first);
     }

@@ -105,7 +105,10 @@ fn refuses_what_is_not_a_devices_own(stage: &Stage, port: u16) -> Result<()> {
     println!("{said}");
     ensure!(said.contains("2 of 2 refused, 1 of 1 allowed"), "the access rules are too wide: {said}");
     let log = std::fs::read_to_string(stage.log("mosquitto"))?;
-    ensure!(log.contains("meter-1") && log.contains("meter-2"), "the broker's log does not name devices: {log}");
+    ensure!(
+        log.contains("meter-1") && log.contains("meter-2"),
+        "the broker's log does not name devices: {log}"
+    );
     let thrown_out = "Client meter-1 already connected";
     ensure!(!log.contains(thrown_out), "a client id was enough to throw another device out: {log}");
     Ok(())

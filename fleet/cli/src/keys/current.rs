@@ -20,7 +20,7 @@ pub(super) struct Current {
 impl Current {
     /// Reads and verifies the store in `dir`.
     pub fn read(dir: &Path) -> Result<Self, Failure> {
-        let stored = trust_store::read_stored(dir)?;
+        let stored = trust_store::read_offline(dir)?;
         let trusted = Trusted::load(&stored, None).map_err(|e| trust_store::refused(dir, &e))?;
         let mut bytes = BTreeMap::new();
         for role in trusted.versions().into_keys() {
