@@ -10,6 +10,7 @@ pub mod dsse;
 pub mod envelope;
 pub mod ids;
 pub mod key;
+pub mod log;
 pub mod time;
 pub mod tuf;
 mod verified;
