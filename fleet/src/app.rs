@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use longshore_trust::{FleetId, UnixMs};
 
+use crate::audit::AuditLog;
 use crate::config::Config;
 use crate::director::Director;
 use crate::events::Bus;
@@ -26,6 +27,8 @@ pub struct App {
     pub objects: ObjectDir,
     /// Signs what devices are told.
     pub director: Director,
+    /// Signs and guards the audit log.
+    pub audit: AuditLog,
     /// As configured.
     pub config: Config,
     /// The fleet this server serves.

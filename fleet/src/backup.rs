@@ -69,6 +69,10 @@ pub async fn backup(data: &DataDir, out: &Path, now: UnixMs) -> Result<About, Ba
     let epoch = store.epoch().await?;
     store.close().await;
     copy_online(&data.online(), &out.join("online"))?;
+    let log_key = data.root().join(crate::audit::KEY_FILE);
+    if log_key.exists() {
+        copy_file(&log_key, &out.join(crate::audit::KEY_FILE), true)?;
+    }
     let config = data.root().join("config.toml");
     if config.exists() {
         copy_file(&config, &out.join("config.toml"), false)?;
@@ -101,8 +105,8 @@ pub async fn restore(from: &Path, data: &DataDir, replace: bool, now: UnixMs) ->
     }
     let epoch = known_epoch + 1;
     // The same backup may be restored again where this database is not: the epoch must rise then, too.
-    let raised =
-        serde_json::to_string_pretty(&About { epoch, ..about }).expect("numbers and text always encode");
+    let raised = serde_json::to_string_pretty(&About { epoch, ..about.clone() })
+        .expect("numbers and text always encode");
     let part = from.join("backup.json.part");
     let marked =
         std::fs::write(&part, raised).and_then(|()| std::fs::rename(&part, from.join("backup.json")));
@@ -110,6 +114,10 @@ pub async fn restore(from: &Path, data: &DataDir, replace: bool, now: UnixMs) ->
         tracing::warn!(%error, epoch, "the backup cannot be marked as restored; restore it only here, with --replace");
     }
     copy_online(&from.join("online"), &data.online())?;
+    let log_key = from.join(crate::audit::KEY_FILE);
+    if log_key.exists() {
+        copy_file(&log_key, &data.root().join(crate::audit::KEY_FILE), true)?;
+    }
     let config = from.join("config.toml");
     if config.exists() && !data.root().join("config.toml").exists() {
         copy_file(&config, &data.root().join("config.toml"), false)?;
@@ -128,6 +136,9 @@ pub async fn restore(from: &Path, data: &DataDir, replace: bool, now: UnixMs) ->
     let store = Store::open(&staged).await?;
     let mut tx = store.write().await?;
     store::set_meta(&mut tx, "epoch", &epoch.to_string()).await?;
+    let left = store::audit::checkpoint::restored(&mut tx, epoch, now).await?;
+    let detail = format!("from a backup taken at {}; {left} entries of this log are left", about.taken.0);
+    store::audit::record(&mut tx, now, "server", "fleet.restore", &format!("epoch {epoch}"), &detail).await?;
     store::device::set_all_offline(&mut tx).await?;
     tx.commit().await?;
     store.close().await;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use longshore_trust::FleetId;
 
 use crate::app;
+use crate::audit::{self, AuditError, AuditLog};
 use crate::config::{Config, ConfigError};
 use crate::director::Director;
 use crate::events::Bus;
@@ -47,6 +48,9 @@ pub enum DataError {
     /// The trust metadata.
     #[error(transparent)]
     Trust(#[from] TrustRepoError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The directory belongs to another fleet.
     #[error("{path} holds fleet {there}, the online keys are of fleet {keys}: choose another --data")]
     OtherFleet {
@@ -171,6 +175,8 @@ pub struct Opened {
     pub trust: TrustRepo,
     /// Signs for devices.
     pub director: Director,
+    /// Signs the audit log.
+    pub audit: AuditLog,
     /// Issues certificates.
     pub ca: crate::tls::Ca,
     /// Whose it is.
@@ -253,11 +259,12 @@ async fn assemble(
         Some(_) => {}
     }
     let epoch = store.epoch().await?;
+    let audit = AuditLog::open(store.clone(), audit::open_key(data.root())?, &keys.fleet, epoch).await?;
     let events = Bus::new();
     let (gateway, asks) = gateway::Handle::new();
     let director = Director::with_keys(keys.director, keys.fleet.clone(), epoch);
     let signers = OnlineSigners::new(keys.snapshot, keys.timestamp, director.clone(), Some(data.online()));
     let trust = TrustRepo::new(store.clone(), signers, config.trust.clone(), events.clone(), gateway.clone());
     trust.follow_root().await?;
-    Ok(Opened { lock, trust, director, store, ca: keys.ca, fleet: keys.fleet, events, gateway, asks })
+    Ok(Opened { lock, trust, director, store, audit, ca: keys.ca, fleet: keys.fleet, events, gateway, asks })
 }

@@ -8,6 +8,7 @@
 pub mod accept;
 pub mod api;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod backup;
 pub mod config;

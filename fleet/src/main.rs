@@ -235,6 +235,10 @@ async fn initialise(args: &InitArgs) -> anyhow::Result<()> {
         tx.commit().await?;
     }
     opened.store.close().await;
+    say!("Key of the audit log: {}", opened.audit.public());
+    say!(
+        "(Auditors give it to `longshore audit verify --log-key`; write it down where this server cannot change it.)"
+    );
     say!(
         "Fleet {} is ready in {}. Start it with `longshore-fleet serve --data {}`.",
         opened.fleet,

@@ -143,7 +143,7 @@ fn json<T: serde::de::DeserializeOwned>(path: &Path, what: &'static str) -> Resu
         why: format!("line {}, column {}", e.line(), e.column()),
     })
 }
-fn key(path: &Path) -> Result<SigningKey, OnlineError> {
+pub(crate) fn key(path: &Path) -> Result<SigningKey, OnlineError> {
     let file: KeyFile = json(path, "an online key")?;
     let malformed =
         |why: &str| OnlineError::Malformed { path: path.to_owned(), what: "an online key", why: why.into() };

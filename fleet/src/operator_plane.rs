@@ -87,7 +87,19 @@ async fn render(app: &Shared) -> Result<String, crate::store::StoreError> {
     let counts = app.store.device_counts().await?;
     let m = app.gateway.metrics();
     let load = |c: &std::sync::atomic::AtomicU64| c.load(Ordering::Relaxed);
+    let [forks, changed, rolled_back] = app.store.audit_alarm_counts().await?;
     let gauges = [
+        ("longshore_audit_entries", "Entries of the audit log", app.store.audit_size().await?),
+        (
+            "longshore_audit_signed_entries",
+            "Entries that the newest checkpoint covers",
+            app.audit.latest().map_or(0, |c| c.size),
+        ),
+        (
+            "longshore_audit_witnesses",
+            "Devices that have said which checkpoint they saw",
+            app.store.audit_witnesses().await?.0,
+        ),
         ("longshore_devices", "Enrolled devices", counts.devices),
         ("longshore_devices_online", "Connected devices", counts.online),
         ("longshore_fleet_epoch", "Raised by every restore", app.director.epoch()),
@@ -107,6 +119,14 @@ async fn render(app: &Shared) -> Result<String, crate::store::StoreError> {
         ("longshore_ingest_overrun_total", "Messages dropped before a full queue", load(&m.overrun)),
         ("longshore_ingest_batches_total", "Transactions", load(&m.batches)),
         ("longshore_receipts_total", "Receipts sent", load(&m.receipts)),
+        ("longshore_audit_forks_total", "Checkpoints that the audit log does not continue", forks),
+        ("longshore_audit_changed_entries_total", "Entries that are not what was hashed", changed),
+        ("longshore_audit_rollbacks_total", "Seen checkpoints that a restore has cut off", rolled_back),
+        (
+            "longshore_audit_foreign_checkpoints_total",
+            "Checkpoints in reports that were never signed",
+            app.audit.refused(),
+        ),
         ("longshore_hellos_total", "Hellos answered", load(&m.hellos)),
     ];
     let mut out = String::new();

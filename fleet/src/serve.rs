@@ -71,7 +71,7 @@ pub struct Running {
 /// # Errors
 /// [`StartError`]; nothing is left running then.
 pub async fn start(data: &DataDir, config: Config) -> Result<Running, StartError> {
-    let Opened { lock, store, trust, director, ca, fleet, events, gateway, asks } =
+    let Opened { lock, store, trust, director, audit, ca, fleet, events, gateway, asks } =
         init::open(data, &config).await?;
     let operator = accept::listen(config.operator_listen, "operator_listen").await?;
     let device = accept::listen(config.device_listen, "device_listen").await?;
@@ -95,6 +95,7 @@ pub async fn start(data: &DataDir, config: Config) -> Result<Running, StartError
         trust,
         objects,
         director,
+        audit,
         config,
         fleet,
         stop: CancellationToken::new(),
@@ -143,6 +144,7 @@ pub async fn start(data: &DataDir, config: Config) -> Result<Running, StartError
     let routes = operator_plane::router(Arc::clone(&app));
     tasks.spawn(operator_plane::serve(operator, routes, app.stop.clone(), tasks.clone()));
     tasks.spawn(keep_trust_fresh(Arc::clone(&app)));
+    tasks.spawn(crate::audit::run(Arc::clone(&app)));
     jobs::spawn(Arc::clone(&app));
     tracing::info!(
         fleet = %app.fleet,

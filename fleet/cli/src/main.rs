@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod approve;
+mod audit;
 mod bundle;
 mod context;
 mod devices;
@@ -53,6 +54,9 @@ enum Command {
     /// List models and versions; move aliases; deprecate and retire
     #[command(subcommand)]
     Models(models::Command),
+    /// Search, export and check the audit log
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Plan, start, watch and stop rollouts
     #[command(subcommand)]
     Rollout(rollout::Command),
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Command::Approve(a) => approve::run(&context, a),
         Command::Devices(c) => devices::run(&context, c),
         Command::Models(c) => models::run(&context, c),
+        Command::Audit(c) => audit::run(&context, c),
         Command::Rollout(c) => rollout::run(&context, c),
     };
     match done {

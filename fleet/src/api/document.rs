@@ -5,7 +5,7 @@ use axum::response::IntoResponse;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{devices, events, fleet, models, objects, rollouts, session, trust};
+use super::{audit, devices, events, fleet, models, objects, rollouts, session, trust};
 
 struct Security;
 
@@ -34,6 +34,8 @@ impl Modify for Security {
         models::list, models::show, models::versions, models::create, models::version, models::deprecate,
         models::retire, models::alias, objects::put,
         trust::submit, trust::ceremony, trust::pending,
+        audit::show, audit::checkpoint, audit::checkpoints, audit::entries, audit::search, audit::inclusion,
+        audit::consistency,
         rollouts::policies, rollouts::create, rollouts::list, rollouts::show, rollouts::plan, rollouts::act,
     ),
     security(("token" = []), ("session" = [])),

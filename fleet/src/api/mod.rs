@@ -4,6 +4,7 @@
 //! problem document with a stable code; lists are paged; bodies and times are bounded; a POST may carry an idempotency
 //! key; what changes a rollout may say which state it was looking at (`If-Match`).
 
+mod audit;
 mod devices;
 mod document;
 mod events;
@@ -52,6 +53,13 @@ pub fn router(app: Shared) -> Router {
         .route("/api/v1/trust/metadata", post(trust::submit))
         .route("/api/v1/trust/ceremony", post(trust::ceremony))
         .route("/api/v1/trust/pending/{*role}", get(trust::pending))
+        .route("/api/v1/audit", get(audit::show))
+        .route("/api/v1/audit/checkpoint", get(audit::checkpoint))
+        .route("/api/v1/audit/checkpoints", get(audit::checkpoints))
+        .route("/api/v1/audit/entries", get(audit::entries))
+        .route("/api/v1/audit/search", get(audit::search))
+        .route("/api/v1/audit/proof/inclusion", get(audit::inclusion))
+        .route("/api/v1/audit/proof/consistency", get(audit::consistency))
         .route("/api/v1/policies", get(rollouts::policies))
         .route("/api/v1/rollouts", get(rollouts::list).post(rollouts::create))
         .route("/api/v1/rollouts/{rollout}", get(rollouts::show))

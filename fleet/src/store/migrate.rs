@@ -3,7 +3,10 @@
 use super::{Store, StoreError};
 
 /// Every step, oldest first. A step that has shipped never changes.
-const STEPS: &[&str] = &[include_str!("migrations/0001_init.sql")];
+const STEPS: &[&str] =
+    &[include_str!("migrations/0001_init.sql"), include_str!("migrations/0002_audit_log.sql")];
+/// The step that gives the audit log its tree, which no SQL can grow.
+const AUDIT_TREE: i64 = 2;
 
 /// The newest schema version this program knows.
 pub(super) const KNOWN: i64 = STEPS.len() as i64;
@@ -22,6 +25,9 @@ pub(super) async fn up(store: &Store) -> Result<(), StoreError> {
     for (step, number) in STEPS.iter().zip(1i64..).skip(usize::try_from(found).unwrap_or(0)) {
         let mut tx = store.write().await?;
         sqlx::raw_sql(*step).execute(tx.conn()).await?;
+        if number == AUDIT_TREE {
+            super::audit::plant(&mut tx).await?;
+        }
         let count = format!("PRAGMA user_version = {number}");
         sqlx::raw_sql(sqlx::AssertSqlSafe(count)).execute(tx.conn()).await?;
         tx.commit().await?;

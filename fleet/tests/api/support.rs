@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use longshore_fleet::app::{App, Shared, now};
+use longshore_fleet::audit::AuditLog;
 use longshore_fleet::config::Config;
 use longshore_fleet::director::Director;
 use longshore_fleet::events::Bus;
@@ -93,7 +94,9 @@ impl Fleet {
             .import(&signed(edit::root(&root), &key(10)), &signed(edit::targets(&top), &key(11)), now())
             .await
             .unwrap();
+        let audit = AuditLog::open(store.clone(), SigningKey::from_seed(&[9; 32]), &fleet, 1).await.unwrap();
         let app = Arc::new(App {
+            audit,
             events,
             gateway,
             trust,
@@ -130,6 +133,11 @@ impl Fleet {
     }
     pub async fn get(&self, path: &str) -> Answer {
         self.send(self.request("GET", path, None)).await
+    }
+    pub async fn text(&self, path: &str) -> String {
+        let response = api::router(self.app.clone()).oneshot(self.request("GET", path, None)).await.unwrap();
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
     }
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         self.send(self.request("POST", path, Some(&body))).await

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use longshore_fleet::app::{App, Shared};
+use longshore_fleet::audit::AuditLog;
 use longshore_fleet::config::Config;
 use longshore_fleet::director::Director;
 use longshore_fleet::events::Bus;
@@ -32,7 +33,9 @@ impl Server {
         let keys = OnlineSigners::new(vec![key(1)], vec![key(2)], director.clone(), None);
         let trust =
             TrustRepo::new(store.clone(), keys, config.trust.clone(), events.clone(), gateway.clone());
+        let audit = AuditLog::open(store.clone(), SigningKey::from_seed(&[9; 32]), &fleet, 1).await.unwrap();
         let app = Arc::new(App {
+            audit,
             events,
             gateway,
             trust,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use longshore_bundle::Requires;
-use longshore_fleet::store::Store;
+use longshore_fleet::store::{Store, audit};
 use longshore_fleet_core::gate::{Counts, GateResult, Outcome, Verdict};
 use longshore_fleet_core::plan::{self, Candidate, Plan};
 use longshore_fleet_core::policy::{Policy, shipped};
@@ -142,6 +142,7 @@ pub async fn fill(path: &Path, store: Store) {
     release_role(&pool, now).await;
     devices(&pool, now).await;
     rollouts(&pool, now).await;
+    let mut tx = store.write().await.unwrap();
     for (i, (actor, action, object)) in [
         ("admin", "rollout.start", "r-3"),
         ("admin", "model.alias", "meter-digits champion"),
@@ -150,13 +151,10 @@ pub async fn fill(path: &Path, store: Store) {
     .into_iter()
     .enumerate()
     {
-        run(
-            &pool,
-            "INSERT INTO audit (time, actor, action, object, detail) VALUES (?1, ?2, ?3, ?4, '{}')",
-            &[json!(now - i as u64 * MINUTE), json!(actor), json!(action), json!(object)],
-        )
-        .await;
+        let time = UnixMs(now - i as u64 * MINUTE);
+        audit::record(&mut tx, time, actor, action, object, "{}").await.unwrap();
     }
+    tx.commit().await.unwrap();
     pool.close().await;
     // The reader of the server sees it.
     assert!(store.meta("none").await.unwrap().is_none());

@@ -196,7 +196,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn view_audit(&self, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
-        let sql = "SELECT time, actor, action, object, detail FROM audit ORDER BY id DESC LIMIT ?1";
+        let sql = "SELECT time, actor, action, object, detail FROM audit ORDER BY leaf DESC LIMIT ?1";
         Ok(sqlx::query_as(sql).bind(limit).fetch_all(self.read()).await?)
     }
 }
