@@ -83,6 +83,11 @@ pub struct Limits {
     pub trial: Duration,
     /// Address space of a trial engine, bytes.
     pub trial_memory_bytes: u64,
+    /// Memory of the serving engine, bytes; worked out from the trial's and the machine's when not set.
+    pub serve_memory_bytes: Option<u64>,
+    /// Longest computation of one request.
+    #[serde(with = "duration")]
+    pub request: Duration,
     /// Bytes fetched in one attempt before others get a turn.
     pub fetch_bytes_per_attempt: u64,
 }
@@ -123,6 +128,8 @@ pub enum LogFormat {
 }
 
 const MIB: u64 = 1024 * 1024;
+/// Least memory of a serving engine, bytes.
+const SERVE_MEMORY_LEAST: u64 = 128 * MIB;
 
 impl Default for Config {
     fn default() -> Self {
@@ -157,6 +164,8 @@ impl Default for Limits {
             prediction_rows: 100_000,
             trial: Duration::from_secs(120),
             trial_memory_bytes: 1024 * MIB,
+            serve_memory_bytes: None,
+            request: Duration::from_secs(60),
             fetch_bytes_per_attempt: 256 * MIB,
         }
     }
@@ -255,7 +264,23 @@ impl Config {
         self.serve.socket.clone().unwrap_or_else(|| self.run_dir.join("api.sock"))
     }
 
+    /// Memory of the serving engine, bytes: what is configured, or room for the active bundle and a candidate, each as
+    /// large as a trial lets it be, but no more than three quarters of the machine.
+    #[must_use]
+    pub fn serve_memory_bytes(&self, machine_kib: u64) -> u64 {
+        self.limits.serve_memory_bytes.unwrap_or_else(|| {
+            let machine = if machine_kib == 0 { u64::MAX } else { machine_kib.saturating_mul(1024) / 4 * 3 };
+            self.limits.trial_memory_bytes.saturating_mul(2).min(machine).max(SERVE_MEMORY_LEAST)
+        })
+    }
+
     fn check(&self) -> Result<(), String> {
+        if self.limits.serve_memory_bytes.is_some_and(|b| b < SERVE_MEMORY_LEAST) {
+            return Err(format!(
+                "limits.serve_memory_bytes is below {} MiB, which the engine needs for itself and one small model",
+                SERVE_MEMORY_LEAST / MIB
+            ));
+        }
         if let Some(listen) = self.serve.listen
             && !listen.ip().is_loopback()
         {
@@ -269,6 +294,7 @@ impl Config {
             ("intervals.health", self.intervals.health),
             ("intervals.refresh", self.intervals.refresh),
             ("limits.trial", self.limits.trial),
+            ("limits.request", self.limits.request),
             ("link.retry_min", self.link.retry_min),
         ] {
             if value < Duration::from_millis(100) {
@@ -382,6 +408,17 @@ mod tests {
     #[test]
     fn an_api_open_to_the_network_is_refused() {
         assert!(parse("[serve]\nlisten = \"0.0.0.0:80\"\n", &[]).unwrap_err().contains("loopback"));
+    }
+    #[test]
+    fn the_serving_engine_gets_what_two_trials_get_or_most_of_a_small_machine() {
+        let config = Config::default();
+        assert_eq!(config.serve_memory_bytes(0), 2048 * MIB);
+        assert_eq!(config.serve_memory_bytes(64 << 20), 2048 * MIB);
+        assert_eq!(config.serve_memory_bytes(512 << 10), 384 * MIB);
+        assert_eq!(config.serve_memory_bytes(1), 128 * MIB);
+        let set = parse("[limits]\nserve_memory_bytes = 268435456\n", &[]).unwrap();
+        assert_eq!(set.serve_memory_bytes(64 << 20), 256 * MIB);
+        assert!(parse("[limits]\nserve_memory_bytes = 1000\n", &[]).unwrap_err().contains("128 MiB"));
     }
     #[test]
     fn intervals_that_make_no_sense_are_refused() {

@@ -38,6 +38,7 @@ pub fn run(config: &Path) -> anyhow::Result<ExitCode> {
         ("clock", clock(host::now().0)),
         ("memory", memory()),
         ("kernel", kernel()),
+        ("engine sandbox", sandbox()),
     ];
     match Identity::load(&config.state_dir) {
         Ok(Some(identity)) => {
@@ -126,6 +127,29 @@ fn memory() -> Finding {
     }
 }
 
+/// What an engine really gets, from one that shuts itself in and says so.
+fn sandbox() -> Finding {
+    let advice = "use a newer kernel, or allow `landlock_*` and `seccomp` in the service's SystemCallFilter; the engine serves with what is left";
+    let asked = super::supervisor::program().and_then(|program| {
+        std::process::Command::new(program).args(["engine", "--probe"]).env_clear().output()
+    });
+    match asked {
+        Ok(out) if out.status.success() => judge(&String::from_utf8_lossy(&out.stdout), advice),
+        Ok(out) => {
+            Finding::Bad(format!("the engine cannot be started ({})", out.status), "reinstall the agent")
+        }
+        Err(e) => Finding::Bad(format!("the engine cannot be started ({e})"), "reinstall the agent"),
+    }
+}
+
+fn judge(measures: &str, advice: &'static str) -> Finding {
+    let (missing, there): (Vec<&str>, Vec<&str>) = measures.lines().partition(|m| m.starts_with("missing:"));
+    match missing.is_empty() {
+        true => Finding::Good(there.join(", ")),
+        false => Finding::Weak([there, missing].concat().join(", "), advice),
+    }
+}
+
 /// What the kernel offers for the engine's sandbox.
 fn kernel() -> Finding {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -190,6 +214,12 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("mqtts://127.0.0.1:{}", listener.local_addr().unwrap().port());
         assert!(matches!(reach(&url, 8883), Finding::Good(_)));
+    }
+    #[test]
+    fn a_layer_that_the_kernel_lacks_is_found() {
+        assert_eq!(judge("rlimits\nseccomp\n", ""), Finding::Good("rlimits, seccomp".into()));
+        let weak = judge("rlimits\nmissing:landlock (not enabled at boot)\n", "x");
+        assert_eq!(weak, Finding::Weak("rlimits, missing:landlock (not enabled at boot)".into(), "x"));
     }
     #[test]
     fn a_disk_without_room_is_found() {

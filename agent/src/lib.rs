@@ -13,7 +13,6 @@ pub mod host;
 pub mod identity;
 pub mod link;
 pub mod page;
-pub mod sandbox;
 pub mod serve;
 pub mod status;
 pub mod store;

@@ -143,6 +143,9 @@ fn for_people(s: &Status, alive: bool, now: UnixMs) -> String {
         s.outbox_rows, s.gaps
     ));
     text.push_str(&format!("assignment {}, engine starts {}\n", s.assignment_version, s.engine.starts));
+    if !s.engine.sandbox.is_empty() {
+        text.push_str(&format!("engine sandbox {}\n", s.engine.sandbox.join(", ")));
+    }
     if s.models.is_empty() {
         text.push_str("no model has been assigned yet\n");
     }
@@ -185,7 +188,7 @@ mod tests {
             assignment_version: AssignmentVersion(3),
             outbox_rows: 2,
             gaps: 0,
-            engine: EngineStatus::default(),
+            engine: EngineStatus { sandbox: vec!["seccomp".into()], ..EngineStatus::default() },
             models: vec![],
         }
     }
@@ -201,7 +204,9 @@ mod tests {
     fn a_dead_agent_and_a_dead_link_are_said() {
         let text = for_people(&status(), false, UnixMs(3 * 60_000));
         assert!(
-            text.contains("NOT RUNNING") && text.contains("3 min ago") && text.contains("refused"),
+            ["NOT RUNNING", "3 min ago", "refused", "engine sandbox seccomp"]
+                .iter()
+                .all(|w| text.contains(w)),
             "{text}"
         );
     }

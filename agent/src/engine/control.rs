@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::channel::Channel;
 use super::load::{load, reason};
 use super::protocol::{FromEngine, LoadRequest, ToEngine};
+use super::room::Room;
 use crate::page::Page;
 use crate::serve::models::{Gone, Served};
 use crate::serve::queries::Reply;
@@ -30,12 +31,13 @@ pub fn start(
     to_send: Receiver<FromEngine>,
     outbox: Sender<FromEngine>,
     service: Arc<Service>,
+    room: Room,
     stop: watch::Sender<Stop>,
 ) -> std::io::Result<()> {
     let control = Arc::new(control);
     let (to_load, loads) = channel();
     let loader = (Arc::clone(&service), outbox.clone());
-    Builder::new().name("load".into()).spawn(move || load_all(&loads, &loader.0, &loader.1))?;
+    Builder::new().name("load".into()).spawn(move || load_all(&loads, &loader.0, &loader.1, &room))?;
     let sender = Arc::clone(&control);
     Builder::new().name("report".into()).spawn(move || {
         // A closed socket is noticed by the thread that reads it.
@@ -98,12 +100,17 @@ fn obey(
     }
 }
 
-fn load_all(loads: &Receiver<(LoadRequest, Vec<OwnedFd>)>, service: &Service, outbox: &Sender<FromEngine>) {
+fn load_all(
+    loads: &Receiver<(LoadRequest, Vec<OwnedFd>)>,
+    service: &Service,
+    outbox: &Sender<FromEngine>,
+    room: &Room,
+) {
     // Refused only where priorities cannot be lowered at all; then loading is merely less polite.
     let _ = rustix::process::setpriority_process(None, LOADER_NICE);
     while let Ok((request, fds)) = loads.recv() {
         let load = request.load;
-        let done = catch_unwind(AssertUnwindSafe(|| load_one(&request, fds, outbox)));
+        let done = catch_unwind(AssertUnwindSafe(|| load_one(&request, fds, outbox, room)));
         let answer = match done {
             Ok(Ok((served, load_ms))) => {
                 service.models.add(served);
@@ -125,10 +132,11 @@ fn load_one(
     request: &LoadRequest,
     mut fds: Vec<OwnedFd>,
     outbox: &Sender<FromEngine>,
+    room: &Room,
 ) -> Result<(Served, u32), Reason> {
     let page = fds.pop().ok_or_else(|| reason("engine.request", "no counter page was handed over"))?;
     let page = Page::from_fd(page).map_err(|e| reason("engine.page", e))?;
-    let bundle = load(request, fds)?;
+    let bundle = load(request, fds, Some(room))?;
     let spec = page.spec();
     if spec.load != request.load || spec.classes != bundle.model.classes() {
         let detail = format!(

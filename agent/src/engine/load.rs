@@ -11,6 +11,7 @@ use longshore_trust::Digest;
 use longshore_wire::v1::Reason;
 
 use super::protocol::LoadRequest;
+use super::room::Room;
 use super::sealed::Sealed;
 
 /// Longest detail of a reason, characters (`wire.md`).
@@ -35,11 +36,16 @@ pub fn reason(code: impl Into<String>, detail: impl std::fmt::Display) -> Reason
     Reason { code: code.into(), detail: detail.to_string().chars().take(DETAIL_CHARS).collect() }
 }
 
-/// Loads the bundle of `request`; `fds` are one sealed memfd for each of its files.
+/// Loads the bundle of `request`; `fds` are one sealed memfd for each of its files. Where models are loaded already, `room`
+/// says whether one more fits.
 ///
 /// # Errors
 /// A typed reason: `bundle.…` for the files, `model.…` for the model, `engine.…` for a broken request.
-pub fn load(request: &LoadRequest, fds: Vec<OwnedFd>) -> Result<LoadedBundle, Reason> {
+pub(super) fn load(
+    request: &LoadRequest,
+    fds: Vec<OwnedFd>,
+    room: Option<&Room>,
+) -> Result<LoadedBundle, Reason> {
     if request.files.len() != fds.len() {
         let detail = format!("{} files were named and {} handed over", request.files.len(), fds.len());
         return Err(reason("engine.request", detail));
@@ -58,6 +64,7 @@ pub fn load(request: &LoadRequest, fds: Vec<OwnedFd>) -> Result<LoadedBundle, Re
     let onnx = files.get(manifest.model_path()).ok_or_else(|| {
         reason("engine.request", format!("the model {} was not handed over", manifest.model_path()))
     })?;
+    room.map_or(Ok(()), |r| r.for_model(onnx.len() as u64))?;
     let start = Instant::now();
     let model = Model::load(&manifest, onnx, &Limits::default()).map_err(|e| reason(e.code(), e))?;
     let load_ms = u32::try_from(start.elapsed().as_millis()).unwrap_or(u32::MAX);

@@ -2,12 +2,13 @@
 //!
 //! `longshore-agent engine` is started by the supervisor with a socket as standard input and nothing else. It reads one
 //! packet, shuts itself in, and only then starts threads and touches a model. When the socket closes it ends at once. With
-//! `--trial` it tries one bundle and ends.
+//! `--trial` it tries one bundle and ends; with `--probe` it says what the sandbox has here and ends.
 
 pub mod channel;
 mod control;
 pub mod load;
 pub mod protocol;
+mod room;
 pub mod sealed;
 pub mod trial;
 
@@ -15,13 +16,15 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
+use longshore_runtime::MemoryFigures;
+use longshore_sandbox::{Limits, Memory};
 use tokio::sync::watch;
 
-use crate::sandbox::{self, Purpose};
 use crate::serve::{self, Listeners, Service, Settings, Stop};
 use channel::Channel;
-use protocol::{FromEngine, ToEngine};
+use protocol::{FromEngine, ServingLimits, ToEngine, TrialLimits};
 
 /// Runs the engine; its control socket is standard input.
 #[must_use]
@@ -29,6 +32,7 @@ pub fn run(args: Vec<String>) -> ExitCode {
     let trial = match args.as_slice() {
         [] => false,
         [one] if one == "--trial" => true,
+        [one] if one == "--probe" => return probe(),
         _ => {
             eprintln!(
                 "longshore-agent engine: started by the agent itself; run `longshore-agent run` instead"
@@ -78,26 +82,28 @@ fn run_trial(control: &Channel) -> anyhow::Result<()> {
         Some((other, _)) => anyhow::bail!("the first packet of a trial is {other:?}"),
         None => return Ok(()),
     };
-    let memory = trial::PeakMemory::open();
-    let _measures = shut_in(Purpose::Trial(limits));
+    let memory = MemoryFigures::open();
+    let _measures = shut_in(&limits.into());
     control.send(&FromEngine::Trial(trial::run(&request, fds, &memory)), &[])?;
     Ok(())
 }
 
 fn run_serving(control: Channel) -> anyhow::Result<()> {
-    let (settings, listeners) = match control.recv()? {
-        Some((ToEngine::Serve { tcp, max_body_bytes, queue, feedback_token }, fds)) => {
-            (Settings { max_body_bytes, queue, feedback_token }, listeners(tcp, fds)?)
+    let (settings, limits, listeners) = match control.recv()? {
+        Some((ToEngine::Serve { tcp, max_body_bytes, queue, feedback_token, limits }, fds)) => {
+            let longest = Duration::from_millis(limits.request_ms);
+            (Settings { max_body_bytes, queue, feedback_token, longest }, limits, listeners(tcp, fds)?)
         }
         Some((other, _)) => anyhow::bail!("the first packet is {other:?}"),
         None => return Ok(()),
     };
-    let measures = shut_in(Purpose::Serve);
+    let room = room::Room::open(limits.memory_bytes);
+    let measures = shut_in(&limits.into());
 
     let (outbox, to_send) = channel();
     let service = Service::start(&settings, outbox.clone())?;
     let (stop, stopped) = watch::channel(Stop::No);
-    control::start(control, to_send, outbox.clone(), std::sync::Arc::clone(&service), stop)?;
+    control::start(control, to_send, outbox.clone(), std::sync::Arc::clone(&service), room, stop)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ready = move || {
         // When the supervisor is gone already, the control thread says stop.
@@ -115,14 +121,37 @@ fn listeners(tcp: bool, fds: Vec<OwnedFd>) -> anyhow::Result<Listeners> {
     Ok(Listeners { unix, tcp: fds.next().map(std::net::TcpListener::from) })
 }
 
-/// Shuts this process in. Threads that run already would stay outside, so that is reported like a layer that is missing.
-fn shut_in(purpose: Purpose) -> Vec<String> {
-    longshore_runtime::look_at_cpu();
-    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-    let mut measures = sandbox::enter(purpose);
-    if threads > 1 {
-        measures.push(format!("missing:whole_process ({threads} threads were running before)"));
+/// Descriptors of a serving engine: its connections and a few of its own.
+const SERVING_FILES: u64 = 1024;
+/// Descriptors of a trial engine.
+const TRIAL_FILES: u64 = 64;
+
+impl From<ServingLimits> for Limits {
+    fn from(l: ServingLimits) -> Self {
+        let memory = Some(Memory::Private(l.memory_bytes));
+        Self { memory, cpu_s: None, files: SERVING_FILES, file_bytes: None }
     }
+}
+impl From<TrialLimits> for Limits {
+    fn from(l: TrialLimits) -> Self {
+        let memory = Some(Memory::AddressSpace(l.memory_bytes));
+        Self { memory, cpu_s: Some(l.cpu_s), files: TRIAL_FILES, file_bytes: None }
+    }
+}
+
+/// Shuts this process in.
+fn shut_in(limits: &Limits) -> Vec<String> {
+    longshore_runtime::look_at_cpu();
+    let measures = longshore_sandbox::enter(limits);
     tracing::debug!("sandbox: {}", measures.join(", "));
     measures
+}
+
+/// `engine --probe`: one line for each measure.
+fn probe() -> ExitCode {
+    let limits = ServingLimits { memory_bytes: 1 << 30, request_ms: 1 };
+    for measure in shut_in(&limits.into()) {
+        println!("{measure}");
+    }
+    ExitCode::SUCCESS
 }

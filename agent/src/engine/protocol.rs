@@ -38,6 +38,15 @@ pub struct TrialLimits {
     pub cpu_s: u64,
 }
 
+/// What a serving engine may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServingLimits {
+    /// Memory that only it can write, bytes; enforced by the kernel.
+    pub memory_bytes: u64,
+    /// Longest computation of one request, milliseconds; one that does not end by then never does, and the engine gives up.
+    pub request_ms: u64,
+}
+
 /// Supervisor to engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ToEngine {
@@ -51,6 +60,8 @@ pub enum ToEngine {
         queue: u32,
         /// Token that feedback over TCP must carry as a bearer token (the unix socket needs none).
         feedback_token: String,
+        /// What it may use.
+        limits: ServingLimits,
     },
     /// First packet of a trial engine: load, run the golden vectors, measure, answer `Trial`, exit.
     Trial {

@@ -12,8 +12,6 @@ const FEATURES: &[&str] = &["oip-v2", "binary-tensors", "feedback"];
 /// What the machine is. `state_dir` tells which disk counts; `sandbox` is what the engine reported.
 #[must_use]
 pub fn inventory(state_dir: &Path, labels: &BTreeMap<String, String>, sandbox: &[String]) -> Inventory {
-    let mut system = System::new();
-    system.refresh_memory();
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     Inventory {
         agent: env!("CARGO_PKG_VERSION").into(),
@@ -23,13 +21,21 @@ pub fn inventory(state_dir: &Path, labels: &BTreeMap<String, String>, sandbox: &
         arch: std::env::consts::ARCH.into(),
         cpu: cpu_name(&cpuinfo),
         cores: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
-        memory_kib: system.total_memory() / 1024,
+        memory_kib: memory_kib(),
         disk_kib: disk(state_dir).map_or(0, |(total, _)| total / 1024),
         board: board(),
         labels: labels.clone(),
         features: FEATURES.iter().map(|f| (*f).to_owned()).collect(),
         sandbox: sandbox.to_vec(),
     }
+}
+
+/// Memory of the machine, KiB; 0 where it does not tell.
+#[must_use]
+pub fn memory_kib() -> u64 {
+    let mut system = System::new();
+    system.refresh_memory();
+    system.total_memory() / 1024
 }
 
 /// What the supervisor knows and the machine does not.

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use longshore_trust::{TimeQuality, UnixMs};
 
 pub use crate::page::boot_id;
-pub use facts::{HealthFacts, health, inventory};
+pub use facts::{HealthFacts, health, inventory, memory_kib};
 
 /// The wall clock, and how far it can be believed.
 #[must_use]

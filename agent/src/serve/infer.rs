@@ -2,6 +2,8 @@
 //! before a byte of the answer is written, and an answer that nobody waits for is neither computed nor counted.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::AcqRel;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
@@ -48,13 +50,25 @@ pub async fn infer(
     });
     let (held, header_length) = checked.inspect_err(|refused| count_refusal(&served, refused, 1, arrived))?;
     let may_label = allowed(service, origin, headers);
+    let counted = Arc::new(AtomicBool::new(false));
     let job = {
-        let served = Arc::clone(&served);
-        move || answer(&served, &held, header_length, &may_label, arrived)
+        let request = Computed { served: Arc::clone(&served), arrived, counted: Arc::clone(&counted) };
+        move || request.answer(&held, header_length, &may_label)
     };
-    let told = service.pool.run(job).inspect_err(|_| service.figures.rejected())?;
+    let mut told = service.pool.run(job).inspect_err(|_| service.figures.rejected())?;
+    let told = match tokio::time::timeout(service.longest, &mut told).await {
+        Ok(told) => told,
+        // Counted already: it has been answered this very moment.
+        Err(_) if counted.swap(true, AcqRel) => told.await,
+        Err(_) => {
+            served.record_errors(1, micros(arrived));
+            let s = service.longest.as_secs_f64();
+            let text = format!("the model has not answered within {s} s (limits.request of the agent)");
+            return Err(Refused::with(StatusCode::GATEWAY_TIMEOUT, text));
+        }
+    };
     // Without an answer the job was dropped, which happens only when the engine ends.
-    let done = told.await.map_err(|_| Refused::from(super::pool::Full))?;
+    let done = told.map_err(|_| Refused::from(super::pool::Full))?;
     let answer = done.inspect_err(|_| served.record_errors(1, micros(arrived)))??;
     let joined = match answer.labels.is_empty() {
         true => None,
@@ -80,53 +94,71 @@ fn micros(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-fn answer(
-    served: &Served,
-    held: &Held,
-    header_length: Option<usize>,
-    may_label: &Result<(), Refused>,
+/// One request on a pool thread.
+struct Computed {
+    served: Arc<Served>,
     arrived: Instant,
-) -> Result<Answer, Refused> {
-    let refuse = |refused: Refused, rows: u32| {
-        count_refusal(served, &refused, rows, arrived);
-        refused
-    };
-    let request = oip::parse(&held.bytes, header_length).map_err(|e| refuse(e, 1))?;
-    let rows = served.model.rows(&request.inputs).map_err(|e| refuse(e.into(), claimed_rows(&request)))?;
-    let rows = u32::try_from(rows).unwrap_or(u32::MAX);
-    check(served, &request, rows, may_label).map_err(|e| refuse(e, rows))?;
-    let labels: Result<Vec<u32>, Refused> = request
-        .labels
-        .iter()
-        .map(|label| class_index(label, &served.manifest.monitor.classes, "parameters.label"))
-        .collect();
-    let labels = labels.map_err(|e| refuse(e, rows))?;
+    /// Set by whoever counts the request: the computation, or the one that gave up waiting for it.
+    counted: Arc<AtomicBool>,
+}
 
-    let outputs = {
-        let _mark = served.page().enter();
-        served.model.run(&request.inputs).map_err(|e: RunError| refuse(e.into(), rows))?
-    };
-    let predictions = served.model.predictions(rows as usize, &outputs);
-    let classes: Vec<u32> = predictions.iter().map(|p| p.class.unwrap_or(NO_CLASS)).collect();
-    let scores: Vec<f32> = predictions.iter().map(|p| p.score).collect();
-    let nan = predictions.iter().filter(|p| p.nan).count();
-    let id = served.record(&RequestOutcome {
-        rows,
-        errors: 0,
-        nan: u32::try_from(nan).unwrap_or(u32::MAX),
-        classes: &classes,
-        scores: &scores,
-        latency_us: micros(arrived),
-        unix_ms: unix_ms(),
-    });
-    let prediction_id = id.to_string();
-    let head = ResponseHead { model: served.name(), version: &served.version, prediction_id: &prediction_id };
-    let encoded = oip::encode(&head, &request, &outputs)?;
-    let labels = (0..)
-        .zip(labels)
-        .map(|(row, class)| Label { prediction_id: prediction_id.clone(), row, class })
-        .collect();
-    Ok(Answer { encoded, labels })
+impl Computed {
+    fn answer(
+        &self,
+        held: &Held,
+        header_length: Option<usize>,
+        may_label: &Result<(), Refused>,
+    ) -> Result<Answer, Refused> {
+        let (served, arrived) = (&*self.served, self.arrived);
+        let too_late = || Refused::with(StatusCode::GATEWAY_TIMEOUT, "nobody waits for this answer any more");
+        let refuse = |refused: Refused, rows: u32| {
+            if !self.counted.swap(true, AcqRel) {
+                count_refusal(served, &refused, rows, arrived);
+            }
+            refused
+        };
+        let request = oip::parse(&held.bytes, header_length).map_err(|e| refuse(e, 1))?;
+        let rows =
+            served.model.rows(&request.inputs).map_err(|e| refuse(e.into(), claimed_rows(&request)))?;
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        check(served, &request, rows, may_label).map_err(|e| refuse(e, rows))?;
+        let labels: Result<Vec<u32>, Refused> = request
+            .labels
+            .iter()
+            .map(|label| class_index(label, &served.manifest.monitor.classes, "parameters.label"))
+            .collect();
+        let labels = labels.map_err(|e| refuse(e, rows))?;
+
+        let outputs = {
+            let _mark = served.page().enter();
+            served.model.run(&request.inputs).map_err(|e: RunError| refuse(e.into(), rows))?
+        };
+        let predictions = served.model.predictions(rows as usize, &outputs);
+        let classes: Vec<u32> = predictions.iter().map(|p| p.class.unwrap_or(NO_CLASS)).collect();
+        let scores: Vec<f32> = predictions.iter().map(|p| p.score).collect();
+        let nan = predictions.iter().filter(|p| p.nan).count();
+        if self.counted.swap(true, AcqRel) {
+            return Err(too_late());
+        }
+        let id = served.record(&RequestOutcome {
+            rows,
+            errors: 0,
+            nan: u32::try_from(nan).unwrap_or(u32::MAX),
+            classes: &classes,
+            scores: &scores,
+            latency_us: micros(arrived),
+            unix_ms: unix_ms(),
+        });
+        let prediction_id = id.to_string();
+        let head =
+            ResponseHead { model: served.name(), version: &served.version, prediction_id: &prediction_id };
+        let encoded = oip::encode(&head, &request, &outputs)?;
+        let labels = (0..)
+            .zip(labels)
+            .map(|(row, class)| Label { prediction_id: prediction_id.clone(), row, class })
+            .collect();
+        Ok(Answer { encoded, labels })
+    }
 }
 
 /// How many rows a request that was refused wanted: the first dimension of its first input, at least one.

@@ -24,11 +24,11 @@ const CONNECTIONS: usize = 512;
 const IDLE: Duration = Duration::from_secs(75);
 /// How long requests may run on after the order to stop.
 const DRAIN: Duration = Duration::from_millis(4500);
-/// A computation that runs longer than this never ends: the engine gives up, leaving its mark on the counter page, and is
-/// started again.
-const COMPUTATION: Duration = Duration::from_secs(60);
-/// How often that is looked at.
+/// How often, at least, it is looked whether a computation never ends. Then the engine gives up, leaving its mark on the
+/// counter page, and is started again.
 const LOOK: Duration = Duration::from_secs(5);
+/// What a client that waits too long has for being told so before the engine gives up.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// Pause after an `accept` that failed for want of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -74,7 +74,8 @@ pub async fn serve(
     let (tracker, room) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS)));
     let unix_routes = router(Arc::clone(&service), Origin::Unix);
     let tcp_routes = router(Arc::clone(&service), Origin::Tcp);
-    let mut look = tokio::time::interval(LOOK);
+    let longest = service.longest + FAREWELL;
+    let mut look = tokio::time::interval(LOOK.min(service.longest / 4).max(Duration::from_millis(20)));
     ready();
     let mut free = None;
     while *stop.borrow() == Stop::No {
@@ -84,8 +85,8 @@ pub async fn serve(
         tokio::select! {
             _ = stop.changed() => {}
             _ = look.tick() => {
-                if service.pool.longest(Instant::now()) > COMPUTATION {
-                    let text = format!("a model has not answered for {} s", COMPUTATION.as_secs());
+                if service.pool.longest(Instant::now()) > longest {
+                    let text = format!("a model has not answered for {} s (limits.request)", longest.as_secs());
                     return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
                 }
             }

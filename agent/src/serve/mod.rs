@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use longshore_trust::Digest;
 
@@ -42,6 +43,8 @@ pub struct Settings {
     pub queue: u32,
     /// Token for labels over TCP; empty for none.
     pub feedback_token: String,
+    /// Longest computation of one request.
+    pub longest: Duration,
 }
 
 /// Everything a request can reach.
@@ -54,6 +57,7 @@ pub struct Service {
     bounds: body::BodyBounds,
     figures: metrics::Figures,
     feedback_token: Option<Digest>,
+    longest: Duration,
     draining: AtomicBool,
 }
 
@@ -72,6 +76,7 @@ impl Service {
             bounds: body::BodyBounds::new(settings.max_body_bytes),
             figures: metrics::Figures::default(),
             feedback_token: (!token.is_empty()).then(|| Digest::of(token.as_bytes())),
+            longest: settings.longest,
             draining: AtomicBool::new(false),
         }))
     }

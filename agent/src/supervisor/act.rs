@@ -13,6 +13,7 @@ use longshore_trust::{Digest, ModelName};
 
 use super::Supervisor;
 use super::event::Happening;
+use super::process::program;
 use super::trial::Trial;
 use crate::fetch::{self, BundleJob};
 
@@ -122,8 +123,9 @@ impl Supervisor {
     }
 
     fn try_out(&mut self, model: ModelName, wanted: Installed) {
-        let load = match self.store.uncounted_load() {
-            Ok(load) => load,
+        let mut begin = || -> anyhow::Result<_> { Ok((self.store.uncounted_load()?, program()?)) };
+        let (load, program) = match begin() {
+            Ok(begun) => begun,
             Err(e) => {
                 let why = reason("trial.start", e.to_string());
                 return self.feed(Input::Tried(model, wanted.bundle, Err(why)));
@@ -132,6 +134,7 @@ impl Supervisor {
         let cancel = Arc::new(AtomicBool::new(false));
         self.trying.insert(model.clone(), Arc::clone(&cancel));
         let trial = Trial {
+            program,
             model: model.clone(),
             state_dir: self.config.state_dir.clone(),
             load,

@@ -8,6 +8,7 @@
 mod act;
 mod boot;
 mod event;
+mod heard;
 mod loads;
 mod lock;
 mod metrics;
@@ -17,7 +18,7 @@ mod query;
 mod sealed;
 mod serving;
 mod stop;
-mod trial;
+pub mod trial;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -40,6 +41,7 @@ use crate::link::Link;
 use crate::store::Store;
 use event::{Happening, Queue};
 use loads::Loads;
+pub use process::program;
 use serving::Serving;
 
 /// Everything the supervisor holds.

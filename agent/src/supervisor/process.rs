@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
+use longshore_sandbox::{Cause, Ending, LastWords};
 use rustix::process::{Pid, Signal};
 
 use crate::engine::channel::{Channel, ChannelError};
@@ -15,8 +17,8 @@ use crate::engine::protocol::{FromEngine, ToEngine};
 pub enum Told {
     /// A packet.
     Packet(FromEngine),
-    /// It ended: how, as text.
-    Gone(String),
+    /// It ended: how, and why as far as it tells.
+    Gone(Ending),
 }
 
 /// A running engine, serving or on trial.
@@ -26,7 +28,8 @@ pub struct Process {
     pid: u32,
 }
 
-fn program() -> io::Result<std::path::PathBuf> {
+/// The program that runs now.
+pub fn program() -> io::Result<PathBuf> {
     let exe = std::env::current_exe()?;
     // An upgrade may have replaced the file: what runs is still there.
     Ok(if exe.exists() { exe } else { "/proc/self/exe".into() })
@@ -37,21 +40,30 @@ impl Process {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(trial: bool, told: impl Fn(Told) + Send + 'static) -> io::Result<Self> {
+    pub fn start(program: &Path, trial: bool, told: impl Fn(Told) + Send + 'static) -> io::Result<Self> {
         let (ours, theirs) = Channel::pair()?;
-        let mut command = Command::new(program()?);
+        let mut command = Command::new(program);
         command.arg("engine").env_clear().stdin(Stdio::from(theirs));
         if trial {
-            command.arg("--trial");
+            // What ends a trial is said there, and nowhere else.
+            command.arg("--trial").stderr(Stdio::piped());
         }
-        let child = command.spawn()?;
+        let mut child = command.spawn()?;
         drop(command);
         let pid = child.id();
+        let words = child.stderr.take().map(|e| std::thread::spawn(move || LastWords::of(e)));
         let socket = Arc::new(ours);
         let reader = Arc::clone(&socket);
-        std::thread::Builder::new()
-            .name(format!("engine-{pid}"))
-            .spawn(move || read(&reader, child, &told))?;
+        std::thread::Builder::new().name(format!("engine-{pid}")).spawn(move || {
+            read(&reader, &told);
+            // Its end of the socket is closed or useless: it has nothing left to do.
+            let ended = wait(&mut child);
+            let words = words.and_then(|w| w.join().ok()).unwrap_or_default();
+            told(Told::Gone(match ended {
+                Ok(status) => Ending::of(status, &words),
+                Err(e) => Ending { cause: Cause::Crash, detail: e.to_string() },
+            }));
+        })?;
         Ok(Self { socket, pid })
     }
     /// Its process id.
@@ -82,7 +94,7 @@ impl Drop for Process {
     }
 }
 
-fn read(socket: &Channel, mut child: Child, told: &impl Fn(Told)) {
+fn read(socket: &Channel, told: &impl Fn(Told)) {
     loop {
         match socket.recv::<FromEngine>() {
             // It has no descriptor to give; any that came are closed here.
@@ -94,25 +106,21 @@ fn read(socket: &Channel, mut child: Child, told: &impl Fn(Told)) {
             }
         }
     }
-    // Its end of the socket is closed or useless: it has nothing left to do.
-    let ended = wait(&mut child);
-    told(Told::Gone(ended));
 }
 
-fn wait(child: &mut Child) -> String {
+fn wait(child: &mut Child) -> io::Result<ExitStatus> {
     let begun = std::time::Instant::now();
     loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return status.to_string(),
-            Ok(None) if begun.elapsed().as_millis() < 300 => {
+        match child.try_wait()? {
+            Some(status) => return Ok(status),
+            None if begun.elapsed().as_millis() < 300 => {
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }
-            Ok(None) => {
+            None => {
                 // It may have ended in between.
                 let _ = child.kill();
-                return child.wait().map_or_else(|e| e.to_string(), |s| s.to_string());
+                return child.wait();
             }
-            Err(e) => return e.to_string(),
         }
     }
 }

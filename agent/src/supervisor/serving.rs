@@ -12,10 +12,11 @@ use longshore_wire::v1::EventKind;
 
 use super::Supervisor;
 use super::event::Happening;
+use super::heard;
 use super::loads::{self, State};
-use super::process::{Process, Told};
+use super::process::{Process, Told, program};
 use super::sealed::{self, SealError, SealedBundle};
-use crate::engine::protocol::{FromEngine, LoadId, LoadRequest, ToEngine};
+use crate::engine::protocol::{FromEngine, LoadId, LoadRequest, ServingLimits, ToEngine};
 use crate::fetch::bundle_dir;
 use crate::page::{Page, PageSpec};
 
@@ -112,9 +113,11 @@ impl Supervisor {
         s.ready = false;
         (s.born, s.heard, s.pinged) = (Instant::now(), Instant::now(), Instant::now());
         let (queue, generation) = (self.queue.clone(), s.generation);
-        let started = Process::start(false, move |told| {
-            // The receiver is gone only when the process ends.
-            let _ = queue.send(Happening::Engine(generation, told));
+        let started = program().and_then(|program| {
+            Process::start(&program, false, move |told| {
+                // The receiver is gone only when the process ends.
+                let _ = queue.send(Happening::Engine(generation, told));
+            })
         });
         match started {
             Ok(process) => s.process = Some(process),
@@ -129,6 +132,10 @@ impl Supervisor {
             max_body_bytes: self.config.serve.max_body_bytes,
             queue: self.config.serve.queue,
             feedback_token: s.feedback_token.clone(),
+            limits: ServingLimits {
+                memory_bytes: self.config.serve_memory_bytes(crate::host::memory_kib()),
+                request_ms: super::boot::ms(self.config.limits.request),
+            },
         };
         let fds: Vec<&OwnedFd> = [&s.listeners.unix].into_iter().chain(&s.listeners.tcp).collect();
         s.send(&packet, &fds);
@@ -159,7 +166,7 @@ impl Supervisor {
         }
         self.serving.heard = Instant::now();
         match told {
-            Told::Gone(how) => self.engine_gone(&how),
+            Told::Gone(ending) => self.engine_gone(&ending.detail),
             Told::Packet(packet) => self.on_packet(packet),
         }
     }
@@ -192,7 +199,7 @@ impl Supervisor {
                 };
                 self.loads.leave(load);
                 self.journal();
-                self.feed(Input::ServeFailed(model, bundle, reason));
+                self.feed(Input::ServeFailed(model, bundle, heard::reason(reason)));
             }
             FromEngine::Activated(load) => self.on_activated(load),
             FromEngine::Unloaded(load) => {

@@ -12,6 +12,7 @@ use longshore_agent_core::update::Installed;
 use longshore_trust::ModelName;
 use longshore_wire::v1::{Reason, TrialReport};
 
+use super::heard;
 use super::process::{Process, Told};
 use super::sealed;
 use crate::engine::protocol::{FromEngine, LoadId, LoadRequest, ToEngine, TrialLimits};
@@ -23,6 +24,8 @@ pub const CANCELLED: &str = "trial.cancelled";
 /// One trial.
 #[derive(Debug, Clone)]
 pub struct Trial {
+    /// This program, which is its own engine.
+    pub program: PathBuf,
     /// The model.
     pub model: ModelName,
     /// The bundle.
@@ -50,7 +53,7 @@ impl Trial {
         let sealed = sealed::bundle(&bundle_dir(&self.state_dir, &digest), &digest)
             .map_err(|e| reason("trial.verify", e.to_string()))?;
         let (told, hear) = channel();
-        let process = Process::start(true, move |t| {
+        let process = Process::start(&self.program, true, move |t| {
             // Nobody listens any more once the trial is over.
             let _ = told.send(t);
         })
@@ -70,13 +73,13 @@ impl Trial {
         let begun = Instant::now();
         loop {
             match hear.recv_timeout(Duration::from_millis(100)) {
-                Ok(Told::Packet(FromEngine::Trial(result))) => return result,
+                Ok(Told::Packet(FromEngine::Trial(result))) => {
+                    return result.map(heard::report).map_err(heard::reason);
+                }
                 Ok(Told::Packet(_)) => {}
-                Ok(Told::Gone(how)) => {
-                    return Err(reason(
-                        "trial.crash",
-                        format!("the trial engine ended without an answer: {how}"),
-                    ));
+                Ok(Told::Gone(ending)) => {
+                    let text = format!("the trial engine ended without an answer: {}", ending.detail);
+                    return Err(reason(&format!("trial.{}", ending.name()), text));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(reason("trial.crash", "the trial engine ended without an answer"));

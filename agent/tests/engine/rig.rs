@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use longshore_agent::engine::channel::Channel;
 use longshore_agent::engine::protocol::{
-    FromEngine, Label, LoadId, LoadRequest, Query, ToEngine, TrialLimits,
+    FromEngine, Label, LoadId, LoadRequest, Query, ServingLimits, ToEngine, TrialLimits,
 };
 use longshore_agent::engine::sealed::seal;
 use longshore_agent::page::{Page, PageSpec, boot_id};
@@ -145,6 +145,10 @@ impl Engine {
     }
 
     pub fn with_token(token: &str) -> Self {
+        Self::with(token, ServingLimits { memory_bytes: 2 << 30, request_ms: 60_000 })
+    }
+
+    pub fn with(token: &str, limits: ServingLimits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let unix = UnixListener::bind(dir.path().join("api.sock")).unwrap();
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -155,6 +159,7 @@ impl Engine {
             max_body_bytes: MAX_BODY,
             queue: 64,
             feedback_token: token.to_owned(),
+            limits,
         };
         control.send(&serve, &[unix.as_fd(), tcp.as_fd()]).unwrap();
         let control = Arc::new(control);

@@ -7,9 +7,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use longshore_agent::store::Store;
-use longshore_agent_core::update::{Batch, Installed, ModelRecord, Token, Write};
+use longshore_agent_core::update::{
+    Batch, Installed, ModelRecord, Phase, RollbackTo, Token, Update, Wanted, Write,
+};
 use longshore_trust::tuf::edit::{RoleKeys, RootSpec, root};
 use longshore_trust::{Digest, ReleaseCounter, SigningKey, StreamId, UnixMs};
+use longshore_wire::v1::{Commit, Guard, Probation};
 use serde_json::{Value, json};
 
 use crate::http::{self, Client};
@@ -82,13 +85,17 @@ fn installed(b: &Bundle, counter: u64) -> Installed {
 impl Device {
     /// Runs 1.1.0, ran 1.0.0 before.
     pub fn new() -> Self {
+        Self::with_candidate(None)
+    }
+    /// The same, with an update in progress: the candidate has arrived and is on trial.
+    pub fn with_candidate(candidate: Option<&Bundle>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
         fs::create_dir_all(&state).unwrap();
         identity(&state);
         trust(&state);
         let (previous, active) = (digits("1.0.0"), digits("1.1.0"));
-        for b in [&previous, &active] {
+        for b in [&previous, &active].into_iter().chain(candidate) {
             let to = state.join("bundles").join(Digest::of(&b.files[0].1).to_hex());
             fs::create_dir_all(&to).unwrap();
             for (path, bytes) in &b.files {
@@ -99,6 +106,17 @@ impl Device {
         record.active = Some(installed(&active, 2));
         record.previous = Some(installed(&previous, 1));
         record.floor = ReleaseCounter(2);
+        let far = UnixMs(4_000_000_000_000);
+        record.update = candidate.map(|b| Update {
+            wanted: Wanted {
+                bundle: installed(b, 3),
+                activate_by: far,
+                not_after: far,
+                probation: Probation { min_ms: 1_000, commit: Commit::Local },
+                guard: Guard { max_error_permille: 100, max_crashes: 1, max_p99_percent: 0 },
+            },
+            at: Phase::Trial { rollback: RollbackTo::of(record.active.as_ref()), deadline: far },
+        });
         let batch = Batch { token: Token(1), writes: vec![Write::Record(Box::new(record))] };
         let now = UnixMs(1_800_000_000_000);
         Store::open(&state, StreamId(3), now).unwrap().apply(&batch, now).unwrap();

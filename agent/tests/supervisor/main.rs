@@ -11,6 +11,7 @@ mod rig;
 
 mod device;
 
+mod integrity;
 mod kills;
 mod refusals;
 mod running;

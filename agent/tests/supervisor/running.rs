@@ -54,21 +54,6 @@ fn it_serves_counts_and_keeps_what_it_has_to_tell() {
     assert_eq!(device.rows_total(), 100);
 }
 #[test]
-fn a_flipped_byte_is_found_at_the_next_start_and_the_previous_bundle_comes_back() {
-    let device = Device::new();
-    let (path, bytes) = device.active.files.iter().find(|(p, _)| p.ends_with(".onnx")).unwrap();
-    let digest = longshore_trust::Digest::of(&device.active.files[0].1);
-    let mut damaged = bytes.clone();
-    damaged[100] ^= 1;
-    std::fs::write(device.state().join("bundles").join(digest.to_hex()).join(path), damaged).unwrap();
-    let _agent = device.start();
-    device.until_ready();
-    device.until("told", || device.status()["models"][0]["state"] == json!("rolled_back"));
-    let model = &device.status()["models"][0];
-    assert_eq!(model["version"], json!("1.0.0"));
-    assert!(model["reason"].as_str().unwrap().contains("activate.verify"), "{model}");
-}
-#[test]
 fn a_reload_takes_up_what_it_can_and_says_why_not() {
     let device = Device::new();
     let agent = device.start();

@@ -1,10 +1,12 @@
-//! Checks of uploads: each draft is loaded and run by a child process that holds no key and has no environment.
+//! Checks of uploads: each draft is loaded and run by a child process that holds no key, has no environment and has shut
+//! itself in.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use longshore_bundle::{MANIFEST, Manifest};
+use longshore_sandbox::{Ending, LastWords};
 use tokio::io::AsyncReadExt as _;
 
 use crate::app::{App, Shared, now};
@@ -97,28 +99,51 @@ async fn run_child(dir: &Path) -> Result<serde_json::Value, serde_json::Value> {
         .current_dir(dir)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .map_err(|e| refusal("check.io", format!("the check could not be started: {e}")))?;
     let mut answer = Vec::new();
     let stdout = child.stdout.take().expect("it was piped");
+    let stderr = child.stderr.take().expect("it was piped");
     let work = async {
-        stdout.take(MAX_ANSWER).read_to_end(&mut answer).await?;
-        child.wait().await
+        let answered = async { stdout.take(MAX_ANSWER).read_to_end(&mut answer).await };
+        let (answered, words) = tokio::join!(answered, listen(stderr));
+        answered?;
+        Ok((child.wait().await?, words))
     };
-    let status = tokio::time::timeout(TIMEOUT, work)
+    let (status, words) = tokio::time::timeout(TIMEOUT, work)
         .await
         .map_err(|_| refusal("check.timeout", format!("the check took longer than {} s", TIMEOUT.as_secs())))?
-        .map_err(|e| refusal("check.io", e))?;
+        .map_err(|e: std::io::Error| refusal("check.io", e))?;
     let found = serde_json::from_slice::<serde_json::Value>(&answer);
     match (status.success(), found) {
-        (true, Ok(report)) => Ok(report),
+        (true, Ok(report)) => {
+            warn_of_gaps(&report);
+            Ok(report)
+        }
         (false, Ok(reason)) if reason.get("error").is_some() => Err(reason),
-        _ => Err(refusal(
-            "check.crashed",
-            format!("the check died ({status}): the model may need too much memory"),
-        )),
+        _ => {
+            let ending = Ending::of(status, &words);
+            let code = format!("check.{}", ending.name());
+            Err(refusal(&code, format!("the check ended without an answer: {}", ending.detail)))
+        }
+    }
+}
+
+async fn listen(mut stderr: impl tokio::io::AsyncRead + Unpin) -> LastWords {
+    let (mut words, mut buffer) = (LastWords::default(), [0u8; 4096]);
+    while let Ok(n @ 1..) = stderr.read(&mut buffer).await {
+        words.push(&buffer[..n]);
+    }
+    words
+}
+
+/// Says what the kernel of this server did not give the child.
+fn warn_of_gaps(report: &serde_json::Value) {
+    let measures = report["sandbox"].as_array().map_or(&[][..], Vec::as_slice);
+    for missing in measures.iter().filter_map(|m| m.as_str()).filter(|m| m.starts_with("missing:")) {
+        tracing::warn!(missing, "uploads are checked with less protection than a newer kernel gives");
     }
 }
 

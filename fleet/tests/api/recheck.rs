@@ -39,6 +39,11 @@ fn what_is_no_model_is_refused_with_a_reason() {
     assert!(!passed);
     assert!(said["code"].as_str().is_some_and(|c| c.contains('.')), "{said}");
     assert!(said["error"].as_str().is_some_and(|e| !e.is_empty()), "{said}");
+    let measures: Vec<&str> = said["sandbox"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    for wanted in ["rlimits", "memory-limit-4096MiB", "no_new_privs"] {
+        assert!(measures.contains(&wanted), "{measures:?}");
+    }
+    assert!(!measures.iter().any(|m| m.starts_with("missing:whole_process")), "{measures:?}");
 }
 
 #[test]

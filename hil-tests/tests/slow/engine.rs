@@ -10,7 +10,9 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use longshore_agent::engine::channel::Channel;
-use longshore_agent::engine::protocol::{FromEngine, LoadId, LoadRequest, ToEngine, TrialLimits};
+use longshore_agent::engine::protocol::{
+    FromEngine, LoadId, LoadRequest, ServingLimits, ToEngine, TrialLimits,
+};
 use longshore_agent::engine::sealed::seal;
 use longshore_agent::page::{Page, PageSpec, boot_id};
 use longshore_bundle::{MANIFEST, read_dir};
@@ -42,6 +44,7 @@ impl Engine {
             max_body_bytes: 64 << 20,
             queue: 64,
             feedback_token: "only for this test".to_owned(),
+            limits: ServingLimits { memory_bytes: 64 << 30, request_ms: 60_000 },
         };
         engine.control.send(&serve, &[unix.as_fd(), tcp.as_fd()])?;
         match engine.receive()? {

@@ -33,7 +33,8 @@ impl From<LoadError> for Finding {
     fn from(error: LoadError) -> Self {
         let advice = match &error {
             LoadError::NotOnnx(_) => "export the model again; the file may be cut short",
-            LoadError::Limit { .. } => "use a smaller model",
+            LoadError::Limit { .. } | LoadError::Memory(_) => "use a smaller model",
+            LoadError::Made { .. } => "lower `batch.max`, or use a smaller model",
             LoadError::BadTensor { .. } => "export the model again as a single file",
             LoadError::Mismatch { .. } => {
                 "let `longshore bundle build` infer inputs and outputs, or name shapes with --shape"

@@ -1,7 +1,7 @@
 //! What is checked of an ONNX file before the engine sees it: sizes, because an absurd dimension would end the process
 //! by an allocation and not by an error; and what the engine cannot do, because here the node can be named.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_bundle::Dim;
 use tract_onnx::pb::{self, tensor_proto::DataType};
@@ -10,6 +10,9 @@ use tract_onnx::prelude::Framework as _;
 use crate::load::{Limits, LoadError};
 use crate::locate::{advice, node_name};
 use crate::rewrite;
+
+mod depth;
+mod growth;
 
 /// Deepest nesting of subgraphs.
 const DEPTH_MAX: usize = 8;
@@ -49,12 +52,20 @@ fn name_apart(graph: &mut pb::GraphProto) {
     let inputs = graph.input.iter().map(|i| i.name.clone());
     let mut taken: BTreeSet<String> =
         inputs.chain(graph.initializer.iter().map(|i| i.name.clone())).collect();
+    // Where the search for a free name goes on: from the start again it would take ages for a name used ten thousand times.
+    let mut next: BTreeMap<String, u32> = BTreeMap::new();
     for node in &mut graph.node {
         let name = node_name(node).to_owned();
         if !taken.insert(name.clone()) {
-            let free = (2..).map(|k| format!("{name}~{k}")).find(|n| !taken.contains(n));
-            node.name = free.unwrap_or_default();
-            taken.insert(node.name.clone());
+            let k = next.entry(name.clone()).or_insert(1);
+            loop {
+                *k += 1;
+                let free = format!("{name}~{k}");
+                if taken.insert(free.clone()) {
+                    node.name = free;
+                    break;
+                }
+            }
         }
         for attribute in &mut node.attribute {
             attribute.g.iter_mut().chain(&mut attribute.graphs).for_each(name_apart);
@@ -81,11 +92,11 @@ fn check_graph(
     if totals.nodes > limits.max_nodes {
         return Err(LoadError::Limit { what: "nodes", found: totals.nodes, limit: limits.max_nodes });
     }
-    let known = |name: &str| {
-        let made = graph.node.iter().any(|n| n.output.iter().any(|o| o == name));
-        made || graph.input.iter().any(|i| i.name == name) || graph.initializer.iter().any(|i| i.name == name)
-    };
-    if let Some(output) = graph.output.iter().find(|o| !known(&o.name)) {
+    let made = graph.node.iter().flat_map(|n| n.output.iter().map(String::as_str));
+    let given = graph.input.iter().map(|i| i.name.as_str());
+    let stored = graph.initializer.iter().map(|i| i.name.as_str());
+    let known: BTreeSet<&str> = made.chain(given).chain(stored).collect();
+    if let Some(output) = graph.output.iter().find(|o| !known.contains(o.name.as_str())) {
         return Err(LoadError::NotOnnx(format!("nothing in the graph makes its output `{}`", output.name)));
     }
     for tensor in &graph.initializer {
@@ -101,9 +112,9 @@ fn check_graph(
                 check_graph(sub, limits, totals, depth + 1)?;
             }
         }
-        check_made(node, graph, limits)?;
     }
-    Ok(())
+    growth::check(graph, limits)?;
+    depth::check(graph, limits)
 }
 
 /// The dimensions of a tensor must be those of the data it brings.
@@ -165,30 +176,6 @@ fn check_tensor(
     if totals.tensor_bytes > limits.max_model_bytes {
         let (found, limit) = (totals.tensor_bytes, limits.max_model_bytes);
         return Err(LoadError::Limit { what: "bytes of weights", found, limit });
-    }
-    Ok(())
-}
-
-/// A constant that a node makes from a shape in the file takes no bytes there, and any number of them here.
-fn check_made(node: &pb::NodeProto, graph: &pb::GraphProto, limits: &Limits) -> Result<(), LoadError> {
-    let at = match node.op_type.as_str() {
-        "ConstantOfShape" => 0,
-        "Expand" | "Tile" => 1,
-        _ => return Ok(()),
-    };
-    let Some(name) = node.input.get(at) else { return Ok(()) };
-    let made = graph.node.iter().filter(|n| n.op_type == "Constant" && n.output.first() == Some(name));
-    let constant = made.flat_map(|n| n.attribute.iter().filter_map(|a| a.t.as_ref())).next();
-    let Some(shape) = graph.initializer.iter().find(|i| i.name == *name).or(constant) else { return Ok(()) };
-    let raw = shape.raw_data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap_or_default()));
-    let dims = shape.int64_data.iter().copied().chain(raw);
-    let elements = dims.fold(1u64, |n, d| n.saturating_mul(d.max(0).unsigned_abs()));
-    let limit = limits.max_model_bytes as u64 / 4;
-    if elements > limit {
-        return Err(LoadError::BadTensor {
-            place: format!("node `{}` (operator `{}`)", node_name(node), node.op_type),
-            reason: format!("it makes a tensor of {elements} elements, at most {limit} are allowed"),
-        });
     }
     Ok(())
 }

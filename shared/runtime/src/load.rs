@@ -6,8 +6,8 @@ use std::sync::Arc;
 use longshore_bundle::{Dim, Manifest, PostStep, PreStep, TensorSpec};
 use tract_onnx::prelude::{InferenceModelExt as _, TypedModel, TypedSimplePlan};
 use tract_onnx::tract_hir::internal::{
-    DimFact, DimLike as _, Factoid as _, InferenceFact, InferenceModel, OutletId, ShapeFactoid, TVec,
-    ToDim as _,
+    DimFact, DimLike as _, Factoid as _, InferenceFact, InferenceModel, OutletId, ShapeFactoid, SymbolValues,
+    TVec, ToDim as _,
 };
 
 use crate::convert;
@@ -22,12 +22,22 @@ pub struct Limits {
     pub max_nodes: usize,
     /// Bytes of the ONNX file, and of the weights in it.
     pub max_model_bytes: usize,
+    /// Nodes behind one another.
+    pub max_depth: usize,
     /// Bytes of one input tensor.
     pub max_tensor_bytes: usize,
+    /// Bytes of any tensor that the graph makes, for the largest batch.
+    pub max_made_bytes: u64,
 }
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_nodes: 50_000, max_model_bytes: 1 << 30, max_tensor_bytes: 256 << 20 }
+        Self {
+            max_nodes: 50_000,
+            max_model_bytes: 1 << 30,
+            max_depth: 10_000,
+            max_tensor_bytes: 256 << 20,
+            max_made_bytes: 1 << 30,
+        }
     }
 }
 
@@ -47,6 +57,25 @@ pub enum LoadError {
         /// How many there may be.
         limit: usize,
     },
+    /// A tensor that the graph makes is larger than allowed.
+    #[error(
+        "node `{node}` (operator `{operator}`) makes a tensor of {bytes} bytes for {rows} rows, at most {limit} are allowed: lower `batch.max`, or use a smaller model"
+    )]
+    Made {
+        /// The node.
+        node: String,
+        /// Its operator.
+        operator: String,
+        /// Bytes it would take.
+        bytes: u128,
+        /// Rows of the largest batch.
+        rows: u32,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// More memory than this process may have.
+    #[error("loading it takes more memory than there is: {0}")]
+    Memory(String),
     /// Weights that lie about themselves.
     #[error("{place}: {reason}")]
     BadTensor {
@@ -89,7 +118,8 @@ impl LoadError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotOnnx(_) => "model.not_onnx",
-            Self::Limit { .. } => "model.limit",
+            Self::Limit { .. } | Self::Made { .. } => "model.limit",
+            Self::Memory(_) => "model.memory",
             Self::BadTensor { .. } => "model.bad_tensor",
             Self::Mismatch { .. } => "model.mismatch",
             Self::Node { .. } => "model.node",
@@ -132,7 +162,7 @@ impl Model {
     /// [`LoadError`], naming node and operator where the engine tells. Never panics, whatever the bytes.
     pub fn load(manifest: &Manifest, onnx: &[u8], limits: &Limits) -> Result<Self, LoadError> {
         catch_unwind(AssertUnwindSafe(|| load(manifest, onnx, limits)))
-            .unwrap_or_else(|panic| Err(LoadError::Panicked(panic_text(&*panic))))
+            .unwrap_or_else(|panic| Err(broke(&*panic)))
     }
     /// Outputs of the graph as the engine works them out, whatever the manifest says of their types and shapes: for
     /// drafting a manifest. Dimensions the engine cannot tell are symbols.
@@ -143,11 +173,10 @@ impl Model {
         let probe = || {
             let proto = guard::decode(onnx, limits)?;
             let nodes = proto.graph.as_ref().map(NodeIndex::of).unwrap_or_default();
-            let (typed, _) = build(manifest, &proto, &nodes)?;
+            let (typed, _) = build(manifest, &proto, &nodes, limits)?;
             engine_outputs(manifest, &typed)
         };
-        catch_unwind(AssertUnwindSafe(probe))
-            .unwrap_or_else(|panic| Err(LoadError::Panicked(panic_text(&*panic))))
+        catch_unwind(AssertUnwindSafe(probe)).unwrap_or_else(|panic| Err(broke(&*panic)))
     }
     /// Inputs as a client sends them.
     #[must_use]
@@ -182,6 +211,16 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("no message").chars().take(400).collect()
 }
 
+/// Whether the engine broke because it did not get memory: it says so by a panic.
+pub(crate) fn wants_memory(text: &str) -> bool {
+    ["failed to allocate", "capacity overflow", "memory allocation"].iter().any(|t| text.contains(t))
+}
+
+fn broke(panic: &(dyn std::any::Any + Send)) -> LoadError {
+    let text = panic_text(panic);
+    if wants_memory(&text) { LoadError::Memory(text) } else { LoadError::Panicked(text) }
+}
+
 fn load(manifest: &Manifest, onnx: &[u8], limits: &Limits) -> Result<Model, LoadError> {
     let api_outputs = manifest
         .api_outputs()
@@ -189,7 +228,7 @@ fn load(manifest: &Manifest, onnx: &[u8], limits: &Limits) -> Result<Model, Load
     let proto = guard::decode(onnx, limits)?;
     let graph = proto.graph.as_ref().ok_or_else(|| LoadError::NotOnnx("it holds no graph".to_owned()))?;
     let nodes = NodeIndex::of(graph);
-    let (typed, plan) = build(manifest, &proto, &nodes)?;
+    let (typed, plan) = build(manifest, &proto, &nodes, limits)?;
     let graph_outputs = check_outputs(manifest, &typed)?;
     Ok(Model {
         plan,
@@ -225,6 +264,7 @@ fn build(
     manifest: &Manifest,
     proto: &tract_onnx::pb::ModelProto,
     nodes: &NodeIndex,
+    limits: &Limits,
 ) -> Result<(TypedModel, Arc<TypedSimplePlan>), LoadError> {
     let fail = |e: tract_onnx::prelude::TractError| engine_error(nodes, &e);
     let framework = tract_onnx::onnx().with_ignore_value_info(true);
@@ -247,10 +287,45 @@ fn build(
         outlets.push(*outlet);
     }
     model.select_output_outlets(&outlets).map_err(fail)?;
-    let typed = model.into_typed().and_then(|m| m.into_decluttered()).map_err(fail)?;
+    let typed = model.into_typed().map_err(fail)?;
+    check_sizes(manifest, &typed, nodes, limits)?;
+    let typed = typed.into_decluttered().map_err(fail)?;
     let optimised = typed.clone().into_optimized().map_err(fail)?;
     let plan = TypedSimplePlan::new(optimised).map_err(fail)?;
     Ok((typed, plan))
+}
+
+/// Every tensor of the graph must fit for the largest batch; other symbols count as one.
+fn check_sizes(
+    manifest: &Manifest,
+    typed: &TypedModel,
+    nodes: &NodeIndex,
+    limits: &Limits,
+) -> Result<(), LoadError> {
+    let rows = manifest.max_rows();
+    let mut values = SymbolValues::default();
+    for symbol in typed.symbols.all_symbols() {
+        let is_batch = manifest.batch_symbol().is_some_and(|b| symbol.to_string() == b);
+        values.set(&symbol, if is_batch { i64::from(rows) } else { 1 });
+    }
+    for node in &typed.nodes {
+        for outlet in &node.outputs {
+            let bytes =
+                outlet.fact.shape.iter().try_fold(outlet.fact.datum_type.size_of() as u128, |n, dim| {
+                    let length = dim.eval(&values).to_i64().ok()?;
+                    Some(n.saturating_mul(u128::from(length.unsigned_abs())))
+                });
+            if let Some(bytes) = bytes.filter(|b| *b > u128::from(limits.max_made_bytes)) {
+                let place = nodes.locate(&[format!("\"{}\"", node.name)]);
+                let (node, operator) = place.map_or_else(
+                    || (node.name.clone(), node.op.name().into_owned()),
+                    |p| (p.node, p.operator),
+                );
+                return Err(LoadError::Made { node, operator, bytes, rows, limit: limits.max_made_bytes });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn set_inputs(manifest: &Manifest, model: &mut InferenceModel) -> Result<(), LoadError> {

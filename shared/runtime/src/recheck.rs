@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use longshore_bundle::{Bundle, ManifestError, Role};
+use longshore_bundle::{Bundle, Manifest, ManifestError, Role};
 use longshore_trust::Digest;
 use serde::Serialize;
 
 use crate::golden::{self, GoldenError, GoldenReport};
-use crate::{Limits, LoadError, Model};
+use crate::{Limits, LoadError, MemoryFigures, Model};
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -84,44 +84,69 @@ pub fn recheck(dir: &Path, limits: &Limits) -> Result<CheckReport, CheckError> {
 /// # Errors
 /// As [`recheck`].
 pub fn recheck_bundle(bundle: &Bundle, limits: &Limits) -> Result<CheckReport, CheckError> {
-    let manifest = &bundle.manifest;
-    if let Some(profile) = bundle.read_role(Role::Reference)? {
-        longshore_bundle::reference::parse(&profile, manifest)?;
-    }
-    let read = |role: Role| {
-        let missing =
-            || ManifestError::manifest("files", longshore_bundle::Refusal::RoleCount(role.name(), 0));
-        bundle.read_role(role)?.ok_or_else(missing)
-    };
-    let onnx = read(Role::Model)?;
-    let vectors = longshore_bundle::golden::parse(&read(Role::Golden)?, manifest)?;
-    let begin = std::time::Instant::now();
-    let model = Model::load(manifest, &onnx, limits)
-        .map_err(|error| CheckError::Load { file: manifest.model_path().to_owned(), error })?;
-    let load_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let golden = golden::run_vectors(&model, manifest, &vectors)?;
-    let peak_rss_kb = peak_rss_kb();
-    if let (Some(kb), Some(limit_mb)) = (peak_rss_kb, manifest.requires.max_rss_mb)
-        && kb > u64::from(limit_mb) * 1024
-    {
-        return Err(CheckError::Memory { found_mb: kb / 1024, limit_mb });
-    }
-    Ok(CheckReport {
-        model: manifest.model.to_string(),
-        version: manifest.version.to_string(),
-        digest: bundle.digest,
-        files: manifest.files.len() + 1,
-        total_bytes: manifest.total_bytes(),
-        load_ms,
-        peak_rss_kb,
-        golden,
-    })
+    Contents::read(bundle)?.check(limits, &MemoryFigures::open())
 }
 
-/// Peak resident memory of this process (`VmHWM`), kB; `None` where there is no `/proc`.
-#[must_use]
-pub fn peak_rss_kb() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches("kB").trim().parse().ok()
+/// The files of a bundle that a check looks into, in memory: what comes after needs no file system.
+#[derive(Debug)]
+pub struct Contents {
+    manifest: Manifest,
+    digest: Digest,
+    model: Vec<u8>,
+    golden: Vec<u8>,
+    reference: Option<Vec<u8>>,
+}
+
+impl Contents {
+    /// Reads them, each compared with the manifest once more. None of them is parsed.
+    ///
+    /// # Errors
+    /// [`CheckError::Bundle`] when one is missing or has changed.
+    pub fn read(bundle: &Bundle) -> Result<Self, CheckError> {
+        let read = |role: Role| {
+            let missing =
+                || ManifestError::manifest("files", longshore_bundle::Refusal::RoleCount(role.name(), 0));
+            bundle.read_role(role)?.ok_or_else(missing)
+        };
+        Ok(Self {
+            manifest: bundle.manifest.clone(),
+            digest: bundle.digest,
+            model: read(Role::Model)?,
+            golden: read(Role::Golden)?,
+            reference: bundle.read_role(Role::Reference)?,
+        })
+    }
+
+    /// Parses, loads and runs them.
+    ///
+    /// # Errors
+    /// [`CheckError`]: the first thing a device would refuse.
+    pub fn check(&self, limits: &Limits, memory: &MemoryFigures) -> Result<CheckReport, CheckError> {
+        let manifest = &self.manifest;
+        if let Some(profile) = &self.reference {
+            longshore_bundle::reference::parse(profile, manifest)?;
+        }
+        let vectors = longshore_bundle::golden::parse(&self.golden, manifest)?;
+        let begin = std::time::Instant::now();
+        let model = Model::load(manifest, &self.model, limits)
+            .map_err(|error| CheckError::Load { file: manifest.model_path().to_owned(), error })?;
+        let load_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let golden = golden::run_vectors(&model, manifest, &vectors)?;
+        let peak_rss_kb = memory.peak_kib();
+        if let (Some(kb), Some(limit_mb)) = (peak_rss_kb, manifest.requires.max_rss_mb)
+            && kb > u64::from(limit_mb) * 1024
+        {
+            return Err(CheckError::Memory { found_mb: kb / 1024, limit_mb });
+        }
+        Ok(CheckReport {
+            model: manifest.model.to_string(),
+            version: manifest.version.to_string(),
+            digest: self.digest,
+            files: manifest.files.len() + 1,
+            total_bytes: manifest.total_bytes(),
+            load_ms,
+            peak_rss_kb,
+            golden,
+        })
+    }
 }

@@ -6,7 +6,7 @@ use longshore_bundle::golden::Symbols;
 use longshore_bundle::{PreStep, Refusal, Tensor};
 use tract_onnx::prelude::{TValue, TVec};
 
-use crate::load::{Model, panic_text};
+use crate::load::{Model, panic_text, wants_memory};
 use crate::locate::causes;
 use crate::{convert, steps};
 
@@ -45,6 +45,9 @@ pub enum RunError {
         /// What the engine says.
         reason: String,
     },
+    /// The model needs more memory for this input than there is.
+    #[error("the model needs more memory for this input than there is: {0}")]
+    Memory(String),
     /// The engine broke on this input.
     #[error("the engine broke while running the model: {0}")]
     Panicked(String),
@@ -54,7 +57,7 @@ impl RunError {
     /// Whether the request is to blame, not the model.
     #[must_use]
     pub fn is_input(&self) -> bool {
-        !matches!(self, Self::Failed { .. } | Self::Panicked(_))
+        !matches!(self, Self::Failed { .. } | Self::Memory(_) | Self::Panicked(_))
     }
     /// Stable code for machines.
     #[must_use]
@@ -65,9 +68,15 @@ impl RunError {
             Self::Input { .. } => "input.invalid",
             Self::Rows { .. } => "input.rows",
             Self::Failed { .. } => "model.failed",
+            Self::Memory(_) => "model.memory",
             Self::Panicked(_) => "model.panicked",
         }
     }
+}
+
+fn broke(panic: &(dyn std::any::Any + Send)) -> RunError {
+    let text = panic_text(panic);
+    if wants_memory(&text) { RunError::Memory(text) } else { RunError::Panicked(text) }
 }
 
 impl Model {
@@ -140,7 +149,7 @@ impl Model {
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
         let (ordered, _) = self.check(inputs)?;
         catch_unwind(AssertUnwindSafe(|| self.run_checked(&ordered)))
-            .unwrap_or_else(|panic| Err(RunError::Panicked(panic_text(&*panic))))
+            .unwrap_or_else(|panic| Err(broke(&*panic)))
     }
 
     fn run_checked(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, RunError> {

@@ -42,6 +42,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("longshore-wire", &["longshore-trust", "longshore-stats"]),
     ("longshore-bundle", &["longshore-trust", "longshore-stats"]),
     ("longshore-runtime", &["longshore-trust", "longshore-bundle"]),
+    ("longshore-sandbox", &[]),
     ("longshore-agent-core", &["longshore-trust", "longshore-wire", "longshore-bundle", "longshore-stats"]),
     (
         "longshore-agent",
@@ -52,6 +53,7 @@ const MAY: &[(&str, &[&str])] = &[
             "longshore-bundle",
             "longshore-stats",
             "longshore-runtime",
+            "longshore-sandbox",
         ],
     ),
     ("longshore-fleet-core", &["longshore-trust", "longshore-wire", "longshore-bundle", "longshore-stats"]),
@@ -64,6 +66,7 @@ const MAY: &[(&str, &[&str])] = &[
             "longshore-bundle",
             "longshore-stats",
             "longshore-runtime",
+            "longshore-sandbox",
         ],
     ),
     ("longshore", &["longshore-trust", "longshore-bundle", "longshore-stats", "longshore-runtime"]),
@@ -72,6 +75,8 @@ const MAY: &[(&str, &[&str])] = &[
 /// Libraries that only these crates may name.
 const ONLY: &[(&str, &[&str])] = &[
     ("tract-onnx", &["longshore-runtime"]),
+    ("landlock", &["longshore-sandbox"]),
+    ("seccompiler", &["longshore-sandbox"]),
     ("rusqlite", &["longshore-agent", "longshore-hil-tests"]),
     ("sqlx", &["longshore-fleet"]),
     ("mqtt5", &["longshore-fleet"]),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use longshore_bundle::author::{self, NewFile};
 use longshore_bundle::{Golden, Manifest, Role, Tensor};
-use longshore_runtime::{GoldenReport, Limits, Model, golden, peak_rss_kb};
+use longshore_runtime::{GoldenReport, Limits, MemoryFigures, Model, golden};
 use longshore_stats::{Profile, profile::Column};
 use longshore_trust::{Digest, ModelName};
 use serde_json::{Value, json};
@@ -281,7 +281,7 @@ fn show(context: &Context, bundle: &longshore_bundle::Bundle, report: &GoldenRep
             "digest": bundle.digest,
             "total_bytes": manifest.total_bytes(),
             "golden": report,
-            "peak_rss_kb": peak_rss_kb(),
+            "peak_rss_kb": MemoryFigures::open().peak_kib(),
             "notes": notes,
         });
         println!("{value}");
@@ -307,7 +307,7 @@ fn show(context: &Context, bundle: &longshore_bundle::Bundle, report: &GoldenRep
     let worst = report.outputs.iter().fold(0.0f64, |m, d| m.max(d.max_abs));
     t.add_row(["golden vectors", &format!("{} rows, largest deviation {worst:.1e}", report.rows)]);
     t.add_row(["latency here", &format!("p50 {} us, p99 {} us", report.p50_us, report.p99_us)]);
-    if let Some(kb) = peak_rss_kb() {
+    if let Some(kb) = MemoryFigures::open().peak_kib() {
         t.add_row(["peak memory", &size(kb * 1024)]);
     }
     println!("{t}");

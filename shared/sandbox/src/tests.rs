@@ -3,6 +3,9 @@ use std::os::unix::net::UnixStream;
 
 use super::*;
 
+const SERVING: Limits =
+    Limits { memory: Some(Memory::Private(1 << 30)), cpu_s: None, files: 1024, file_bytes: None };
+
 /// Runs one of the ignored tests below in a process of its own: there is no way back out of a sandbox.
 fn in_a_process(test: &str) {
     let dir = tempfile::tempdir().unwrap();
@@ -10,7 +13,7 @@ fn in_a_process(test: &str) {
     std::fs::write(&victim, "before").unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let out = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("sandbox::tests::{test}"), "--ignored", "--nocapture"])
+        .args(["--exact", &format!("tests::{test}"), "--ignored", "--nocapture"])
         .env("LONGSHORE_TEST_VICTIM", &victim)
         .env("LONGSHORE_TEST_PORT", listener.local_addr().unwrap().port().to_string())
         .output()
@@ -33,7 +36,7 @@ fn child_tries_everything() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     TcpStream::connect(("127.0.0.1", port)).expect("possible before");
     let parent = rustix::process::getppid().unwrap();
-    let report = enter(Purpose::Serve);
+    let report = enter(&SERVING);
     println!("{report:?}");
     assert!(report.contains(&"no_new_privs".to_owned()), "{report:?}");
     let armed = report.iter().any(|m| m == "seccomp");
@@ -123,8 +126,44 @@ fn a_trial_cannot_take_more_memory_than_it_may() {
 #[test]
 #[ignore = "started by a_trial_cannot_take_more_memory_than_it_may"]
 fn child_is_greedy() {
-    let report = enter(Purpose::Trial(TrialLimits { memory_bytes: 1 << 30, cpu_s: 20 }));
+    let report = enter(&Limits {
+        memory: Some(Memory::AddressSpace(1 << 30)),
+        cpu_s: Some(20),
+        files: 64,
+        file_bytes: None,
+    });
     assert!(report.contains(&"rlimits".to_owned()), "{report:?}");
     assert!(memmap2::MmapOptions::new().len(100 << 20).map_anon().is_ok());
     assert!(memmap2::MmapOptions::new().len(2 << 30).map_anon().is_err());
+}
+
+#[test]
+fn a_server_cannot_take_more_memory_than_it_may_whatever_it_reserves() {
+    in_a_process("child_reserves_and_takes");
+}
+
+#[test]
+#[ignore = "started by a_server_cannot_take_more_memory_than_it_may_whatever_it_reserves"]
+fn child_reserves_and_takes() {
+    let report = enter(&SERVING);
+    assert!(report.contains(&"memory-limit-1024MiB".to_owned()), "{report:?}");
+    let threads: Vec<_> = (0..32).map(|_| std::thread::spawn(|| vec![1u8; 1 << 20].len())).collect();
+    for t in threads {
+        assert_eq!(t.join().unwrap(), 1 << 20, "room that an allocator only reserves does not count");
+    }
+    assert!(Vec::<u8>::new().try_reserve_exact(2 << 30).is_err());
+    assert!(Vec::<u8>::new().try_reserve_exact(100 << 20).is_ok());
+}
+
+#[test]
+fn threads_that_were_there_before_are_reported() {
+    in_a_process("child_is_not_alone");
+}
+
+#[test]
+#[ignore = "started by threads_that_were_there_before_are_reported"]
+fn child_is_not_alone() {
+    // A test runs in a thread of its own, beside the harness.
+    let report = enter(&SERVING);
+    assert!(report.iter().any(|m| m.starts_with("missing:whole_process (2 threads")), "{report:?}");
 }

@@ -1,0 +1,72 @@
+//! A model that passed its trial and misbehaves in service: the limits of the engine that serves.
+
+use longshore_agent::engine::protocol::{FromEngine, LoadId, ServingLimits};
+use serde_json::json;
+
+use crate::bundle;
+use crate::onnx::{self, D, FLOAT, f32s, graph, node, tensor, value};
+use crate::rig::{Bundle, Engine, TOKEN, digits, json_request};
+
+const INFER: &str = "/v2/models/meter-digits/infer";
+
+/// Multiplies by a large matrix many times over: seconds for one request.
+fn slow() -> Bundle {
+    let n = 1024;
+    let w = tensor("W", FLOAT, &[n, n], &f32s(&vec![1e-4; (n * n) as usize]));
+    let name = |i: usize| if i == 0 { "x".to_owned() } else { format!("t{i}") };
+    let mut nodes: Vec<Vec<u8>> =
+        (0..400).map(|i| node("MatMul", &format!("m{i}"), &[&name(i), "W"], &[&name(i + 1)], &[])).collect();
+    nodes.push(node("Identity", "last", &["t400"], &["y"], &[]));
+    let io = |name: &str| value(name, FLOAT, &[D::S("N"), D::N(n)]);
+    let onnx = onnx::model(&graph(&nodes, &[w], &[io("x")], &[io("y")]));
+    let row = vec![0.0; n as usize];
+    bundle::bundle(&onnx, &[1, n as usize], &row, &[1, n as usize], &row)
+}
+
+#[test]
+fn a_request_that_takes_too_long_is_told_so_and_the_engine_gives_up_with_its_mark() {
+    let limits = ServingLimits { memory_bytes: 1 << 30, request_ms: 100 };
+    let mut engine = Engine::with(TOKEN, limits);
+    let slow = slow();
+    let (load, page) = engine.load(&slow);
+    engine.activate(load);
+    let zero = longshore_bundle::Tensor::from_f32("x", &[128, 1024], &vec![0.0; 128 * 1024]);
+    let (body, head) = crate::rig::binary_request(&zero, &json!({}));
+    let length = head.to_string();
+    let answer = engine.client().send("POST", INFER, &[("Inference-Header-Content-Length", &length)], &body);
+    let answer = answer.unwrap();
+    assert_eq!(answer.status, 504, "{answer:?}");
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(text.contains("limits.request"), "{text}");
+    let ended = engine.child.wait().unwrap();
+    assert!(!ended.success(), "{ended}");
+    page.recover().unwrap();
+    assert_eq!(page.snapshot().unwrap().errors, 1, "counted by whoever gave up, once");
+    assert!(page.in_flight() > 0, "the supervisor sees whose request it was");
+}
+
+#[test]
+fn a_model_without_room_is_refused_and_what_serves_goes_on() {
+    let limits = ServingLimits { memory_bytes: 256 << 20, request_ms: 60_000 };
+    let engine = Engine::with(TOKEN, limits);
+    assert!(engine.sandbox.contains(&"memory-limit-256MiB".to_owned()), "{:?}", engine.sandbox);
+    let small = digits("1.0.0");
+    let (load, _page) = engine.load(&small);
+    engine.activate(load);
+    // Weights of 160 MiB in the file: twice that is more than there is.
+    let idle = tensor("idle", FLOAT, &[40 << 20], &vec![0u8; 160 << 20]);
+    let w = tensor("W", FLOAT, &[2, 3], &f32s(&[0.0; 6]));
+    let nodes = [node("MatMul", "dense", &["x", "W"], &["y"], &[])];
+    let (x, y) = (value("x", FLOAT, &[D::S("N"), D::N(2)]), value("y", FLOAT, &[D::S("N"), D::N(3)]));
+    let big = bundle::small(&onnx::model(&graph(&nodes, &[w, idle], &[x], &[y])));
+    let (_page, fd) = engine.load_page(70, big.manifest.classes());
+    engine.send_load(big.request(70), big.sealed(), fd);
+    match engine.event() {
+        FromEngine::LoadFailed { load, reason } => {
+            assert_eq!((load, reason.code.as_str()), (LoadId(70), "engine.memory"));
+            assert!(reason.detail.contains("of 256 MiB"), "{}", reason.detail);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(engine.client().post(INFER, &json_request(&small.rows(0, 1), &json!({}))).status, 200);
+}
