@@ -86,7 +86,7 @@ pub async fn serve(
             _ = stop.changed() => {}
             _ = look.tick() => {
                 if service.pool.longest(Instant::now()) > longest {
-                    let text = format!("a model has not answered for {} s (limits.request)", longest.as_secs());
+                    let text = format!("a model has not answered for {longest:?} (limits.request)");
                     return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
                 }
             }

@@ -40,9 +40,9 @@ fn a_request_that_takes_too_long_is_told_so_and_the_engine_gives_up_with_its_mar
     assert!(text.contains("limits.request"), "{text}");
     let ended = engine.child.wait().unwrap();
     assert!(!ended.success(), "{ended}");
+    assert!(page.in_flight() > 0, "the supervisor sees whose request it was");
     page.recover().unwrap();
     assert_eq!(page.snapshot().unwrap().errors, 1, "counted by whoever gave up, once");
-    assert!(page.in_flight() > 0, "the supervisor sees whose request it was");
 }
 
 #[test]
