@@ -17,9 +17,9 @@ pub(super) fn check(graph: &pb::GraphProto, limits: &Limits) -> Result<(), LoadE
     let inputs_of = |n: usize| graph.node[n].input.iter().filter_map(|i| makers.get(i.as_str()).copied());
     let mut waits = vec![0usize; graph.node.len()];
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); graph.node.len()];
-    for n in 0..graph.node.len() {
+    for (n, wait) in waits.iter_mut().enumerate() {
         for maker in inputs_of(n) {
-            waits[n] += 1;
+            *wait += 1;
             readers[maker].push(n);
         }
     }
