@@ -8,7 +8,7 @@ use longshore_hil_tests::root;
 use longshore_hil_tests::socket::Answer;
 use serde_json::{Value, json};
 
-use super::{one_device, quantile, rounded};
+use super::{one_device, programs, quantile, rounded};
 
 const REQUESTS: usize = 5000;
 
@@ -17,7 +17,7 @@ const REQUESTS: usize = 5000;
 /// # Errors
 /// When the stage cannot be set up or a request fails.
 pub fn run() -> Result<Value> {
-    let stage = one_device(&["1.0.0"])?;
+    let stage = one_device(programs("release"), &["1.0.0"])?;
     let rows = load::read(&root().join("examples/meter-digits/field/stream.csv"))?;
     let mut connection = stage.socket(1).connect()?;
     let mut took = Vec::with_capacity(REQUESTS);

@@ -7,6 +7,7 @@ mod agent;
 mod api;
 mod swap;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -79,10 +80,9 @@ fn ingest() -> Result<Value> {
     Ok(serde_json::from_str(last)?)
 }
 
-/// A fleet with one device that serves 1.0.0 of the example.
-fn one_device(versions: &[&str]) -> Result<Stage> {
+/// A fleet with one device that serves 1.0.0 of the example, by the programs in `bins`.
+fn one_device(bins: PathBuf, versions: &[&str]) -> Result<Stage> {
     let dir = tempfile::Builder::new().prefix("longshore-bench-").tempdir()?.keep();
-    let bins = root().join("target/release");
     let mut stage = Stage::with_programs(dir, bins)?;
     make_keys(&stage)?;
     set_up_fleet(&mut stage)?;
@@ -94,6 +94,11 @@ fn one_device(versions: &[&str]) -> Result<Stage> {
     let rollout = roll_out(&stage, versions[0], AT_ONCE)?;
     await_state(&mut stage, &rollout, "completed", Duration::from_secs(60))?;
     Ok(stage)
+}
+
+/// Where a profile's programs are.
+fn programs(profile: &str) -> PathBuf {
+    root().join("target").join(profile)
 }
 
 fn commit() -> String {
