@@ -49,8 +49,8 @@ pub fn run(target: Option<&str>) -> Result<()> {
     };
     let mut failed = Vec::new();
     for target in &targets {
-        match build(&root, target).and_then(|built| report(target, &built)) {
-            Ok(()) => {}
+        match checked(&root, target) {
+            Ok(_) => {}
             Err(error) if targets.len() > 1 => {
                 eprintln!("{}: {error:#}", target.triple);
                 failed.push(target.triple.clone());
@@ -60,6 +60,16 @@ pub fn run(target: Option<&str>) -> Result<()> {
     }
     ensure!(failed.is_empty(), "not built or over budget: {}", failed.join(", "));
     Ok(())
+}
+
+/// Builds the agent for `target`, holds it against the target's budget and starts it once where that can be done.
+///
+/// # Errors
+/// As [`build`], or the binary breaks a budget or does not start.
+pub fn checked(root: &Path, target: &Target) -> Result<Built> {
+    let built = build(root, target)?;
+    report(target, &built)?;
+    Ok(built)
 }
 
 /// Builds the agent for `target` by the first way that works here.

@@ -4,8 +4,11 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::run::{cargo, run};
-use crate::{assets, prerequisites, tidy};
+use crate::run::{cargo, root, run};
+use crate::{assets, cross, prerequisites, tidy};
+
+/// The board that the slow tests emulate.
+const EMULATED: &str = "aarch64-unknown-linux-musl";
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -119,5 +122,17 @@ fn doctests() -> Result<()> {
 
 /// The end-to-end tests marked `#[ignore]` need other people's software; each says what it misses.
 fn slow() -> Result<()> {
-    nextest(&[], &["--run-ignored", "only", "--filterset", "package(longshore-hil-tests)"])
+    const AGENT: &str = "LONGSHORE_CROSS_AGENT";
+    // Built here and not in its test: it takes minutes, and shows what it does.
+    let agent = match std::env::var(AGENT) {
+        Ok(agent) => agent,
+        Err(_) => {
+            let target = cross::Target::read(&root(), EMULATED)?;
+            cross::checked(&root(), &target)?.path.display().to_string()
+        }
+    };
+    nextest(
+        &[(AGENT, &agent)],
+        &["--run-ignored", "only", "--filterset", "package(longshore-hil-tests)", "--no-capture"],
+    )
 }

@@ -13,7 +13,7 @@ use super::example_bundle;
 const TRIPLE: &str = "aarch64-unknown-linux-musl";
 const EMULATOR: &str = "qemu-aarch64-static";
 
-/// The cross-built agent, built now if need be. `LONGSHORE_CROSS_AGENT` names one that has been built elsewhere.
+/// The cross-built agent: `LONGSHORE_CROSS_AGENT`, which `cargo xtask test --slow` sets, or built now.
 fn cross_built() -> Result<PathBuf> {
     if let Some(agent) = std::env::var_os("LONGSHORE_CROSS_AGENT") {
         return Ok(agent.into());
