@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::config::Config;
 use crate::host;
 use crate::identity::{self, Enrolment, Identity, write_private};
+use crate::wipe;
 
 /// What a claim token says (`lsh1.` and base64url of this as JSON).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -61,6 +62,10 @@ struct Answer {
     device: DeviceId,
     cert_pem: String,
     mqtt_url: String,
+    #[serde(default)]
+    commands_after: (u64, u64),
+    #[serde(default)]
+    assignments_after: u64,
 }
 
 /// The two keys of this device, stored before they are used.
@@ -75,6 +80,12 @@ struct Keys {
 /// What was refused, by whom, and what to do.
 pub fn run(config: &Path, url: Option<&str>, token_file: &Path, device: Option<&str>) -> Result<ExitCode> {
     let config = Config::load(config)?;
+    if wipe::is_pending(&config.state_dir) {
+        bail!(
+            "this device is being wiped by the fleet it was in ({} is there): start the agent and let it end, then enrol",
+            wipe::intent_path(&config.state_dir).display()
+        );
+    }
     if let Some(known) = Identity::load(&config.state_dir)? {
         bail!(
             "this device is {} of fleet {} already; to enrol it anew, move {} away first",
@@ -96,13 +107,20 @@ pub fn run(config: &Path, url: Option<&str>, token_file: &Path, device: Option<&
     ensure!(answer.device == device, "the server answered for device {}, not for {device}", answer.device);
 
     let dir = identity::dir(&config.state_dir);
-    let facts =
-        Enrolment { fleet: token.fleet.clone(), device: device.clone(), url, mqtt_url: answer.mqtt_url };
+    let facts = Enrolment {
+        fleet: token.fleet.clone(),
+        device: device.clone(),
+        url,
+        mqtt_url: answer.mqtt_url,
+        commands_after: answer.commands_after,
+        assignments_after: answer.assignments_after,
+    };
     write_private(&config.state_dir.join("trust/root.json"), &root)?;
     write_private(&dir.join("ca.pem"), ca_pem.as_bytes())?;
     write_private(&dir.join("cert.pem"), answer.cert_pem.as_bytes())?;
     // Last: its presence is what makes the device enrolled.
     write_private(&dir.join("enrolment.json"), &serde_json::to_vec_pretty(&facts)?)?;
+    wipe::forget(&config.state_dir)?;
     println!("enrolled as {device} of fleet {}; start the agent with `longshore-agent run`", token.fleet);
     Ok(ExitCode::SUCCESS)
 }

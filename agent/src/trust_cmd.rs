@@ -257,6 +257,7 @@ mod tests {
             snapshot: keys(),
             timestamp: keys(),
             director: keys(),
+            time: None,
         };
         let info = TargetInfo {
             length: contents.len() as u64,

@@ -28,6 +28,8 @@ pub struct Config {
     pub keep: Keep,
     /// How long the online roles are valid.
     pub trust: Trust,
+    /// Certificates of devices.
+    pub certificates: Certificates,
 }
 
 /// Which MQTT broker.
@@ -112,6 +114,14 @@ pub struct Trust {
     pub snapshot_d: u64,
 }
 
+/// Certificates of devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Certificates {
+    /// How long a new one is good, seconds; devices renew it after two thirds of that.
+    pub life_s: u64,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -123,6 +133,7 @@ impl Default for Config {
             limits: Limits::default(),
             keep: Keep::default(),
             trust: Trust::default(),
+            certificates: Certificates::default(),
         }
     }
 }
@@ -142,6 +153,11 @@ impl Default for Limits {
 impl Default for Keep {
     fn default() -> Self {
         Self { windows_per_device: 500, reports_per_device: 500 }
+    }
+}
+impl Default for Certificates {
+    fn default() -> Self {
+        Self { life_s: 365 * 86_400 }
     }
 }
 impl Default for Trust {
@@ -238,6 +254,13 @@ impl Config {
                 "trust.timestamp_h",
                 self.trust.timestamp_h.to_string(),
                 "timestamp.json is valid for 24 to 168 hours",
+            );
+        }
+        if self.certificates.life_s < 10 {
+            return wrong(
+                "certificates.life_s",
+                self.certificates.life_s.to_string(),
+                "devices could not renew in time: give 10 seconds at least, a year (31536000) in earnest",
             );
         }
         if self.limits.messages_per_s == 0 || self.limits.message_burst == 0 {

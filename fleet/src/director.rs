@@ -14,6 +14,7 @@ use longshore_trust::{
 };
 use longshore_wire::v1::{
     self, Assignment, Body, Command, CommandAction, Guard, Header, Probation, Receipt, Slot, TargetsVersion,
+    TimeAnswer,
 };
 
 use crate::store::{self, StoreError, Tx};
@@ -69,6 +70,8 @@ pub struct Director {
 struct Keys {
     held: Vec<Arc<SigningKey>>,
     current: Arc<SigningKey>,
+    time_held: Vec<Arc<SigningKey>>,
+    time: Option<Arc<SigningKey>>,
 }
 
 /// The last of those that are named: the one that came last.
@@ -90,7 +93,7 @@ impl Director {
     pub fn with_keys(keys: Vec<SigningKey>, fleet: FleetId, epoch: u64) -> Self {
         let held: Vec<_> = keys.into_iter().map(Arc::new).collect();
         let current = Arc::clone(held.first().expect("the online keys hold at least one director key"));
-        Self { keys: Arc::new(RwLock::new(Keys { held, current })), fleet, epoch }
+        Self { keys: Arc::new(RwLock::new(Keys { held, current, time_held: Vec::new(), time: None })), fleet, epoch }
     }
     /// These keys are at hand now; the one that signs goes on.
     pub(crate) fn hold(&self, keys: Vec<SigningKey>) {
@@ -124,6 +127,30 @@ impl Director {
         let again =
             envelope.verify(kind, signer).and_then(|body| Envelope::seal(kind, body.into_inner(), &key));
         again.unwrap_or(bytes)
+    }
+    /// With the keys that attest the time, too.
+    #[must_use]
+    pub fn with_time_keys(self, keys: Vec<SigningKey>) -> Self {
+        self.hold_time(keys);
+        {
+            let mut own = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+            own.time = own.time_held.first().cloned();
+        }
+        self
+    }
+    /// These time keys are at hand now; the one that signs goes on.
+    pub(crate) fn hold_time(&self, keys: Vec<SigningKey>) {
+        let mut own = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        own.time_held = keys.into_iter().map(Arc::new).collect();
+    }
+    /// Whether a time key is at hand that `named` names.
+    pub(crate) fn holds_time(&self, named: &RoleKeys) -> bool {
+        pick(&self.keys.read().unwrap_or_else(PoisonError::into_inner).time_held, named).is_some()
+    }
+    /// From now on the time key that `named` names signs; none does when the root names none.
+    pub(crate) fn follow_time(&self, named: Option<&RoleKeys>) {
+        let mut own = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        own.time = named.and_then(|named| pick(&own.time_held, named));
     }
     /// The epoch it signs under.
     #[must_use]
@@ -219,6 +246,21 @@ impl Director {
         self.seal(device, Seq(0), now, body)
     }
 
+    /// Signs the time in answer to a device's nonce; `None` when this fleet has no time key.
+    ///
+    /// # Errors
+    /// Never in practice: an answer is short.
+    pub fn attest(
+        &self,
+        device: &DeviceId,
+        nonce: [u8; 32],
+        now: UnixMs,
+    ) -> Result<Option<Vec<u8>>, DirectorError> {
+        let key = self.keys.read().unwrap_or_else(PoisonError::into_inner).time.clone();
+        let Some(key) = key else { return Ok(None) };
+        self.seal_with(&key, device, Seq(0), now, TimeAnswer { nonce, time: now }).map(Some)
+    }
+
     async fn next_seq(&self, tx: &mut Tx, device: &DeviceId) -> Result<Seq, DirectorError> {
         store::director::next_down_seq(tx, device, self.epoch)
             .await?
@@ -227,6 +269,16 @@ impl Director {
 
     fn seal<B: Body>(
         &self,
+        device: &DeviceId,
+        seq: Seq,
+        now: UnixMs,
+        body: B,
+    ) -> Result<Vec<u8>, DirectorError> {
+        self.seal_with(&self.key(), device, seq, now, body)
+    }
+    fn seal_with<B: Body>(
+        &self,
+        key: &SigningKey,
         device: &DeviceId,
         seq: Seq,
         now: UnixMs,
@@ -241,7 +293,7 @@ impl Director {
             time: now,
             time_quality: TimeQuality::Ntp,
         };
-        v1::seal(header, body, &self.key())
+        v1::seal(header, body, key)
             .map_err(|source| DirectorError::TooLong { device: device.clone(), source })
     }
 }

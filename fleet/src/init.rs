@@ -262,7 +262,7 @@ async fn assemble(
     let audit = AuditLog::open(store.clone(), audit::open_key(data.root())?, &keys.fleet, epoch).await?;
     let events = Bus::new();
     let (gateway, asks) = gateway::Handle::new();
-    let director = Director::with_keys(keys.director, keys.fleet.clone(), epoch);
+    let director = Director::with_keys(keys.director, keys.fleet.clone(), epoch).with_time_keys(keys.time);
     let signers = OnlineSigners::new(keys.snapshot, keys.timestamp, director.clone(), Some(data.online()));
     let trust = TrustRepo::new(store.clone(), signers, config.trust.clone(), events.clone(), gateway.clone());
     trust.follow_root().await?;

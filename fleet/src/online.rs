@@ -1,7 +1,7 @@
 //! The online keys: `<data>/online/`, made by `longshore keys init`, copied here by `longshore-fleet init`.
 //!
-//! They say which approved metadata is current (snapshot, timestamp), choose among approved bundles (director) and name
-//! devices (CA). None of them can approve a bundle.
+//! They say which approved metadata is current (snapshot, timestamp), choose among approved bundles (director), tell
+//! devices the time (time) and name devices (CA). None of them can approve a bundle.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,8 @@ fn key_files(dir: &Path, role: &str) -> Vec<String> {
 #[must_use]
 pub fn files(dir: &Path) -> Vec<String> {
     let keys = ROLES.iter().flat_map(|(role, _)| key_files(dir, role));
+    // Online keys made before there was this role have none.
+    let keys = keys.chain(key_files(dir, "time"));
     keys.chain(FILES.iter().map(|f| (*f).to_owned())).collect()
 }
 
@@ -81,6 +83,8 @@ pub struct OnlineKeys {
     pub timestamp: Vec<SigningKey>,
     /// Sign assignments, commands, receipts.
     pub director: Vec<SigningKey>,
+    /// Attest the time to devices; keys made before there was this role have none.
+    pub time: Vec<SigningKey>,
     /// Signs certificates.
     pub ca: Ca,
     /// Whose keys these are.
@@ -121,6 +125,7 @@ impl OnlineKeys {
             snapshot: keys("snapshot")?,
             timestamp: keys("timestamp")?,
             director: keys("director")?,
+            time: keys("time")?,
             ca,
             fleet: fleet.fleet,
             root: bytes(&dir.join("1.root.json"))?,

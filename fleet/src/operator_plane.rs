@@ -114,6 +114,7 @@ async fn render(app: &Shared) -> Result<String, crate::store::StoreError> {
         ("longshore_ingest_received_total", "Messages received", load(&m.received)),
         ("longshore_ingest_stored_total", "Messages stored for the first time", load(&m.stored)),
         ("longshore_ingest_duplicates_total", "Messages that were stored before", load(&m.duplicates)),
+        ("longshore_ingest_quarantined_total", "Messages kept without being read", load(&m.quarantined)),
         ("longshore_ingest_refused_total", "Messages whose signature or form is wrong", load(&m.refused)),
         ("longshore_ingest_limited_total", "Messages over a device's rate", load(&m.limited)),
         ("longshore_ingest_overrun_total", "Messages dropped before a full queue", load(&m.overrun)),

@@ -18,7 +18,7 @@ use crate::gateway::{self, Broker, Ends, Link};
 use crate::init::{self, DataDir, DataError, Opened};
 use crate::objects::ObjectDir;
 use crate::store;
-use crate::tls::TlsError;
+use crate::tls::{Clients, TlsError};
 use crate::{device_plane, jobs, operator_plane};
 
 /// How often the online roles are looked at.
@@ -103,8 +103,8 @@ pub async fn start(data: &DataDir, config: Config) -> Result<Running, StartError
     let tasks = TaskTracker::new();
     let ca = Arc::new(ca);
     let server = ca.issue_server(&hosts(&app.config.public_host))?;
-    let optional_tls = ca.server_config(&server, false)?;
-    let required_tls = ca.server_config(&server, true)?;
+    let optional_tls = ca.server_config(&server, Clients::Anybody)?;
+    let required_tls = ca.server_config(&server, Clients::Devices)?;
 
     let (left_tx, left) = tokio::sync::mpsc::unbounded_channel();
     let (link, broker) = match (mqtt, &app.config.broker) {

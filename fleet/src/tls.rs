@@ -1,12 +1,15 @@
 //! Certificates: the fleet's own CA signs the server and every device; devices pin that CA.
 //!
 //! What always holds: a client certificate names exactly one device of this fleet, in its subject and as the URI
-//! `longshore:<fleet>/<device>`. Certificates do not expire in practice, because devices may have no clock: what ends a
-//! device's access is the registry, which is asked at every connection.
+//! `longshore:<fleet>/<device>`, and ends; the device renews it before. The server's own certificate does not end, because
+//! devices may have no clock. What a certificate is worth is decided by the registry, which is asked at every connection.
+
+mod expired;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use longshore_trust::{DeviceId, Digest, FleetId};
+use longshore_trust::{DeviceId, Digest, FleetId, UnixMs};
 use rcgen::{
     CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
@@ -129,15 +132,19 @@ impl Ca {
         fleet: &FleetId,
         device: &DeviceId,
         request: &CertificateRequest,
+        validity: Validity,
     ) -> Result<DeviceCertificate, TlsError> {
         let wrong = |e: rcgen::Error| TlsError::Request(e.to_string());
         let mut request = CertificateSigningRequestParams::from_der(&request.der).map_err(wrong)?;
         let mut params = params(device.as_str(), ExtendedKeyUsagePurpose::ClientAuth);
         let uri = device_uri(fleet, device);
         params.subject_alt_names.push(SanType::URI(uri.as_str().try_into().map_err(wrong)?));
+        let at = |t: UnixMs| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(t.secs().min(LAST_SECS));
+        params.not_before = at(validity.from);
+        params.not_after = at(validity.until);
         request.params = params;
         let cert = request.signed_by(&self.issuer).map_err(wrong)?;
-        Ok(DeviceCertificate { pem: cert.pem(), sha256: Digest::of(cert.der()) })
+        Ok(DeviceCertificate { pem: cert.pem(), sha256: Digest::of(cert.der()), validity })
     }
 
     fn roots(&self) -> Result<RootCertStore, TlsError> {
@@ -145,22 +152,31 @@ impl Ca {
         roots.add(self.der.clone()).map_err(|e| TlsError::Ca(e.to_string()))?;
         Ok(roots)
     }
-    /// TLS for a server; client certificates of this CA are `required`, or verified when they are shown.
+    /// TLS for a server. What it asks of clients is said by `clients`.
     ///
     /// # Errors
     /// [`TlsError::Setup`].
-    pub fn server_config(&self, identity: &Identity, required: bool) -> Result<Arc<ServerConfig>, TlsError> {
+    pub fn server_config(
+        &self,
+        identity: &Identity,
+        clients: Clients,
+    ) -> Result<Arc<ServerConfig>, TlsError> {
         let setup = |e: &dyn std::fmt::Display| TlsError::Setup(e.to_string());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), Arc::clone(&provider));
-        if !required {
+        if clients == Clients::Anybody {
             verifier = verifier.allow_unauthenticated();
         }
+        let verifier = verifier.build().map_err(|e| setup(&e))?;
+        let verifier = match clients {
+            Clients::Devices => verifier,
+            Clients::Anybody => Arc::new(expired::GoodOnce { inner: verifier }),
+        };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| setup(&e))?
-            .with_client_cert_verifier(verifier.build().map_err(|e| setup(&e))?)
+            .with_client_cert_verifier(verifier)
             .with_single_cert(identity.chain.clone(), identity.key.clone_key())
             .map_err(|e| setup(&e))?;
         config.max_early_data_size = 0;
@@ -213,6 +229,36 @@ pub struct DeviceCertificate {
     pub pem: String,
     /// Of its DER bytes, for the registry.
     pub sha256: Digest,
+    /// From when to when it is good.
+    pub validity: Validity,
+}
+
+/// From when to when a certificate is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// Not before.
+    pub from: UnixMs,
+    /// Not after.
+    pub until: UnixMs,
+}
+
+impl Validity {
+    /// Good for `life_s` seconds from `now`, and back an hour (or a twentieth of its life) for clocks that disagree. Whole seconds, as certificates
+    /// have them.
+    #[must_use]
+    pub fn starting(now: UnixMs, life_s: u64) -> Self {
+        let from = UnixMs::from_secs(now.secs().saturating_sub((life_s / 20).min(3_600)));
+        Self { from, until: UnixMs::from_secs(now.secs().saturating_add(life_s)) }
+    }
+}
+
+/// What a listener asks of its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clients {
+    /// A certificate of this CA that is good now.
+    Devices,
+    /// None, or one of this CA that is or was good: the routes tell them apart.
+    Anybody,
 }
 
 /// Who showed a client certificate; the chain has been verified by TLS.
@@ -222,9 +268,16 @@ pub struct Peer {
     pub device: DeviceId,
     /// Of its DER bytes.
     pub cert_sha256: Digest,
+    /// From when to when it is good.
+    pub validity: Validity,
 }
 
 impl Peer {
+    /// Whether the certificate was good once and is not any more.
+    #[must_use]
+    pub fn has_expired(&self, now: UnixMs) -> bool {
+        self.validity.until < now
+    }
     /// Reads the names in the first certificate of a verified chain; `None` when they do not name a device of `fleet`.
     #[must_use]
     pub fn of(chain: Option<&[CertificateDer<'_>]>, fleet: &FleetId) -> Option<Self> {
@@ -239,7 +292,9 @@ impl Peer {
             .general_names
             .iter()
             .any(|n| matches!(n, x509_parser::extensions::GeneralName::URI(u) if *u == wanted));
-        (named && names.next().is_none()).then(|| Self { device, cert_sha256: Digest::of(der) })
+        let (from, until) = validity(der)?;
+        let validity = Validity { from, until };
+        (named && names.next().is_none()).then(|| Self { device, cert_sha256: Digest::of(der), validity })
     }
 }
 
@@ -248,6 +303,16 @@ impl Peer {
 pub fn gateway_name(fleet: &FleetId) -> String {
     format!("gateway@{fleet}")
 }
+
+/// From when to when a certificate is good.
+fn validity(der: &CertificateDer<'_>) -> Option<(UnixMs, UnixMs)> {
+    let (_, cert) = x509_parser::parse_x509_certificate(der).ok()?;
+    let secs = |t: x509_parser::time::ASN1Time| UnixMs::from_secs(u64::try_from(t.timestamp()).unwrap_or(0));
+    Some((secs(cert.validity().not_before), secs(cert.validity().not_after)))
+}
+
+/// Year 9999: the last a certificate can say.
+const LAST_SECS: u64 = 253_402_300_799;
 
 fn device_uri(fleet: &FleetId, device: &DeviceId) -> String {
     format!("longshore:{fleet}/{device}")
@@ -263,6 +328,8 @@ fn params(common_name: &str, usage: ExtendedKeyUsagePurpose) -> CertificateParam
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common_name);
     params.distinguished_name = name;
+    // A device whose clock begins in 1970 must be able to talk to this server.
+    params.not_before = rcgen::date_time_ymd(1970, 1, 1);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![usage];
     params.use_authority_key_identifier_extension = true;
@@ -295,11 +362,14 @@ pub(crate) mod tests {
         let asked = CertificateParams::new(vec!["evil.example".into()]).unwrap();
         let csr = asked.serialize_request(&key).unwrap();
         let request = CertificateRequest::from_pem(&csr.pem().unwrap()).unwrap();
-        let cert = ca.issue_device(&fleet, &device, &request).unwrap();
+        let validity = Validity::starting(UnixMs(1_800_000_000_500), 60);
+        let cert = ca.issue_device(&fleet, &device, &request, validity).unwrap();
         let der = first_certificate(&cert.pem).unwrap();
         let peer = Peer::of(Some(std::slice::from_ref(&der)), &fleet).unwrap();
         assert_eq!(peer.device, device);
         assert_eq!(peer.cert_sha256, cert.sha256);
+        assert_eq!(peer.validity, validity);
+        assert!(!peer.has_expired(UnixMs(1_800_000_060_000)) && peer.has_expired(UnixMs(1_800_000_060_001)));
         assert_eq!(Peer::of(Some(std::slice::from_ref(&der)), &"other".parse().unwrap()), None);
         let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
         let san = parsed.subject_alternative_name().unwrap().unwrap();
@@ -314,7 +384,8 @@ pub(crate) mod tests {
         let last = der.len() - 1;
         der[last] ^= 1;
         let request = CertificateRequest { der: der.into() };
-        let issued = ca.issue_device(&"demo".parse().unwrap(), &"d".parse().unwrap(), &request);
+        let validity = Validity::starting(UnixMs(0), 60);
+        let issued = ca.issue_device(&"demo".parse().unwrap(), &"d".parse().unwrap(), &request, validity);
         assert!(matches!(issued, Err(TlsError::Request(_))));
     }
     #[test]

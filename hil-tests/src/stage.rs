@@ -32,6 +32,8 @@ pub struct Stage {
     pub ports: Ports,
     /// Port of a broker outside the server, reached as `localhost`; the embedded one is used without.
     pub external_broker: Option<u16>,
+    /// What else the server's configuration says.
+    pub fleet_config: String,
     programs: PathBuf,
     children: BTreeMap<String, Child>,
     remove: bool,
@@ -58,7 +60,15 @@ impl Stage {
             std::fs::create_dir(dir.join(sub))?;
         }
         let ports = Ports { operator: port(8080)?, device: port(8443)?, mqtt: port(8883)? };
-        Ok(Self { dir, ports, external_broker: None, programs, children: BTreeMap::new(), remove: false })
+        Ok(Self {
+            dir,
+            ports,
+            external_broker: None,
+            fleet_config: String::new(),
+            programs,
+            children: BTreeMap::new(),
+            remove: false,
+        })
     }
     /// The console's address.
     pub fn url(&self) -> String {
@@ -84,7 +94,8 @@ impl Stage {
     pub fn write_fleet_config(&self) -> Result<PathBuf> {
         let Ports { operator, device, mqtt } = self.ports;
         let mut text = format!(
-            "operator_listen = \"127.0.0.1:{operator}\"\ndevice_listen = \"127.0.0.1:{device}\"\nmqtt_listen = \"127.0.0.1:{mqtt}\"\npublic_host = \"localhost\"\n"
+            "operator_listen = \"127.0.0.1:{operator}\"\ndevice_listen = \"127.0.0.1:{device}\"\nmqtt_listen = \"127.0.0.1:{mqtt}\"\npublic_host = \"localhost\"\n{}",
+            self.fleet_config
         );
         if let Some(port) = self.external_broker {
             text = format!("broker = \"mqtts://localhost:{port}\"\n{text}");

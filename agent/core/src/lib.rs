@@ -11,6 +11,7 @@
 pub mod assignment;
 pub mod backoff;
 pub mod guard;
+pub mod renewal;
 pub mod sync;
 pub mod update;
 

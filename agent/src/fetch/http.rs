@@ -11,6 +11,8 @@ use super::file::{RangeReply, RangeSource};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest time for a small file: a byte now and then must not keep a refresh, and every one after it, waiting.
 const WHOLE: Duration = Duration::from_secs(120);
+/// Longest answer to a question.
+const ANSWER_BYTES: u64 = 256 * 1024;
 
 /// Why a request did not give what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +104,30 @@ impl Remote {
             return Err(HttpError::TooLong { url, limit });
         }
         Ok(Some(bytes))
+    }
+}
+
+impl Remote {
+    /// Posts JSON; answers the status and the JSON that came with it (`null` when none did).
+    ///
+    /// # Errors
+    /// [`HttpError::Unreachable`].
+    pub fn post(&self, path: &str, body: &serde_json::Value) -> Result<(u16, serde_json::Value), HttpError> {
+        let (status, bytes) = self.post_for_bytes(path, body)?;
+        Ok((status, serde_json::from_slice(&bytes).unwrap_or_default()))
+    }
+    /// Posts JSON; answers the status and the bytes that came with it.
+    ///
+    /// # Errors
+    /// [`HttpError::Unreachable`].
+    pub fn post_for_bytes(&self, path: &str, body: &serde_json::Value) -> Result<(u16, Vec<u8>), HttpError> {
+        let url = format!("{}/{path}", self.url);
+        let unreachable = |e: ureq::Error| HttpError::Unreachable { url: url.clone(), reason: e.to_string() };
+        let request = self.agent.post(&url).config().timeout_global(Some(WHOLE)).build();
+        let mut response = request.send_json(body).map_err(unreachable)?;
+        let bytes =
+            response.body_mut().with_config().limit(ANSWER_BYTES).read_to_vec().map_err(unreachable)?;
+        Ok((response.status().as_u16(), bytes))
     }
 }
 

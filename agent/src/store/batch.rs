@@ -118,5 +118,10 @@ fn apply(tx: &Transaction<'_>, write: &Write, now: UnixMs) -> Result<(), StoreEr
             put(tx, "commanded_epoch", *epoch)?;
             put(tx, "commanded_seq", *seq)
         }
+        Write::Obeyed(report) => queue(tx, now, Kind::Report, None, &ReportBody::Command(*report)),
+        Write::Wiping(epoch, seq) => {
+            put(tx, "wipe_epoch", *epoch)?;
+            put(tx, "wipe_seq", *seq)
+        }
     }
 }

@@ -16,8 +16,16 @@ use super::{Store, StoreError, put};
 /// Its name.
 const FILE: &str = "second.json";
 /// Numbers of `kv` that it holds.
-const KEYS: [&str; 6] =
-    ["assigned", "commanded_epoch", "commanded_seq", "fleet_epoch", "next_load", "time_floor"];
+const KEYS: [&str; 8] = [
+    "assigned",
+    "commanded_epoch",
+    "commanded_seq",
+    "fleet_epoch",
+    "next_load",
+    "time_floor",
+    "wipe_epoch",
+    "wipe_seq",
+];
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Second {

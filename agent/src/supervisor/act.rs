@@ -68,6 +68,10 @@ impl Supervisor {
             Output::Serve(model, wanted) => self.serve(model, wanted),
             Output::Collect => self.collect(),
             Output::Flush => self.flush(),
+            Output::Wipe(epoch, seq) => {
+                tracing::warn!(epoch, seq, "the fleet decommissions this device");
+                self.wiping = Some((epoch, seq));
+            }
             Output::WakeAt(at) => self.wake.0 = at,
         }
         self.status_dirty = true;

@@ -5,14 +5,16 @@ use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use longshore_agent_core::assignment::Device;
+use longshore_agent_core::renewal::Renewals;
 use longshore_agent_core::{Allowance, Backoff, Sync, Updates, sync, update};
-use longshore_trust::{StreamId, UnixMs};
+use longshore_trust::{AssignmentVersion, StreamId, UnixMs};
 use longshore_wire::Topic;
 use longshore_wire::v1::EventKind;
 use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
@@ -22,11 +24,12 @@ use super::loads::Loads;
 use super::serving::{Listeners, Serving};
 use super::{Supervisor, Timers, lock};
 use crate::config::{Config, LogFormat};
-use crate::fetch::{Remote, load_trusted};
+use crate::fetch::{HttpError, Remote, load_trusted};
 use crate::host::{self, notify};
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
 use crate::link::{MqttLink, MqttSettings};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
+use crate::wipe;
 
 /// How long a dying engine of the last run may take.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -117,13 +120,62 @@ fn net(queue: Queue) -> anyhow::Result<tokio::runtime::Handle> {
     Ok(handle)
 }
 
-fn identity(config: &Config) -> anyhow::Result<Identity> {
+fn enrolled(config: &Config) -> anyhow::Result<Identity> {
     Identity::load(&config.state_dir)?.with_context(|| {
         format!(
             "this device has not joined a fleet yet ({} holds no identity): run `longshore-agent enroll --token-file FILE`",
             config.state_dir.display()
         )
     })
+}
+
+/// What is left to do on a device that was decommissioned: the rest of its wipe, or nothing.
+pub(super) fn wiped(config: &Config) -> anyhow::Result<Option<ExitCode>> {
+    let state = &config.state_dir;
+    if wipe::is_pending(state) {
+        log(config);
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _lock = lock::take(state, LOCK_PATIENCE)
+            .context("another agent is running on this device while it is being wiped: stop it first")?;
+        return wipe::run(config).map(Some);
+    }
+    let Some(left) = wipe::decommissioned(state) else { return Ok(None) };
+    if identity::dir(state).join("enrolment.json").exists() {
+        return Ok(None);
+    }
+    log(config);
+    let name = left.device.map_or_else(|| "this device".to_owned(), |d| format!("this device, once {d},"));
+    tracing::warn!("{name} was decommissioned and wiped: there is nothing to run. Enrol it with a new token");
+    Ok(Some(ExitCode::SUCCESS))
+}
+
+/// HTTPS to the fleet, as this device.
+pub(super) fn remote(me: &Identity) -> Result<Remote, HttpError> {
+    Remote::new(&me.url, &me.ca_pem, &me.cert_pem, &me.key_pem)
+}
+
+/// MQTT to the fleet, as this device.
+pub(super) fn link(
+    net: &tokio::runtime::Handle,
+    config: &Config,
+    me: &Identity,
+    queue: Queue,
+) -> anyhow::Result<MqttLink> {
+    let settings = MqttSettings {
+        url: me.mqtt_url.clone(),
+        client_id: me.device.to_string(),
+        filter: Topic::down_filter(&me.fleet, &me.device),
+        ca_pem: me.ca_pem.clone(),
+        cert_pem: me.cert_pem.clone(),
+        key_pem: me.key_pem.clone(),
+        keep_alive: config.link.keep_alive,
+        backoff: Backoff { first_ms: ms(config.link.retry_min), cap_ms: ms(config.link.retry_max) },
+    };
+    MqttLink::start(net, settings, u64::from_ne_bytes(host::random()), move |event| {
+        // The receiver is gone only when the process ends.
+        let _ = queue.send(Happening::Link(event));
+    })
+    .map_err(anyhow::Error::msg)
 }
 
 /// Prepares everything; the engine is not started yet.
@@ -133,7 +185,7 @@ pub(super) fn start(config_path: &Path) -> anyhow::Result<(Supervisor, Receiver<
     // Set once for all TLS of this process; a second start in one process finds it set.
     let _ = rustls::crypto::ring::default_provider().install_default();
     make_dirs(&config)?;
-    let identity = identity(&config)?;
+    let identity = enrolled(&config)?;
     let guard = lock::take(&config.state_dir, LOCK_PATIENCE).with_context(|| {
         format!(
             "another agent is running on {}: stop it first, or give this one its own state_dir",
@@ -172,8 +224,10 @@ pub(super) fn start(config_path: &Path) -> anyhow::Result<(Supervisor, Receiver<
     let margin = 15_000;
     let limits = update::Config { trial_ms: ms(config.limits.trial) + margin, ..update::Config::default() };
     let seed = || u64::from_ne_bytes(host::random());
-    let updates =
-        Updates::restore(me, limits, restored.assigned, restored.commanded, restored.models, seed());
+    // What was meant for the board before this one is not for this one.
+    let assigned = restored.assigned.max(AssignmentVersion(identity.assignments_after));
+    let commanded = restored.commanded.max(identity.commands_after);
+    let updates = Updates::restore(me, limits, assigned, commanded, restored.models, seed());
     let sync = Sync::restore(
         sync::Config::default(),
         store.stream(),
@@ -186,23 +240,12 @@ pub(super) fn start(config_path: &Path) -> anyhow::Result<(Supervisor, Receiver<
 
     let (queue, happenings) = channel();
     let net = net(queue.clone())?;
-    let remote = Remote::new(&identity.url, &identity.ca_pem, &identity.cert_pem, &identity.key_pem)?;
-    let link_queue = queue.clone();
-    let settings = MqttSettings {
-        url: identity.mqtt_url.clone(),
-        client_id: identity.device.to_string(),
-        filter: Topic::down_filter(&identity.fleet, &identity.device),
-        ca_pem: identity.ca_pem.clone(),
-        cert_pem: identity.cert_pem.clone(),
-        key_pem: identity.key_pem.clone(),
-        keep_alive: config.link.keep_alive,
-        backoff: Backoff { first_ms: ms(config.link.retry_min), cap_ms: ms(config.link.retry_max) },
-    };
-    let link = MqttLink::start(&net, settings, seed(), move |event| {
-        // The receiver is gone only when the process ends.
-        let _ = link_queue.send(Happening::Link(event));
-    })
-    .map_err(anyhow::Error::msg)?;
+    let remote = remote(&identity)?;
+    let link = link(&net, &config, &identity, queue.clone())?;
+    let wiping = store
+        .number("wipe_seq")?
+        .map(|seq| Ok::<_, StoreError>((store.number("wipe_epoch")?.unwrap_or(0), seq)));
+    let wiping = wiping.transpose()?;
 
     let at = Instant::now();
     let timers = Timers {
@@ -210,6 +253,7 @@ pub(super) fn start(config_path: &Path) -> anyhow::Result<(Supervisor, Receiver<
         window: at + config.intervals.window,
         health: at + Duration::from_secs(2).min(config.intervals.health),
         refresh: at + config.intervals.refresh,
+        renewal: at,
         status: at,
         retry: None,
         watchdog: notify::watchdog_interval().map(|every| (at + every, every)),
@@ -231,6 +275,10 @@ pub(super) fn start(config_path: &Path) -> anyhow::Result<(Supervisor, Receiver<
         link_up: false,
         link_since: now,
         link_error: None,
+        link_failures: 0,
+        renewals: Renewals::new(identity.life, seed()),
+        renewing: false,
+        wiping,
         loads,
         queue,
         inputs: Default::default(),

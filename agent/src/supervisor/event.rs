@@ -11,6 +11,7 @@ use longshore_wire::v1::{Reason, TrialReport};
 use super::process::Told;
 use super::sealed::{SealError, SealedBundle};
 use crate::link::LinkEvent;
+use crate::renew::{Outcome, RenewError};
 
 /// One happening.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub enum Happening {
     Fetched(ModelName, Digest, Result<(), FetchFailure>),
     /// A trial ended.
     Tried(ModelName, Digest, Result<TrialReport, Reason>),
+    /// An attempt to renew the certificate ended.
+    Renewed(Result<Outcome, RenewError>),
     /// A refresh ended.
     Refreshed(Result<Box<(Trusted, TargetsView)>, TufError>),
 }

@@ -15,12 +15,14 @@ mod metrics;
 mod outbox;
 mod process;
 mod query;
+mod renewal;
 mod sealed;
 mod serving;
 mod stop;
 pub mod trial;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use longshore_agent_core::renewal::Renewals;
 use longshore_agent_core::update::{Batch, Input, NEVER};
 use longshore_agent_core::{Allowance, Sync, Updates, sync};
 use longshore_trust::tuf::Trusted;
@@ -39,6 +42,7 @@ use crate::fetch::Remote;
 use crate::host::{self, notify};
 use crate::link::Link;
 use crate::store::Store;
+use crate::wipe;
 use event::{Happening, Queue};
 use loads::Loads;
 pub use process::program;
@@ -60,6 +64,13 @@ pub struct Supervisor {
     link_up: bool,
     link_since: UnixMs,
     link_error: Option<String>,
+    /// Attempts to connect that failed, one after the other.
+    link_failures: u32,
+    renewals: Renewals,
+    /// An attempt to renew the certificate is under way.
+    renewing: bool,
+    /// The command by which this device is to be wiped.
+    wiping: Option<(u64, u64)>,
     serving: Serving,
     loads: Loads,
     queue: Queue,
@@ -117,6 +128,7 @@ struct Timers {
     window: Instant,
     health: Instant,
     refresh: Instant,
+    renewal: Instant,
     status: Instant,
     retry: Option<Instant>,
     watchdog: Option<(Instant, Duration)>,
@@ -127,9 +139,27 @@ struct Timers {
 /// # Errors
 /// Why the service cannot start, or had to end.
 pub fn run(config_path: &Path) -> anyhow::Result<ExitCode> {
+    let config = Config::load(config_path)?;
+    if let Some(ended) = boot::wiped(&config)? {
+        return Ok(ended);
+    }
     let (mut supervisor, happenings) = boot::start(config_path)?;
-    supervisor.turn(&happenings);
-    Ok(ExitCode::SUCCESS)
+    if supervisor.wiping.is_none() {
+        supervisor.turn(&happenings);
+    }
+    match supervisor.wiping {
+        None => Ok(ExitCode::SUCCESS),
+        Some((epoch, seq)) => {
+            supervisor.finish();
+            wipe::ask(&config.state_dir, epoch, seq)?;
+            // Threads, sockets, lock: all of it ends here, and the wipe begins in a process of its own.
+            drop(supervisor);
+            Err(std::process::Command::new(std::env::current_exe()?)
+                .args(std::env::args_os().skip(1))
+                .exec()
+                .into())
+        }
+    }
 }
 
 /// What may wait unsealed.
@@ -181,7 +211,7 @@ impl Supervisor {
         let (update, sync) = (from_core(self.now(), self.wake.0), from_core(self.steady(), self.wake.1));
         let t = &self.timers;
         let soon = Instant::now() + Duration::from_millis(if self.on_probation() { 500 } else { 3_600_000 });
-        [t.journal, t.window, t.health, t.refresh, update, sync, soon]
+        [t.journal, t.window, t.health, t.refresh, t.renewal, update, sync, soon]
             .into_iter()
             .chain(t.retry)
             .chain(t.watchdog.map(|(at, _)| at))
@@ -210,6 +240,7 @@ impl Supervisor {
                 }
             }
             Happening::Refreshed(result) => self.on_refreshed(result),
+            Happening::Renewed(result) => self.on_renewed(result),
         }
     }
 
@@ -242,6 +273,7 @@ impl Supervisor {
             self.timers.retry = None;
             self.write_waiting();
         }
+        self.tick_renewal(now);
         self.observe();
         self.tick_engine(now);
         self.feed(Input::Tick);

@@ -78,7 +78,7 @@ impl Supervisor {
         self.status_dirty = true;
     }
 
-    fn header(&self, seq: Seq) -> Header {
+    pub(super) fn header(&self, seq: Seq) -> Header {
         Header {
             schema: SCHEMA,
             fleet: self.fleet.clone(),
@@ -152,6 +152,7 @@ impl Supervisor {
             LinkEvent::Up => {
                 tracing::info!("connected to the fleet");
                 (self.link_up, self.link_since, self.link_error) = (true, self.now(), None);
+                self.link_failures = 0;
                 self.feed_sync(Input::LinkUp);
             }
             LinkEvent::Down(why) => {
@@ -161,6 +162,12 @@ impl Supervisor {
                 }
                 if self.link_up {
                     self.link_since = self.now();
+                }
+                self.link_failures = self.link_failures.saturating_add(1);
+                // The certificate may be why: that it has expired is for the fleet's clock to say.
+                if self.link_failures >= 4 || why.to_ascii_lowercase().contains("certificate") {
+                    self.renewals.suspect(self.steady());
+                    self.timers.renewal = Instant::now();
                 }
                 (self.link_up, self.link_error) = (false, Some(why));
                 self.feed_sync(Input::LinkDown);

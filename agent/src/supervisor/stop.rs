@@ -26,6 +26,9 @@ impl Supervisor {
 
     /// Whether there is nothing left to wait for.
     pub(super) fn is_over(&mut self) -> bool {
+        if self.wiping.is_some() {
+            return true;
+        }
         let Some(since) = self.stopping else { return false };
         if since.elapsed() > PATIENCE {
             return true;
@@ -44,7 +47,9 @@ impl Supervisor {
     /// The last things.
     pub(super) fn finish(&mut self) {
         if self.serving.pid().is_some() {
-            tracing::warn!("the engine did not end in time; it is stopped");
+            if self.wiping.is_none() {
+                tracing::warn!("the engine did not end in time; it is stopped");
+            }
             self.serving.kill();
         }
         self.close_windows(None);

@@ -63,6 +63,7 @@ fn trust(state: &Path) {
         snapshot: role(),
         timestamp: role(),
         director: role(),
+        time: None,
     };
     let mut signed = root(&spec);
     signed.sign(&key);

@@ -33,6 +33,9 @@ pub enum Command {
         /// Only this device may use it
         #[arg(long, value_name = "ID")]
         device: Option<DeviceId>,
+        /// A new board for this device: it keeps its id and what it should run, the old keys end when the token is used
+        #[arg(long, value_name = "ID", conflicts_with = "device")]
+        replace: Option<DeviceId>,
         /// Only the board with this serial number may use it
         #[arg(long)]
         serial: Option<String>,
@@ -42,6 +45,14 @@ pub enum Command {
         /// Write it to this file (mode 0600) instead of printing it
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+    },
+    /// Tell a device to wipe itself: it deletes models, data and keys, sends a signed receipt, and is shut out
+    Decommission {
+        /// The device
+        device: DeviceId,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
     /// Shut a device out: its certificate is refused from now on
     Revoke {
@@ -58,9 +69,11 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
         Command::List { filter } => show_list(context, filter.as_deref()),
         Command::Show { device } => show(context, &device),
-        Command::Token { device_url, device, serial, hours, out } => {
+        Command::Decommission { device, yes } => decommission(context, &device, yes),
+        Command::Token { device_url, device, replace, serial, hours, out } => {
             let url = device_url.map_or_else(|| default_device_url(&context.url()?), Ok)?;
-            make_token(context, &url, device, serial, hours, out)
+            let whom = Whom { replaces: replace.is_some(), device: device.or(replace), serial };
+            make_token(context, &url, whom, hours, out)
         }
         Command::Revoke { device, yes } => revoke(context, &device, yes),
     }
@@ -97,12 +110,19 @@ fn show_list(context: &Context, filter: Option<&str>) -> Result<(), Failure> {
 }
 
 fn presence(device: &Value) -> String {
-    let revoked = device["revoked"].as_bool().unwrap_or(false) || device["revoked_at"].is_number();
-    match (revoked, device["online"].as_bool().unwrap_or(false)) {
-        (true, _) => "revoked".into(),
-        (false, true) => "online".into(),
-        (false, false) => "offline".into(),
+    let link = if device["online"].as_bool().unwrap_or(false) { "online" } else { "offline" };
+    match device["standing"].as_str() {
+        Some("active") | None => link.into(),
+        Some("wiping") => format!("{link}, being wiped"),
+        Some(ended) => ended.into(),
     }
+}
+
+/// Whom a token is for.
+struct Whom {
+    device: Option<DeviceId>,
+    replaces: bool,
+    serial: Option<String>,
 }
 
 fn show(context: &Context, device: &DeviceId) -> Result<(), Failure> {
@@ -122,6 +142,12 @@ fn show(context: &Context, device: &DeviceId) -> Result<(), Failure> {
             text(inventory, "cores"),
             text(inventory, "agent")
         );
+    }
+    if d["wipe"].is_object() {
+        println!("told to wipe itself {}", ago(&d["wipe"], "asked_at"));
+        for receipt in list(&d["wipe"], "receipts") {
+            println!("  signed receipt: {}, {}", text(receipt, "stage"), ago(receipt, "received"));
+        }
     }
     let rows = list(&d, "models")
         .iter()
@@ -172,14 +198,14 @@ fn default_device_url(url: &str) -> Result<String, Failure> {
 fn make_token(
     context: &Context,
     device_url: &str,
-    device: Option<DeviceId>,
-    serial: Option<String>,
+    whom: Whom,
     hours: u32,
     out: Option<PathBuf>,
 ) -> Result<(), Failure> {
-    let made = token::new_token(device_url, &context.trust_dir()?, device)?;
+    let made = token::new_token(device_url, &context.trust_dir()?, whom.device.clone())?;
     let expires = jiff::Timestamp::now().as_millisecond() + i64::from(hours) * 3_600_000;
-    let body = json!({ "hash": made.hash, "expires": expires, "serial": serial });
+    let body = json!({ "hash": made.hash, "expires": expires, "serial": whom.serial, "device": whom.device,
+        "replaces": whom.replaces });
     let _: Value = Client::from_context(context)?.post("/devices/tokens", &body)?;
     if let Some(file) = &out {
         write_secret(file, &made.text)?;
@@ -209,6 +235,24 @@ fn write_secret(file: &Path, text: &str) -> Result<(), Failure> {
     let mut out =
         std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(named)?;
     writeln!(out, "{text}").map_err(named)
+}
+
+fn decommission(context: &Context, device: &DeviceId, yes: bool) -> Result<(), Failure> {
+    let what = format!(
+        "Device {device} will delete its models, its data and its keys as soon as it hears of it, and leave the fleet."
+    );
+    typed_confirmation(&what, device.as_str(), yes)?;
+    let answer: Value =
+        Client::from_context(context)?.post(&format!("/devices/{device}/decommission"), &json!({}))?;
+    if context.json() {
+        println!("{answer}");
+    } else {
+        let when = if answer["online"] == true { "now" } else { "when it connects next" };
+        println!(
+            "{device} is told to wipe itself {when}; its signed receipt will show in `longshore devices show {device}`"
+        );
+    }
+    Ok(())
 }
 
 fn revoke(context: &Context, device: &DeviceId, yes: bool) -> Result<(), Failure> {

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as B64;
 use longshore_trust::{DeviceId, Digest, UnixMs};
+use longshore_wire::v1::CommandAction;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -15,10 +18,12 @@ use crate::app::{App, Shared, now};
 use crate::auth::Actor;
 use crate::events::FleetEvent;
 use crate::store::views::{Cursor, DeviceFilter, DeviceModelRow, DeviceRow, Happening};
-use crate::store::{audit, device};
+use crate::store::{audit, device, identity};
 
 /// A claim token is good for at most so long, ms.
 const MAX_TOKEN_MS: u64 = 366 * 86_400_000;
+/// A device may be away for years and must still obey a wipe, ms.
+const WIPE_GOOD_FOR_MS: u64 = 10 * 366 * 86_400_000;
 /// Updates shown of one device.
 const UPDATES: u32 = 50;
 
@@ -35,6 +40,8 @@ pub struct Device {
     online: bool,
     /// Shut out.
     revoked: bool,
+    /// `active`, `wiping` (told to wipe itself), `decommissioned` (its receipt is here) or `revoked`.
+    standing: String,
     /// When it joined, ms.
     enrolled_at: i64,
     /// When it was shut out, ms.
@@ -86,6 +93,32 @@ pub struct DeviceDetail {
     trust: Value,
     /// What happened to its models, newest first.
     updates: Vec<Update>,
+    /// Of its wipe, if it was told to.
+    wipe: Option<Wipe>,
+}
+
+/// How a wipe stands.
+#[derive(Serialize, ToSchema)]
+pub struct Wipe {
+    /// When it was asked for, ms.
+    asked_at: i64,
+    /// When the last receipt came, ms.
+    wiped_at: Option<i64>,
+    /// What the device signed.
+    receipts: Vec<WipeReceipt>,
+}
+
+/// A signed word of a device about its wipe.
+#[derive(Serialize, ToSchema)]
+pub struct WipeReceipt {
+    /// `begun` or `done`.
+    stage: String,
+    /// By the device's clock, ms.
+    time: u64,
+    /// By the fleet's, ms.
+    received: u64,
+    /// The signed envelope, base64.
+    envelope: String,
 }
 
 /// A step of an update.
@@ -120,6 +153,12 @@ pub struct NewToken {
     /// The only board that may use it.
     #[serde(default)]
     serial: Option<String>,
+    /// The only device that may use it.
+    #[serde(default)]
+    device: Option<String>,
+    /// That device is enrolled: its board was swapped, and the new one takes its place.
+    #[serde(default)]
+    replaces: bool,
 }
 
 fn json(text: Option<&str>) -> Value {
@@ -135,6 +174,7 @@ impl Device {
             labels: json(Some(&row.labels)),
             online: row.online,
             revoked: row.revoked_at.is_some(),
+            standing: row.standing().to_owned(),
             enrolled_at: row.enrolled_at,
             revoked_at: row.revoked_at,
             last_seen: row.last_seen,
@@ -214,7 +254,27 @@ pub async fn show(
             Happening::Event { .. } => None,
         })
         .collect();
+    let wipe = match row.wipe_asked_at {
+        None => None,
+        Some(asked_at) => Some(Wipe {
+            asked_at,
+            wiped_at: row.wiped_at,
+            receipts: app
+                .store
+                .wipe_receipts(&id)
+                .await?
+                .into_iter()
+                .map(|r| WipeReceipt {
+                    stage: r.stage,
+                    time: r.time.0,
+                    received: r.received.0,
+                    envelope: B64.encode(r.bytes),
+                })
+                .collect(),
+        }),
+    };
     Ok(Json(DeviceDetail {
+        wipe,
         device,
         inventory: json(row.inventory.as_deref()),
         health: json(row.health.as_deref()),
@@ -244,20 +304,38 @@ pub async fn token(
     if new.expires <= now.0 || new.expires > now.0 + MAX_TOKEN_MS {
         return Err(Problem::invalid("token.expires", "`expires` must be later than now, and within a year"));
     }
+    let bound = new.device.map(|id| id.parse::<DeviceId>());
+    let bound = bound.transpose().map_err(|e| Problem::invalid("token.device", e.to_string()))?;
     let mut tx = app.store.write().await?;
-    device::insert_token(&mut tx, &hash, UnixMs(new.expires), new.serial.as_deref(), now).await.map_err(
-        |e| {
-            if e.is_unique_violation() {
-                Problem::conflict("token.exists", "this token is known already: make a new one")
-            } else {
-                e.into()
-            }
-        },
-    )?;
-    audit::record(&mut tx, now, &actor.name, "device.token", &hash.short(), "").await?;
+    if new.replaces {
+        let Some(device) = &bound else {
+            return Err(Problem::invalid(
+                "token.device",
+                "`replaces` needs `device`: whose board was swapped?",
+            ));
+        };
+        if device::enrolled(&mut tx, device).await?.is_none() {
+            return Err(unknown(device.as_str()));
+        }
+    }
+    let whom = device::TokenFor { serial: new.serial, device: bound, replaces: new.replaces };
+    device::insert_token(&mut tx, &hash, UnixMs(new.expires), &whom, now).await.map_err(|e| {
+        if e.is_unique_violation() {
+            Problem::conflict("token.exists", "this token is known already: make a new one")
+        } else {
+            e.into()
+        }
+    })?;
+    let detail = match (&whom.device, whom.replaces) {
+        (Some(device), true) => format!("replaces the board of {device}"),
+        (Some(device), false) => format!("for {device}"),
+        (None, _) => String::new(),
+    };
+    audit::record(&mut tx, now, &actor.name, "device.token", &hash.short(), &detail).await?;
     tx.commit().await?;
     app.events.publish(FleetEvent::Summary);
-    Ok(Json(serde_json::json!({ "hash": hash, "expires": new.expires, "serial": new.serial })))
+    Ok(Json(serde_json::json!({ "hash": hash, "expires": new.expires, "serial": whom.serial,
+        "device": whom.device, "replaces": whom.replaces })))
 }
 
 /// Shuts a device out: its certificate is refused from now on.
@@ -281,4 +359,37 @@ pub async fn revoke(
     app.gateway.disconnect(device.clone());
     app.events.publish(FleetEvent::Device(device.clone()));
     Ok(Json(serde_json::json!({ "device": device, "revoked": true })))
+}
+
+/// Tells a device to wipe itself. Its signed receipt is kept, and it is shut out with it.
+#[utoipa::path(post, path = "/api/v1/devices/{device}/decommission", tag = "devices",
+    params(("device" = String, Path)),
+    responses((status = 200, body = Value), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub async fn decommission(
+    State(app): State<Shared>,
+    actor: Actor,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let device: DeviceId = id.parse().map_err(|_| unknown(&id))?;
+    let now = now();
+    let row = app.store.device(&device).await?.ok_or_else(|| unknown(&id))?;
+    if row.revoked_at.is_some() {
+        return Err(Problem::conflict(
+            "device.revoked",
+            format!("device {device} was shut out already: it takes no command any more"),
+        ));
+    }
+    let mut tx = app.store.write().await?;
+    // Asked for again: the command that is out is good for as long as a device may be away.
+    if identity::wipe_seq(&mut tx, &device).await?.is_none() {
+        let until = now.plus_ms(WIPE_GOOD_FOR_MS);
+        let seq = app.director.command(&mut tx, &device, CommandAction::Wipe, until, now).await;
+        let seq = seq.map_err(|e| Problem::conflict("device.decommission", e.to_string()))?;
+        identity::ask_wipe(&mut tx, &device, seq, now).await?;
+        audit::record(&mut tx, now, &actor.name, "device.decommission", device.as_str(), "").await?;
+    }
+    tx.commit().await?;
+    app.gateway.push(device.clone());
+    app.events.publish(FleetEvent::Device(device.clone()));
+    Ok(Json(serde_json::json!({ "device": device, "standing": "wiping", "online": row.online })))
 }

@@ -30,7 +30,7 @@ impl Modify for Security {
     ),
     paths(
         session::sign_in, session::sign_out, fleet::show, events::stream,
-        devices::list, devices::show, devices::token, devices::revoke,
+        devices::list, devices::show, devices::token, devices::revoke, devices::decommission,
         models::list, models::show, models::versions, models::create, models::version, models::deprecate,
         models::retire, models::alias, objects::put,
         trust::submit, trust::ceremony, trust::pending,

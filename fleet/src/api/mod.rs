@@ -43,6 +43,7 @@ pub fn router(app: Shared) -> Router {
         .route("/api/v1/devices", get(devices::list))
         .route("/api/v1/devices/tokens", post(devices::token))
         .route("/api/v1/devices/{device}", get(devices::show).delete(devices::revoke))
+        .route("/api/v1/devices/{device}/decommission", post(devices::decommission))
         .route("/api/v1/models", get(models::list))
         .route("/api/v1/models/{model}", get(models::show))
         .route("/api/v1/models/{model}/versions", get(models::versions).post(models::create))

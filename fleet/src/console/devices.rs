@@ -176,7 +176,7 @@ fn address(asked: &Asked, cursor: Option<(&str, &str)>) -> String {
 pub(super) fn condition(ctx: &Ctx, device: &DeviceRow) -> Badge {
     let heard = u64::try_from(device.last_seen.unwrap_or(device.enrolled_at)).unwrap_or(0);
     if device.revoked_at.is_some() {
-        Badge::state("revoked")
+        Badge::state(device.standing())
     } else if device.online {
         Badge::state("online")
     } else if heard < ctx.silent_before() {

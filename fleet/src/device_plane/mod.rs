@@ -1,10 +1,11 @@
-//! HTTPS for devices: enrolment, trust metadata, bundle files.
+//! HTTPS for devices: enrolment, renewal, time, trust metadata, bundle files.
 //!
 //! What always holds: bundle files go only to a device whose certificate this CA signed and whose registry entry stands;
 //! a slow or silent client costs one of a bounded number of permits and never holds up another.
 
 mod accept;
 mod files;
+mod identity;
 mod problem;
 
 use axum::extract::{DefaultBodyLimit, Query, State};
@@ -22,7 +23,8 @@ pub use files::{targets_for_operators, trust};
 pub use problem::Problem;
 
 use crate::app::{self, Shared};
-use crate::enrol::{self, EnrolError, EnrolRequest, Nonces};
+use crate::enrol::{self, EnrolError, EnrolRequest, Issuer, Nonces};
+use crate::store::device::DeviceIdentity;
 use crate::tls::{Ca, Peer};
 
 /// Largest request body of a device, bytes.
@@ -41,6 +43,17 @@ struct Plane {
     mqtt_url: Arc<str>,
 }
 
+impl Plane {
+    fn issuer(&self) -> Issuer<'_> {
+        Issuer {
+            ca: &self.ca,
+            fleet: &self.app.fleet,
+            director: &self.app.director,
+            life_s: self.app.config.certificates.life_s,
+        }
+    }
+}
+
 /// All routes for devices.
 pub fn router(app: Shared, ca: Arc<Ca>, mqtt_url: &str) -> Router {
     let plane =
@@ -49,6 +62,11 @@ pub fn router(app: Shared, ca: Arc<Ca>, mqtt_url: &str) -> Router {
         .route("/device/v1/bootstrap", get(bootstrap))
         .route("/device/v1/enroll/nonce", post(nonce))
         .route("/device/v1/enroll", post(enroll))
+        .route("/device/v1/renew/nonce", post(identity::renew_nonce))
+        .route("/device/v1/renew", post(identity::renew_certificate))
+        .route("/device/v1/renew/proof", post(identity::prove))
+        .route("/device/v1/time", post(identity::time))
+        .route("/device/v1/wiped", post(identity::wiped))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(plane)
         .merge(files::trust(Arc::clone(&app)))
@@ -115,9 +133,7 @@ async fn nonce(
     if !live.map_err(|e| Problem::internal(&e))? {
         return Err(refusal(&EnrolError::TokenUnknown));
     }
-    let mut random = [0u8; 32];
-    getrandom::fill(&mut random).map_err(|e| Problem::internal(&e))?;
-    let nonce = plane.nonces.open(random, request.token_hash, now).ok_or_else(|| {
+    let nonce = plane.nonces.open(random()?, request.token_hash, now).ok_or_else(|| {
         Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "enrol.busy",
@@ -125,6 +141,12 @@ async fn nonce(
         )
     })?;
     Ok(Json(NonceAnswer { nonce: B64.encode(nonce) }))
+}
+
+fn random() -> Result<[u8; 32], Problem> {
+    let mut random = [0u8; 32];
+    getrandom::fill(&mut random).map_err(|e| Problem::internal(&e))?;
+    Ok(random)
 }
 
 #[derive(Deserialize)]
@@ -141,6 +163,10 @@ struct EnrollAnswer {
     cert_pem: String,
     ca_pem: String,
     mqtt_url: String,
+    /// Epoch and number of the last command that was not meant for this board.
+    commands_after: (u64, u64),
+    /// Version of the last assignment that was not meant for this board.
+    assignments_after: u64,
 }
 
 async fn enroll(
@@ -159,10 +185,11 @@ async fn enroll(
         labels: body.labels,
     };
     let app = &plane.app;
-    let enrolled = enrol::enrol(&app.store, &plane.ca, &app.fleet, &plane.nonces, request, app::now())
+    let enrolled = enrol::enrol(&app.store, &plane.issuer(), &plane.nonces, request, app::now())
         .await
         .map_err(|e| refusal(&e))?;
-    app.gateway.forget(enrolled.device.clone());
+    // Also closes the connection of a board that was replaced.
+    app.gateway.disconnect(enrolled.device.clone());
     app.events.publish(crate::events::FleetEvent::Device(enrolled.device.clone()));
     app.events.publish(crate::events::FleetEvent::Summary);
     Ok(Json(EnrollAnswer {
@@ -170,11 +197,13 @@ async fn enroll(
         cert_pem: enrolled.certificate.pem,
         ca_pem: plane.ca.pem().to_owned(),
         mqtt_url: plane.mqtt_url.to_string(),
+        commands_after: enrolled.commands_after,
+        assignments_after: enrolled.assignments_after,
     }))
 }
 
 fn refusal(e: &EnrolError) -> Problem {
-    if let EnrolError::Store(e) = e {
+    if let EnrolError::Store(_) | EnrolError::Director(_) = e {
         return Problem::internal(e);
     }
     let status = match e {
@@ -186,22 +215,45 @@ fn refusal(e: &EnrolError) -> Problem {
     Problem::new(status, e.code(), e.to_string())
 }
 
-/// The device behind the certificate, if its registry entry stands and this is its present certificate.
-async fn registered(app: &Shared, peer: &Extension<MaybePeer>) -> Result<Peer, Problem> {
-    let Some(peer) = peer.0.0.clone() else {
-        return Err(Problem::new(
+/// The certificate that was shown; nothing is known of it but that our CA signed it.
+fn shown(peer: &Extension<MaybePeer>) -> Result<Peer, Problem> {
+    peer.0.0.clone().ok_or_else(|| {
+        Problem::new(
             StatusCode::UNAUTHORIZED,
             "device.certificate",
             "show the client certificate that enrolment gave to this device",
-        ));
-    };
+        )
+    })
+}
+
+/// The device behind the certificate, if its registry entry stands and this is one of its own. It may have expired.
+async fn known(app: &Shared, peer: &Extension<MaybePeer>) -> Result<(Peer, DeviceIdentity), Problem> {
+    let peer = shown(peer)?;
     let identity = app.store.device_identity(&peer.device).await.map_err(|e| Problem::internal(&e))?;
     match identity {
-        Some(i) if i.cert_sha256 == peer.cert_sha256 => Ok(peer),
+        Some(i) if i.admits(&peer.cert_sha256) => Ok((peer, i)),
         _ => Err(Problem::new(
             StatusCode::FORBIDDEN,
             "device.revoked",
             format!("device {} was revoked, or has a newer certificate: enrol it again", peer.device),
         )),
     }
+}
+
+/// Like [`known`], with a certificate that is good now. A new one that is seen for the first time ends the old one.
+async fn registered(app: &Shared, peer: &Extension<MaybePeer>) -> Result<Peer, Problem> {
+    let (peer, identity) = known(app, peer).await?;
+    if peer.has_expired(app::now()) {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "device.certificate_expired",
+            format!("the certificate of device {} has expired: it is good for a renewal only", peer.device),
+        ));
+    }
+    let next = identity.next_cert_sha256.as_ref();
+    if enrol::shown(&app.store, &peer, next).await.map_err(|e| Problem::internal(&e))? {
+        // Whatever is connected with the old one comes back with the new one.
+        app.gateway.disconnect(peer.device.clone());
+    }
+    Ok(peer)
 }

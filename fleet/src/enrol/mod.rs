@@ -2,21 +2,39 @@
 //!
 //! What always holds: token burning, the device's row and its certificate are one transaction, so parallel claims of one
 //! token yield exactly one device. A nonce serves one claim. The device that used a token may ask again with the same
-//! report key (its answer may have been lost); nobody else can.
+//! report key (its answer may have been lost); nobody else can. A token that replaces a device's board ends the old keys
+//! in that transaction, and assigns to the new board what the old one ran.
 
 mod nonce;
+mod renew;
+mod replace;
 
 pub use nonce::Nonces;
+pub use renew::{RenewError, RenewRequest, may_renew, renew, shown};
 
 use longshore_trust::{DeviceId, Digest, FleetId, PublicKey, UnixMs};
 use longshore_wire::v1::{self, Claim};
 
-use crate::store::device::{self, NewDevice};
-use crate::store::{Store, StoreError, audit};
-use crate::tls::{Ca, CertificateRequest, DeviceCertificate, TlsError};
+use crate::director::{Director, DirectorError};
+use crate::store::device::{self, NewDevice, TokenRow};
+use crate::store::{Store, StoreError, audit, identity};
+use crate::tls::{Ca, CertificateRequest, DeviceCertificate, TlsError, Validity};
 
 /// Longest JSON of labels, bytes.
 const MAX_LABELS_BYTES: usize = 4096;
+
+/// In whose name certificates are issued.
+#[derive(Clone, Copy)]
+pub struct Issuer<'a> {
+    /// Signs them.
+    pub ca: &'a Ca,
+    /// The fleet they are for.
+    pub fleet: &'a FleetId,
+    /// Assigns to a new board what the old one ran.
+    pub director: &'a Director,
+    /// How long they are good, seconds.
+    pub life_s: u64,
+}
 
 /// What a device sends to enrol.
 pub struct EnrolRequest {
@@ -37,6 +55,10 @@ pub struct Enrolled {
     pub device: DeviceId,
     /// Its client certificate.
     pub certificate: DeviceCertificate,
+    /// Epoch and number of the last command that was not meant for it: a board that was just enrolled obeys no old one.
+    pub commands_after: (u64, u64),
+    /// Version of the last assignment that was not meant for it.
+    pub assignments_after: u64,
 }
 
 /// Why a claim is refused.
@@ -45,6 +67,9 @@ pub enum EnrolError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The assignment of a replaced board.
+    #[error(transparent)]
+    Director(#[from] DirectorError),
     /// Not a claim, or its signature is wrong.
     #[error("the claim is not acceptable: {0}")]
     Claim(String),
@@ -74,9 +99,16 @@ pub enum EnrolError {
     /// Bound to another board.
     #[error("this claim token is for the board with serial number {0:?}")]
     Serial(String),
+    /// Bound to another device.
+    #[error("this claim token is for device {0}")]
+    Device(String),
+    /// The device is being wiped.
+    #[error("device {0} is being decommissioned: wait for its receipt, or revoke it first")]
+    Wiping(DeviceId),
     /// The id is in use.
     #[error(
-        "there is a device {0} already: choose another id, or revoke it first with `longshore devices revoke {0}`"
+        "there is a device {0} already: choose another id; for a new board of the same device make the token with \
+         `longshore devices token --replace {0}`"
     )]
     Exists(DeviceId),
     /// Labels that are no short strings.
@@ -89,7 +121,7 @@ impl EnrolError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Store(_) => "internal",
+            Self::Store(_) | Self::Director(_) => "internal",
             Self::Claim(_) => "enrol.claim",
             Self::Request(_) => "enrol.request",
             Self::Fleet { .. } => "enrol.fleet",
@@ -98,6 +130,8 @@ impl EnrolError {
             Self::TokenExpired => "enrol.token_expired",
             Self::TokenUsed(_) => "enrol.token_used",
             Self::Serial(_) => "enrol.serial",
+            Self::Device(_) => "enrol.device",
+            Self::Wiping(_) => "enrol.wiping",
             Self::Exists(_) => "enrol.device_exists",
             Self::Labels => "enrol.labels",
         }
@@ -110,8 +144,7 @@ impl EnrolError {
 /// [`EnrolError`]; nothing is changed then, and the token stays good unless another device has it.
 pub async fn enrol(
     store: &Store,
-    ca: &Ca,
-    fleet: &FleetId,
+    issuer: &Issuer<'_>,
     nonces: &Nonces,
     request: EnrolRequest,
     now: UnixMs,
@@ -120,6 +153,7 @@ pub async fn enrol(
     let report_key = PublicKey::ed25519(&request.report_key).map_err(|e| claim_error(&e))?;
     let message = v1::open::<Claim>(&request.claim, &report_key).map_err(|e| claim_error(&e))?.into_inner();
     let (header, claim) = (message.header, message.body);
+    let fleet = issuer.fleet;
     if claim.fleet != *fleet || header.fleet != *fleet {
         return Err(EnrolError::Fleet { claimed: claim.fleet, here: fleet.clone() });
     }
@@ -153,25 +187,48 @@ pub async fn enrol(
     if token.expires <= now {
         return Err(EnrolError::TokenExpired);
     }
-    if let Some(serial) = token.serial.filter(|s| *s != claim.serial) {
-        return Err(EnrolError::Serial(serial));
-    }
-    if !again && matches!(known, Some((_, false))) {
+    for_whom(&token, &claim)?;
+    let enrolled = matches!(known, Some((_, false)));
+    let replaced = enrolled && !again;
+    if replaced && !token.replaces {
         return Err(EnrolError::Exists(claim.device));
     }
-    let certificate = ca.issue_device(fleet, &claim.device, &csr)?;
+    if enrolled && identity::wipe_seq(&mut tx, &claim.device).await?.is_some() {
+        return Err(EnrolError::Wiping(claim.device));
+    }
+    let slots = if replaced { replace::retire(&mut tx, &claim.device, now).await? } else { Vec::new() };
+    let certificate =
+        issuer.ca.issue_device(fleet, &claim.device, &csr, Validity::starting(now, issuer.life_s))?;
     let new = NewDevice {
         id: claim.device.clone(),
         report_key,
-        cert_sha256: certificate.sha256,
+        certificate: certificate.clone(),
         serial: claim.serial,
         labels,
     };
     device::enrol(&mut tx, &new, now).await?;
     device::burn_token(&mut tx, &token_hash, &claim.device, now).await?;
-    let detail = if again { "asked once more with the same key" } else { "" };
+    let (seq, assignments_after) = identity::numbers(&mut tx, &claim.device).await?;
+    let commands_after = (issuer.director.epoch(), seq.0);
+    replace::reassign(&mut tx, issuer.director, &claim.device, slots, now).await?;
+    let detail = match (again, replaced) {
+        (true, _) => "asked once more with the same key",
+        (false, true) => "a new board in place of the old one, whose keys have ended",
+        (false, false) => "",
+    };
     audit::record(&mut tx, now, claim.device.as_str(), "device.enrol", claim.device.as_str(), detail).await?;
     tx.commit().await?;
     tracing::info!(device = %claim.device, again, "enrolled");
-    Ok(Enrolled { device: claim.device, certificate })
+    Ok(Enrolled { device: claim.device, certificate, commands_after, assignments_after })
+}
+
+/// Whether a token is for this board and this device.
+fn for_whom(token: &TokenRow, claim: &Claim) -> Result<(), EnrolError> {
+    if let Some(serial) = token.serial.as_ref().filter(|s| **s != claim.serial) {
+        return Err(EnrolError::Serial(serial.clone()));
+    }
+    match token.device.as_ref().filter(|d| *d != claim.device.as_str()) {
+        Some(device) => Err(EnrolError::Device(device.clone())),
+        None => Ok(()),
+    }
 }

@@ -33,6 +33,7 @@ use tokio_util::task::TaskTracker;
 use crate::accept::{self, Limits};
 use crate::store::Store;
 use crate::tls::Peer;
+use crate::{app, enrol};
 
 /// Largest packet: a message of 48 KiB and room to spare.
 const MAX_PACKET_BYTES: usize = 128 * 1024;
@@ -269,7 +270,17 @@ impl DeviceAuth {
             }
         }
         match self.store.device_identity(&self.peer.device).await {
-            Ok(Some(identity)) if identity.cert_sha256 == self.peer.cert_sha256 => Ok(()),
+            Ok(Some(_)) if self.peer.has_expired(app::now()) => Err("its certificate has expired"),
+            Ok(Some(identity)) if identity.admits(&self.peer.cert_sha256) => {
+                let next = identity.next_cert_sha256.as_ref();
+                match enrol::shown(&self.store, &self.peer, next).await {
+                    Ok(_) => Ok(()),
+                    Err(error) => {
+                        tracing::error!(%error, "cannot put a new certificate in place of the old one");
+                        Err("the registry cannot be written")
+                    }
+                }
+            }
             Ok(_) => Err("revoked, or it has a newer certificate"),
             Err(error) => {
                 tracing::error!(%error, "cannot look up a device");
@@ -304,6 +315,11 @@ impl AuthProvider for DeviceAuth {
             match self.admit(connect).await {
                 Ok(()) => {
                     self.connected.enter(&self.peer.device, &self.connection);
+                    // A revocation between the look and the entry has closed what was there then: look once more.
+                    if let Err(why) = self.admit(connect).await {
+                        tracing::warn!(device = %self.peer.device, %from, why, "refused an MQTT connection");
+                        return Ok(AuthResult::fail(ReasonCode::NotAuthorized));
+                    }
                     Ok(AuthResult::success_with_user(self.peer.device.as_str()))
                 }
                 Err(why) => {

@@ -48,6 +48,17 @@ pub enum Said {
     Windows(Windows),
     /// Events.
     Events(Events),
+    /// Signed by the device, of a kind and schema this server cannot read: kept as it is, so that the device goes on.
+    Unreadable(Unreadable),
+}
+
+/// A message that its device signed and nobody here can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// By its topic and envelope.
+    pub kind: Kind,
+    /// The envelope, as received.
+    pub bytes: Vec<u8>,
 }
 
 impl Said {
@@ -57,6 +68,7 @@ impl Said {
             Self::Report(_) => Kind::Report,
             Self::Windows(_) => Kind::Windows,
             Self::Events(_) => Kind::Events,
+            Self::Unreadable(u) => u.kind,
         }
     }
 }
@@ -92,10 +104,11 @@ pub fn verify(topic: &Topic, payload: &[u8], key: &PublicKey) -> Result<Accepted
         return Err(Refusal::Direction);
     };
     let (header, said) = match up {
+        // A hello is not stored: one that cannot be read is refused.
         Up::Hello => open::<Hello>(payload, key, Said::Hello)?,
-        Up::Report => open::<Report>(payload, key, Said::Report)?,
-        Up::Windows => open::<Windows>(payload, key, Said::Windows)?,
-        Up::Events => open::<Events>(payload, key, Said::Events)?,
+        Up::Report => readable(open::<Report>(payload, key, Said::Report), payload, key, Kind::Report)?,
+        Up::Windows => readable(open::<Windows>(payload, key, Said::Windows), payload, key, Kind::Windows)?,
+        Up::Events => readable(open::<Events>(payload, key, Said::Events), payload, key, Kind::Events)?,
     };
     if header.fleet != topic.fleet || header.device != topic.device {
         return Err(Refusal::Names { fleet: header.fleet, device: header.device });
@@ -108,6 +121,23 @@ pub fn verify(topic: &Topic, payload: &[u8], key: &PublicKey) -> Result<Accepted
         return Err(Refusal::Seq(header.seq));
     }
     Ok(Accepted { header, said })
+}
+
+/// What its device signed has a place in its stream, also when this server cannot read it (a newer agent): without a
+/// receipt the device would send it for ever, and nothing after it.
+fn readable(
+    opened: Result<(Header, Said), MessageError>,
+    payload: &[u8],
+    key: &PublicKey,
+    kind: Kind,
+) -> Result<(Header, Said), MessageError> {
+    match opened {
+        Err(MessageError::Body(_) | MessageError::UnknownSchema(_)) => {
+            let header = v1::open_header(payload, kind, key)?.into_inner();
+            Ok((header, Said::Unreadable(Unreadable { kind, bytes: payload.to_vec() })))
+        }
+        other => other,
+    }
 }
 
 fn open<B: Body>(
@@ -134,6 +164,10 @@ pub struct Outcome {
     pub stored: u64,
     /// Messages that were stored before.
     pub duplicates: u64,
+    /// Messages that were kept without being read.
+    pub quarantined: u64,
+    /// Messages of devices that were revoked meanwhile.
+    pub refused: u64,
     /// Whether counters have changed.
     pub counted: bool,
 }
@@ -153,8 +187,22 @@ pub async fn store_batch(
     let mut order: Vec<&Accepted> = batch.iter().collect();
     order.sort_by_key(|a| (&a.header.device, a.header.stream, a.header.seq));
     let mut tx = store.write().await?;
+    let mut revoked: BTreeMap<&DeviceId, bool> = BTreeMap::new();
     for message in order {
         let header = &message.header;
+        // Its key was looked up before this transaction: a revocation may have come between.
+        let shut_out = match revoked.get(&header.device) {
+            Some(known) => *known,
+            None => {
+                let found = store::identity::certificates(&mut tx, &header.device).await?.is_none();
+                revoked.insert(&header.device, found);
+                found
+            }
+        };
+        if shut_out {
+            out.refused += 1;
+            continue;
+        }
         let at_least = touched.entry((header.device.clone(), header.stream)).or_insert(Seq(0));
         out.devices.insert(header.device.clone());
         if let Said::Hello(hello) = &message.said {
@@ -239,6 +287,12 @@ async fn apply(
             }
         }
         Said::Events(events) => store::ingest::events(tx, &header.device, events, now).await?,
+        Said::Unreadable(unreadable) => {
+            out.quarantined += 1;
+            let kind = unreadable.kind as u8;
+            store::ingest::quarantine(tx, header, kind, &unreadable.bytes, now).await?;
+            tracing::warn!(device = %header.device, seq = header.seq.0, "kept a message that this server cannot read");
+        }
     }
     Ok(())
 }
@@ -347,6 +401,8 @@ async fn answer(app: &Shared, outcome: &Outcome, publisher: &Publisher) {
     Metrics::add(&metrics.batches, 1);
     Metrics::add(&metrics.stored, outcome.stored);
     Metrics::add(&metrics.duplicates, outcome.duplicates);
+    Metrics::add(&metrics.quarantined, outcome.quarantined);
+    Metrics::add(&metrics.refused, outcome.refused);
     for device in &outcome.devices {
         app.events.publish(FleetEvent::Device(device.clone()));
     }

@@ -52,7 +52,9 @@ pub struct Metrics {
     pub stored: AtomicU64,
     /// Messages that were stored before.
     pub duplicates: AtomicU64,
-    /// Messages refused: not signed, not decodable, not for here.
+    /// Messages that their devices signed and nobody here can read: kept and receipted.
+    pub quarantined: AtomicU64,
+    /// Messages refused: not signed, not for here, of a revoked device.
     pub refused: AtomicU64,
     /// Messages over a device's rate.
     pub limited: AtomicU64,

@@ -5,6 +5,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::{Store, StoreError, Tx, to_i64, to_u64};
+use crate::tls::DeviceCertificate;
 
 /// One device of the registry.
 #[derive(Debug, Clone)]
@@ -31,10 +32,14 @@ pub struct DeviceRow {
     pub inventory: Option<String>,
     /// JSON of the wire's `Health`.
     pub health: Option<String>,
+    /// When a wipe was asked for.
+    pub wipe_asked_at: Option<UnixMs>,
+    /// When its last receipt came.
+    pub wiped_at: Option<UnixMs>,
 }
 
 const COLUMNS: &str = "id, serial, labels, enrolled_at, revoked_at, last_seen, online, assignment_version, \
-                       tuf_versions, inventory, health";
+                       tuf_versions, inventory, health, wipe_asked_at, wiped_at";
 
 fn device_row(row: &SqliteRow) -> Result<DeviceRow, StoreError> {
     let time = |name: &str| -> Result<Option<UnixMs>, StoreError> {
@@ -52,6 +57,8 @@ fn device_row(row: &SqliteRow) -> Result<DeviceRow, StoreError> {
         tuf_versions: row.try_get("tuf_versions")?,
         inventory: row.try_get("inventory")?,
         health: row.try_get("health")?,
+        wipe_asked_at: time("wipe_asked_at")?,
+        wiped_at: time("wiped_at")?,
     })
 }
 
@@ -62,6 +69,16 @@ pub struct DeviceIdentity {
     pub report_key: PublicKey,
     /// SHA-256 of its client certificate.
     pub cert_sha256: Digest,
+    /// SHA-256 of the next one, which it has not shown yet.
+    pub next_cert_sha256: Option<Digest>,
+}
+
+impl DeviceIdentity {
+    /// Whether this certificate is one of its own.
+    #[must_use]
+    pub fn admits(&self, cert_sha256: &Digest) -> bool {
+        self.cert_sha256 == *cert_sha256 || self.next_cert_sha256.as_ref() == Some(cert_sha256)
+    }
 }
 
 /// Devices in numbers.
@@ -80,6 +97,10 @@ pub struct TokenRow {
     pub expires: UnixMs,
     /// The only board it is for.
     pub serial: Option<String>,
+    /// The only device it is for.
+    pub device: Option<String>,
+    /// Whether that device is enrolled and is to get new keys.
+    pub replaces: bool,
     /// The device that used it.
     pub used_by: Option<String>,
 }
@@ -91,12 +112,23 @@ pub struct NewDevice {
     pub id: DeviceId,
     /// Its report key.
     pub report_key: PublicKey,
-    /// Of its client certificate.
-    pub cert_sha256: Digest,
+    /// Its client certificate.
+    pub certificate: DeviceCertificate,
     /// Serial number of its board, or empty.
     pub serial: String,
     /// Labels, a JSON object.
     pub labels: String,
+}
+
+/// Whom a claim token is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TokenFor {
+    /// The only board.
+    pub serial: Option<String>,
+    /// The only device.
+    pub device: Option<DeviceId>,
+    /// That device is enrolled and gets new keys.
+    pub replaces: bool,
 }
 
 /// Remembers a claim token.
@@ -107,16 +139,20 @@ pub async fn insert_token(
     tx: &mut Tx,
     hash: &Digest,
     expires: UnixMs,
-    serial: Option<&str>,
+    whom: &TokenFor,
     now: UnixMs,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO claim_token (hash, created, expires, serial) VALUES (?1, ?2, ?3, ?4)")
-        .bind(hash.to_hex())
-        .bind(to_i64(now.0))
-        .bind(to_i64(expires.0))
-        .bind(serial)
-        .execute(tx.conn())
-        .await?;
+    sqlx::query(
+        "INSERT INTO claim_token (hash, created, expires, serial, device, replaces) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )
+    .bind(hash.to_hex())
+    .bind(to_i64(now.0))
+    .bind(to_i64(expires.0))
+    .bind(whom.serial.as_deref())
+    .bind(whom.device.as_ref().map(DeviceId::as_str))
+    .bind(i64::from(whom.replaces))
+    .execute(tx.conn())
+    .await?;
     Ok(())
 }
 
@@ -125,14 +161,17 @@ pub async fn insert_token(
 /// # Errors
 /// When the database refuses.
 pub async fn token(tx: &mut Tx, hash: &Digest) -> Result<Option<TokenRow>, StoreError> {
-    let row = sqlx::query("SELECT expires, serial, used_by FROM claim_token WHERE hash = ?1")
-        .bind(hash.to_hex())
-        .fetch_optional(tx.conn())
-        .await?;
+    let row =
+        sqlx::query("SELECT expires, serial, device, replaces, used_by FROM claim_token WHERE hash = ?1")
+            .bind(hash.to_hex())
+            .fetch_optional(tx.conn())
+            .await?;
     row.map(|r| {
         Ok(TokenRow {
             expires: UnixMs(to_u64(r.try_get("expires")?)),
             serial: r.try_get("serial")?,
+            device: r.try_get("device")?,
+            replaces: r.try_get::<i64, _>("replaces")? != 0,
             used_by: r.try_get("used_by")?,
         })
     })
@@ -170,26 +209,32 @@ pub async fn enrolled(tx: &mut Tx, device: &DeviceId) -> Result<Option<(Vec<u8>,
     row.map(|r| Ok((r.try_get("report_key")?, r.try_get::<i64, _>("revoked")? != 0))).transpose()
 }
 
-/// Writes an enrolled device; one that was revoked gets its new keys and may work again.
+/// Writes an enrolled device; one that was there gets its new keys, and nothing that was meant for the old ones: no
+/// certificate, no command, no wipe. Numbers towards it go on rising.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn enrol(tx: &mut Tx, device: &NewDevice, now: UnixMs) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO device (id, report_key, cert_sha256, serial, labels, enrolled_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        "INSERT INTO device (id, report_key, cert_sha256, serial, labels, enrolled_at, cert_from, cert_until)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT (id) DO UPDATE SET report_key = excluded.report_key, cert_sha256 = excluded.cert_sha256,
              serial = excluded.serial, labels = excluded.labels, enrolled_at = excluded.enrolled_at,
+             cert_from = excluded.cert_from, cert_until = excluded.cert_until, next_cert_sha256 = NULL,
+             next_cert_from = NULL, next_cert_until = NULL, wipe_seq = NULL, wipe_asked_at = NULL, wiped_at = NULL,
              revoked_at = NULL, online = 0",
     )
     .bind(device.id.as_str())
     .bind(device.report_key.raw())
-    .bind(device.cert_sha256.to_hex())
+    .bind(device.certificate.sha256.to_hex())
     .bind(&device.serial)
     .bind(&device.labels)
     .bind(to_i64(now.0))
+    .bind(to_i64(device.certificate.validity.from.0))
+    .bind(to_i64(device.certificate.validity.until.0))
     .execute(tx.conn())
     .await?;
+    sqlx::query("DELETE FROM command WHERE device = ?1").bind(device.id.as_str()).execute(tx.conn()).await?;
     Ok(())
 }
 
@@ -228,6 +273,10 @@ pub async fn set_all_offline(tx: &mut Tx) -> Result<(), StoreError> {
     Ok(())
 }
 
+pub(super) fn cert_digest(text: &str) -> Result<Digest, StoreError> {
+    text.parse().map_err(|e| StoreError::corrupt("certificate digest", e))
+}
+
 impl Store {
     /// A device of the registry.
     ///
@@ -258,7 +307,7 @@ impl Store {
     /// When the database cannot be read.
     pub async fn device_identity(&self, device: &DeviceId) -> Result<Option<DeviceIdentity>, StoreError> {
         let row =
-            sqlx::query("SELECT report_key, cert_sha256 FROM device WHERE id = ?1 AND revoked_at IS NULL")
+            sqlx::query("SELECT report_key, cert_sha256, next_cert_sha256 FROM device WHERE id = ?1 AND revoked_at IS NULL")
                 .bind(device.as_str())
                 .fetch_optional(self.read())
                 .await?;
@@ -266,10 +315,11 @@ impl Store {
             Ok(DeviceIdentity {
                 report_key: PublicKey::ed25519(&r.try_get::<Vec<u8>, _>("report_key")?)
                     .map_err(|e| StoreError::corrupt("report key", e))?,
-                cert_sha256: r
-                    .try_get::<String, _>("cert_sha256")?
-                    .parse()
-                    .map_err(|e| StoreError::corrupt("certificate digest", e))?,
+                cert_sha256: cert_digest(&r.try_get::<String, _>("cert_sha256")?)?,
+                next_cert_sha256: r
+                    .try_get::<Option<String>, _>("next_cert_sha256")?
+                    .map(|text| cert_digest(&text))
+                    .transpose()?,
             })
         })
         .transpose()

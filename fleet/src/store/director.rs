@@ -1,6 +1,7 @@
 //! What devices were told: assignments and commands, as signed.
 
 use longshore_trust::{AssignmentVersion, DeviceId, Generation, RolloutId, Seq, UnixMs};
+use longshore_wire::v1::CommandReport;
 use sqlx::Row as _;
 
 use super::{Store, StoreError, Tx, to_i64, to_u64};
@@ -109,6 +110,28 @@ pub async fn insert_command(
     Ok(())
 }
 
+/// A device has obeyed a command: it need not be sent again.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn obeyed(
+    tx: &mut Tx,
+    device: &DeviceId,
+    report: &CommandReport,
+    now: UnixMs,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE command SET obeyed_at = ?3, changed = ?4 WHERE device = ?1 AND seq = ?2 AND obeyed_at IS NULL",
+    )
+    .bind(device.as_str())
+    .bind(to_i64(report.seq.0))
+    .bind(to_i64(now.0))
+    .bind(i64::from(report.changed))
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
 /// What a device is to be sent: its newest assignment and its unexpired commands, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pending {
@@ -135,7 +158,7 @@ impl Store {
             _ => None,
         };
         let commands = sqlx::query_scalar(
-            "SELECT bytes FROM command WHERE device = ?1 AND not_after >= ?2 ORDER BY seq",
+            "SELECT bytes FROM command WHERE device = ?1 AND not_after >= ?2 AND obeyed_at IS NULL ORDER BY seq",
         )
         .bind(device.as_str())
         .bind(to_i64(now.0))

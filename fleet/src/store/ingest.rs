@@ -71,6 +71,7 @@ pub async fn report(tx: &mut Tx, header: &Header, body: &ReportBody, now: UnixMs
         ReportBody::Update(update) => update_report(tx, header, update, now).await,
         ReportBody::Inventory(inventory) => store_inventory(tx, header, inventory).await,
         ReportBody::Health(health) => store_health(tx, header, health, now).await,
+        ReportBody::Command(obeyed) => super::director::obeyed(tx, &header.device, obeyed, now).await,
     }
 }
 
@@ -204,6 +205,9 @@ pub async fn events(tx: &mut Tx, device: &DeviceId, events: &Events, now: UnixMs
             EventKind::AgentStart { last_end } => Ok(serde_json::json!({"last_end": last_end})),
             EventKind::DatabaseReset { detail } => Ok(serde_json::json!({"detail": detail})),
             EventKind::Refused(reason) => serde_json::to_value(reason),
+            EventKind::StreamRestarted { fleet_had, sealed } => {
+                Ok(serde_json::json!({"fleet_had": fleet_had, "sealed": sealed}))
+            }
         }
         .expect("an event always encodes");
         insert_event(tx, device, event.time, event_kind(&event.kind), &body, now).await?;
@@ -218,7 +222,46 @@ fn event_kind(kind: &EventKind) -> &'static str {
         EventKind::AgentStart { .. } => "agent_start",
         EventKind::DatabaseReset { .. } => "database_reset",
         EventKind::Refused(_) => "refused",
+        EventKind::StreamRestarted { .. } => "stream_restarted",
     }
+}
+
+/// Keeps a message that cannot be read, and says so among the device's events.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn quarantine(
+    tx: &mut Tx,
+    header: &Header,
+    kind: u8,
+    bytes: &[u8],
+    now: UnixMs,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO quarantine (device, stream, seq, kind, bytes, received) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(header.device.as_str())
+    .bind(stream_text(header.stream))
+    .bind(to_i64(header.seq.0))
+    .bind(kind)
+    .bind(bytes)
+    .bind(to_i64(now.0))
+    .execute(tx.conn())
+    .await?;
+    let body = serde_json::json!({"kind": "unreadable", "cause": "schema", "count": 1, "schema": header.schema,
+        "stream": stream_text(header.stream), "seq": header.seq});
+    insert_event(tx, &header.device, header.time, "gap", &body, now).await?;
+    let detail = format!("seq {}: signed, kept, not readable by this server", header.seq);
+    super::audit::record(
+        tx,
+        now,
+        header.device.as_str(),
+        "device.quarantine",
+        header.device.as_str(),
+        &detail,
+    )
+    .await
 }
 
 /// Stores one event of a device: its own, or what the fleet noticed about it.

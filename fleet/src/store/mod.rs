@@ -10,6 +10,7 @@ pub mod audit;
 pub mod catalogue;
 pub mod device;
 pub mod director;
+pub mod identity;
 pub mod ingest;
 pub mod people;
 pub mod rollout;

@@ -132,7 +132,7 @@ impl TrustRepo {
         let meta = meta.into_iter().map(|(role, v)| (format!("{role}.json"), v)).collect();
         let version = store::trust::newest_version(tx, "snapshot").await?.unwrap_or(0) + 1;
         let expires = now.plus_ms(self.validity.snapshot_d * 24 * HOUR_MS);
-        let mut snapshot = edit::snapshot(version, expires, meta);
+        let mut snapshot = edit::snapshot(version, expires, meta).issued(now);
         snapshot.sign(&*self.signers.snapshot(&root)?);
         let bytes = snapshot.to_bytes();
         store::trust::publish(tx, "snapshot", version, &bytes, now).await?;
@@ -148,7 +148,7 @@ impl TrustRepo {
     ) -> Result<(), TrustRepoError> {
         let version = store::trust::newest_version(tx, "timestamp").await?.unwrap_or(0) + 1;
         let expires = now.plus_ms(self.validity.timestamp_h * HOUR_MS);
-        let mut timestamp = edit::timestamp(version, expires, snapshot, snapshot_version);
+        let mut timestamp = edit::timestamp(version, expires, snapshot, snapshot_version).issued(now);
         timestamp.sign(&*self.signers.timestamp(&current_root(tx).await?)?);
         store::trust::publish(tx, "timestamp", version, &timestamp.to_bytes(), now).await?;
         store::trust::prune_online(tx, KEEP_SNAPSHOTS).await?;

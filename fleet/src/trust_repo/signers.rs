@@ -68,11 +68,18 @@ impl OnlineSigners {
     fn has_all(&self, root: &RootSpec) -> Result<(), TrustRepoError> {
         self.snapshot(root)?;
         self.timestamp(root)?;
-        if self.director.holds(&root.director) { Ok(()) } else { Err(missing("director")) }
+        if !self.director.holds(&root.director) {
+            return Err(missing("director"));
+        }
+        match &root.time {
+            Some(time) if !self.director.holds_time(time) => Err(missing("time")),
+            _ => Ok(()),
+        }
     }
-    /// From now on the director's key of `root` signs.
+    /// From now on the director's and the time key of `root` sign.
     pub(super) fn follow(&self, root: &RootSpec) {
         self.director.follow(&root.director);
+        self.director.follow_time(root.time.as_ref());
     }
     fn look_again(&self) {
         let Some(dir) = &self.dir else { return };
@@ -81,6 +88,7 @@ impl OnlineSigners {
                 *self.held.write().unwrap_or_else(PoisonError::into_inner) =
                     Held::new(keys.snapshot, keys.timestamp);
                 self.director.hold(keys.director);
+                self.director.hold_time(keys.time);
             }
             Err(error) => tracing::warn!(%error, "the online keys cannot be read again"),
         }

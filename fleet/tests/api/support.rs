@@ -12,6 +12,7 @@ use longshore_fleet::director::Director;
 use longshore_fleet::events::Bus;
 use longshore_fleet::objects::ObjectDir;
 use longshore_fleet::store::{Store, catalogue, device, ingest};
+use longshore_fleet::tls::{DeviceCertificate, Validity};
 use longshore_fleet::trust_repo::{OnlineSigners, TrustRepo};
 use longshore_fleet::{api, auth, gateway};
 use longshore_stats::Counters;
@@ -77,6 +78,7 @@ impl Fleet {
             snapshot: role(&key(1)),
             timestamp: role(&key(2)),
             director: role(&key(3)),
+            time: None,
         };
         let delegation = DelegationSpec {
             role: "models/m".into(),
@@ -194,7 +196,11 @@ impl Fleet {
         let new = device::NewDevice {
             id: id.clone(),
             report_key: key(100 + n).public(),
-            cert_sha256: Digest([n; 32]),
+            certificate: DeviceCertificate {
+                pem: String::new(),
+                sha256: Digest([n; 32]),
+                validity: Validity::starting(now(), 3600),
+            },
             serial: String::new(),
             labels: "{}".into(),
         };

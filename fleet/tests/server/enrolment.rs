@@ -7,7 +7,7 @@ use longshore_fleet::enrol::{EnrolError, Nonces, enrol};
 use longshore_fleet::store::{Store, device};
 use longshore_trust::{Digest, UnixMs};
 
-use crate::support::{self, Home, LATER, add_token, client_tls, draft, get, https, post};
+use crate::support::{self, Home, LATER, add_token, client_tls, director, draft, get, https, issuer, post};
 
 async fn store(home: &Home) -> Store {
     Store::open(&home.data().database()).await.unwrap()
@@ -26,7 +26,7 @@ async fn a_hundred_parallel_claims_of_one_token_make_one_device() {
         let draft = draft(&keys.fleet, &format!("dev-{n}"), n + 100, 1, nonce);
         let (store, keys, nonces) = (store.clone(), keys.clone(), nonces.clone());
         claims.spawn(async move {
-            enrol(&store, &keys.ca, &keys.fleet, &nonces, draft.request(), app::now()).await
+            enrol(&store, &issuer(&keys, &director(&keys.fleet)), &nonces, draft.request(), app::now()).await
         });
     }
     let results = claims.join_all().await;
@@ -75,22 +75,26 @@ async fn what_is_wrong_with_a_claim_is_refused_and_leaves_the_token_good() {
         ("enrol.token_expired", &expired),
         ("enrol.token_unknown", &no_token),
     ] {
-        let refused = enrol(&store, &keys.ca, &keys.fleet, &nonces, draft.request(), app::now()).await;
+        let refused =
+            enrol(&store, &issuer(&keys, &director(&keys.fleet)), &nonces, draft.request(), app::now()).await;
         assert_eq!(refused.unwrap_err().code(), code);
     }
     let mut tampered = good.request();
     let last = tampered.claim.len() - 1;
     tampered.claim[last] ^= 1;
-    let refused = enrol(&store, &keys.ca, &keys.fleet, &nonces, tampered, app::now()).await;
+    let refused = enrol(&store, &issuer(&keys, &director(&keys.fleet)), &nonces, tampered, app::now()).await;
     assert_eq!(refused.unwrap_err().code(), "enrol.claim");
     assert!(store.devices(None, 10).await.unwrap().is_empty());
 
-    enrol(&store, &keys.ca, &keys.fleet, &nonces, good.request(), app::now()).await.unwrap();
+    enrol(&store, &issuer(&keys, &director(&keys.fleet)), &nonces, good.request(), app::now()).await.unwrap();
     // The answer was lost: the same device with the same key may ask once more, with a new nonce.
     let mut again = draft(&keys.fleet, "dev-1", 50, 1, fresh(hash));
     again.claim.serial = "sn-1".into();
-    enrol(&store, &keys.ca, &keys.fleet, &nonces, again.request(), app::now()).await.unwrap();
-    let replayed = enrol(&store, &keys.ca, &keys.fleet, &nonces, good.request(), app::now()).await;
+    enrol(&store, &issuer(&keys, &director(&keys.fleet)), &nonces, again.request(), app::now())
+        .await
+        .unwrap();
+    let replayed =
+        enrol(&store, &issuer(&keys, &director(&keys.fleet)), &nonces, good.request(), app::now()).await;
     assert_eq!(replayed.unwrap_err().code(), "enrol.nonce");
     assert_eq!(store.devices(None, 10).await.unwrap().len(), 1);
 }
@@ -105,7 +109,9 @@ async fn an_id_in_use_is_refused_until_it_is_revoked() {
     let hash = add_token(&store, 1, LATER, None).await;
     let claim = |nonce| draft(&keys.fleet, "dev-1", 61, 1, nonce);
     let nonce = nonces.open([1; 32], hash, app::now()).unwrap();
-    let refused = enrol(&store, &keys.ca, &keys.fleet, &nonces, claim(nonce).request(), app::now()).await;
+    let refused =
+        enrol(&store, &issuer(&keys, &director(&keys.fleet)), &nonces, claim(nonce).request(), app::now())
+            .await;
     assert_eq!(refused.unwrap_err().code(), "enrol.device_exists");
 
     let mut tx = store.write().await.unwrap();
@@ -113,7 +119,9 @@ async fn an_id_in_use_is_refused_until_it_is_revoked() {
     tx.commit().await.unwrap();
     assert_eq!(store.device_identity(&first.id).await.unwrap(), None);
     let nonce = nonces.open([2; 32], hash, app::now()).unwrap();
-    enrol(&store, &keys.ca, &keys.fleet, &nonces, claim(nonce).request(), app::now()).await.unwrap();
+    enrol(&store, &issuer(&keys, &director(&keys.fleet)), &nonces, claim(nonce).request(), app::now())
+        .await
+        .unwrap();
     let now = store.device_identity(&first.id).await.unwrap().unwrap();
     assert_ne!(now.report_key, first.report.public());
 }

@@ -6,6 +6,7 @@ mod backup;
 mod broker;
 mod enrolment;
 mod files;
+mod identity;
 mod ingest;
 mod start;
 mod support;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_fleet::config::Config;
-use longshore_fleet::enrol::{self, EnrolRequest, Enrolled, Nonces};
+use longshore_fleet::director::Director;
+use longshore_fleet::enrol::{self, EnrolRequest, Enrolled, Issuer, Nonces};
 use longshore_fleet::init::{self, DataDir};
 use longshore_fleet::online::OnlineKeys;
 use longshore_fleet::serve::{self, Running};
@@ -44,7 +45,7 @@ impl Offline {
             fleet: fleet.parse().unwrap(),
             root: (1..=3).map(key).collect(),
             targets: (11..=13).map(key).collect(),
-            online: (21..=23).map(key).collect(),
+            online: (21..=24).map(key).collect(),
         }
     }
     pub fn root_spec(&self, version: u64) -> RootSpec {
@@ -57,13 +58,14 @@ impl Offline {
             targets: role(&self.targets, 2),
             snapshot: role(&self.online[..1], 1),
             timestamp: role(&self.online[1..2], 1),
-            director: role(&self.online[2..], 1),
+            director: role(&self.online[2..3], 1),
+            time: Some(role(&self.online[3..], 1)),
         }
     }
     /// Writes what `longshore keys init` would put into `online`.
     pub fn write(&self, dir: &Path) {
         std::fs::create_dir_all(dir).unwrap();
-        for (name, key) in ["snapshot", "timestamp", "director"].iter().zip(&self.online) {
+        for (name, key) in ["snapshot", "timestamp", "director", "time"].iter().zip(&self.online) {
             let text = format!("{{\"keytype\":\"ed25519\",\"seed\":\"{}\"}}", hex::encode(*key.seed()));
             std::fs::write(dir.join(format!("{name}.key")), text).unwrap();
         }
@@ -142,9 +144,20 @@ pub fn token_bytes(n: u16) -> [u8; 20] {
 pub async fn add_token(store: &store::Store, n: u16, expires: UnixMs, serial: Option<&str>) -> Digest {
     let hash = Digest::of(&token_bytes(n));
     let mut tx = store.write().await.unwrap();
-    store::device::insert_token(&mut tx, &hash, expires, serial, UnixMs(1)).await.unwrap();
+    let whom = store::device::TokenFor { serial: serial.map(str::to_owned), ..Default::default() };
+    store::device::insert_token(&mut tx, &hash, expires, &whom, UnixMs(1)).await.unwrap();
     tx.commit().await.unwrap();
     hash
+}
+
+/// Certificates of tests live for an hour.
+pub const LIFE_S: u64 = 3600;
+
+pub fn director(fleet: &FleetId) -> Director {
+    Director::new(key(23), fleet.clone(), 1)
+}
+pub fn issuer<'a>(keys: &'a OnlineKeys, director: &'a Director) -> Issuer<'a> {
+    Issuer { ca: &keys.ca, fleet: &keys.fleet, director, life_s: LIFE_S }
 }
 
 /// A claim, ready to be sent.
@@ -203,7 +216,9 @@ pub async fn enrol(home: &Home, store: &store::Store, name: &str, seed: u8) -> D
     let nonce = nonces.open([seed; 32], hash, app::now()).unwrap();
     let draft = draft(&keys.fleet, name, seed, u16::from(seed), nonce);
     let enrolled: Enrolled =
-        enrol::enrol(store, &keys.ca, &keys.fleet, &nonces, draft.request(), app::now()).await.unwrap();
+        enrol::enrol(store, &issuer(&keys, &director(&keys.fleet)), &nonces, draft.request(), app::now())
+            .await
+            .unwrap();
     Device {
         id: enrolled.device,
         fleet: keys.fleet.clone(),

@@ -4,6 +4,7 @@
 
 mod fleet_lost;
 mod keys;
+mod identity;
 mod kills;
 mod quickstart;
 mod slice;

@@ -31,13 +31,19 @@ pub enum Kind {
     Command = 17,
     /// Director to device: stored up to here.
     Receipt = 18,
+    /// Fleet to device: what time it is, signed with the time key.
+    Time = 19,
     /// Device to fleet at enrolment: proof that it holds its report key.
     Claim = 32,
+    /// Device to fleet: it wants a new client certificate.
+    Renewal = 33,
+    /// Device to fleet: it has wiped itself.
+    Wiped = 34,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Hello,
         Self::Report,
         Self::Windows,
@@ -45,7 +51,10 @@ impl Kind {
         Self::Assignment,
         Self::Command,
         Self::Receipt,
+        Self::Time,
         Self::Claim,
+        Self::Renewal,
+        Self::Wiped,
     ];
     /// From the number on the wire.
     #[must_use]
@@ -63,7 +72,10 @@ impl Kind {
             Self::Assignment => "application/vnd.longshore.assignment.v1+postcard",
             Self::Command => "application/vnd.longshore.command.v1+postcard",
             Self::Receipt => "application/vnd.longshore.receipt.v1+postcard",
+            Self::Time => "application/vnd.longshore.time.v1+postcard",
             Self::Claim => "application/vnd.longshore.claim.v1+postcard",
+            Self::Renewal => "application/vnd.longshore.renewal.v1+postcard",
+            Self::Wiped => "application/vnd.longshore.wiped.v1+postcard",
         }
     }
 }

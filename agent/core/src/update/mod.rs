@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use longshore_trust::{AssignmentVersion, Digest, ModelName, UnixMs, Verified};
 use longshore_wire::v1::{
-    Assignment, Command, CommandAction, EventKind, Message, Reason, TrialReport, UpdateReport,
+    Assignment, Command, CommandAction, CommandReport, EventKind, Message, Reason, TrialReport, UpdateReport,
 };
 
 use crate::assignment::{Device, TargetsView};
@@ -95,6 +95,10 @@ pub enum Write {
     Assigned(AssignmentVersion),
     /// The last command obeyed: director's epoch and sequence number.
     Commanded(u64, u64),
+    /// Queue the fleet's acknowledgement of a command.
+    Obeyed(CommandReport),
+    /// This device is to be wiped, by this command: remembered for ever.
+    Wiping(u64, u64),
 }
 
 /// Why a download did not end well.
@@ -164,6 +168,8 @@ pub enum Output {
     Collect,
     /// Close windows and send everything.
     Flush,
+    /// Wipe this device, by this command: director's epoch and sequence number.
+    Wipe(u64, u64),
     /// Nothing more; call `handle` with [`Input::Tick`] at this time.
     WakeAt(UnixMs),
 }
@@ -376,6 +382,7 @@ impl Updates {
         }
         self.commanded = at;
         self.writes.push(Write::Commanded(at.0, at.1));
+        let before = self.writes.len();
         match command.action {
             CommandAction::Commit { version } => self.each(|rec, step| serving::granted(rec, version, step)),
             CommandAction::RenewLease { version } => {
@@ -391,6 +398,16 @@ impl Updates {
                 self.each(|rec, step| model::halted(rec, version, step));
             }
             CommandAction::Flush => self.effects.push(Output::Flush),
+            CommandAction::Wipe => {
+                self.writes.push(Write::Wiping(at.0, at.1));
+                self.effects.push(Output::Wipe(at.0, at.1));
+            }
         }
+        let changed = self.writes[before..].iter().filter(|w| matches!(w, Write::Record(_))).count();
+        self.writes.push(Write::Obeyed(CommandReport {
+            epoch: at.0,
+            seq: header.seq,
+            changed: u32::try_from(changed).unwrap_or(u32::MAX),
+        }));
     }
 }

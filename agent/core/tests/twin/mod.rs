@@ -110,6 +110,9 @@ pub struct Disk {
     pub why: Vec<Option<Reason>>,
     pub events: Vec<EventKind>,
     pub staged: BTreeSet<Digest>,
+    /// Commands acknowledged: number, models changed.
+    pub obeyed: Vec<(u64, u32)>,
+    pub wiping: Option<(u64, u64)>,
     pub floors: Vec<ReleaseCounter>,
     pub commits: u64,
 }
@@ -130,6 +133,8 @@ impl Disk {
                 Write::Assigned(v) => self.assigned = *v,
                 Write::Commanded(e, s) => self.commanded = (*e, *s),
                 Write::Event(e) => self.events.push(e.clone()),
+                Write::Obeyed(o) => self.obeyed.push((o.seq.0, o.changed)),
+                Write::Wiping(e, s) => self.wiping = Some((*e, *s)),
             }
         }
     }

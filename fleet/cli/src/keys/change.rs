@@ -19,7 +19,7 @@ const MIN_ID: usize = 8;
 /// `longshore keys rotate`
 #[derive(clap::Args)]
 pub struct RotateArgs {
-    /// root, targets, release (all models), models/<name>, snapshot, timestamp or director
+    /// root, targets, release (all models), models/<name>, snapshot, timestamp, director or time
     #[arg(value_name = "ROLE")]
     pub role: KeyRole,
     /// A key that comes: its .pub (or .key) file; may be given several times
@@ -168,7 +168,7 @@ fn named_key(name: &str, current: &Current) -> Result<PublicKey, Failure> {
     let roles = [&root.root, &root.targets, &root.snapshot, &root.timestamp, &root.director];
     let delegated = current.published.targets().into_iter().flat_map(|t| &t.delegations).map(|d| &d.keys);
     let mut found: Vec<&PublicKey> = Vec::new();
-    for key in roles.into_iter().chain(delegated).flat_map(|r| &r.keys) {
+    for key in roles.into_iter().chain(&root.time).chain(delegated).flat_map(|r| &r.keys) {
         if key_id(key).starts_with(&name.to_ascii_lowercase()) && !found.contains(&key) {
             found.push(key);
         }

@@ -104,6 +104,11 @@ fn root_changes(old: &RootSpec, new: &RootSpec) -> Vec<String> {
     ] {
         keys_changes(role, old, new, &mut out);
     }
+    if old.time != new.time {
+        let none = RoleKeys { keys: Vec::new(), threshold: 1 };
+        let (old, new) = (old.time.as_ref().unwrap_or(&none), new.time.as_ref().unwrap_or(&none));
+        keys_changes("time", old, new, &mut out);
+    }
     match (old.solo, new.solo) {
         (true, false) => out.push("the fleet is no longer marked as solo".into()),
         (false, true) => out.push("the fleet is marked as solo: one key alone can approve".into()),

@@ -114,6 +114,7 @@ fn make(fleet: &FleetId, solo: bool, passphrase: Option<&str>, now: Timestamp) -
     let snapshot = Holders::new("snapshot", 1, 1)?;
     let timestamp = Holders::new("timestamp", 1, 1)?;
     let director = Holders::new("director", 1, 1)?;
+    let time = Holders::new("time", 1, 1)?;
     let now_ms = UnixMs(u64::try_from(now.as_millisecond()).unwrap_or(0));
 
     let mut root_json = edit::root(&RootSpec {
@@ -126,14 +127,17 @@ fn make(fleet: &FleetId, solo: bool, passphrase: Option<&str>, now: Timestamp) -
         snapshot: snapshot.public(),
         timestamp: timestamp.public(),
         director: director.public(),
-    });
+        time: Some(time.public()),
+    })
+    .issued(now_ms);
     root.sign(&mut root_json);
     let mut targets_json = edit::targets(&TargetsSpec {
         version: 1,
         expires: now_ms.plus_ms(VALID_MS),
         targets: BTreeMap::new(),
         delegations: Vec::new(),
-    });
+    })
+    .issued(now_ms);
     targets.sign(&mut targets_json);
     let fleet_file = FleetFile {
         schema: 1,
@@ -153,7 +157,7 @@ fn make(fleet: &FleetId, solo: bool, passphrase: Option<&str>, now: Timestamp) -
             files.insert(path, (true, file.to_json().to_vec()));
         }
     }
-    for holders in [&snapshot, &timestamp, &director] {
+    for holders in [&snapshot, &timestamp, &director, &time] {
         let path = Path::new("online").join(format!("{}.key", holders.role));
         files.insert(path, (true, KeyFile::online(&holders.keys[0]).to_json().to_vec()));
     }

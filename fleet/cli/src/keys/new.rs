@@ -15,7 +15,7 @@ use crate::context::{Context, Failure};
 /// `longshore keys new`
 #[derive(clap::Args)]
 pub struct NewArgs {
-    /// What it is for: root, targets, release, or an online role (snapshot, timestamp, director)
+    /// What it is for: root, targets, release, or an online role (snapshot, timestamp, director, time)
     #[arg(long, value_name = "ROLE")]
     pub role: KeyRole,
     /// File to make, ending in .key; its public half goes beside it as .pub

@@ -46,7 +46,10 @@ pub(super) fn run(context: &Context, path: &Path) -> Result<(), Failure> {
             root["version"],
             text("expires")
         );
-        for role in ["root", "targets", "snapshot", "timestamp", "director"] {
+        for role in ["root", "targets", "snapshot", "timestamp", "director", "time"] {
+            if root["roles"][role].is_null() {
+                continue;
+            }
             println!("  {role}: {} of {}", root["roles"][role]["threshold"], root["roles"][role]["keys"]);
         }
         println!();
@@ -115,6 +118,7 @@ fn read_root(path: &Path) -> Result<Value, Failure> {
         "roles": {
             "root": role(&spec.root), "targets": role(&spec.targets), "snapshot": role(&spec.snapshot),
             "timestamp": role(&spec.timestamp), "director": role(&spec.director),
+            "time": spec.time.as_ref().map(role),
         },
     }))
 }

@@ -90,9 +90,10 @@ fn rows(current: &Current, args: &StatusArgs, now: UnixMs) -> Vec<Row> {
         ("timestamp", &root.timestamp),
         ("director", &root.director),
     ];
-    let all = top.into_iter().chain(delegations.iter().map(|d| (d.role.as_str(), &d.keys)));
+    let time = root.time.as_ref().map(|keys| ("time", keys));
+    let all = top.into_iter().chain(time).chain(delegations.iter().map(|d| (d.role.as_str(), &d.keys)));
     let rows = all.map(|(role, keys)| {
-        let online = matches!(role, "snapshot" | "timestamp" | "director");
+        let online = matches!(role, "snapshot" | "timestamp" | "director" | "time");
         let at = expires.get(role).copied();
         let state = match at {
             Some(at) if at <= now && (!online || !args.offline) => State::Expired,

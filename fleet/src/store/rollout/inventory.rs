@@ -23,7 +23,7 @@ pub async fn inventory(
          FROM device d
          LEFT JOIN device_model m ON m.device = d.id AND m.model = ?1
          LEFT JOIN bundle_version v ON v.bundle = m.active
-         WHERE d.revoked_at IS NULL
+         WHERE d.revoked_at IS NULL AND d.wipe_asked_at IS NULL
            AND (?2 IS NULL OR NOT EXISTS (SELECT 1 FROM rollout_device r WHERE r.rollout = ?2 AND r.device = d.id))
          ORDER BY d.id",
     )

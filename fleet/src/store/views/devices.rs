@@ -86,6 +86,23 @@ pub struct DeviceRow {
     pub inventory: Option<String>,
     /// JSON of its last health report.
     pub health: Option<String>,
+    /// When it was told to wipe itself, ms.
+    pub wipe_asked_at: Option<i64>,
+    /// When its wipe receipt came, ms.
+    pub wiped_at: Option<i64>,
+}
+
+impl DeviceRow {
+    /// `active`, `wiping`, `decommissioned` or `revoked`.
+    #[must_use]
+    pub const fn standing(&self) -> &'static str {
+        match (self.wiped_at, self.revoked_at, self.wipe_asked_at) {
+            (Some(_), _, _) => "decommissioned",
+            (None, Some(_), _) => "revoked",
+            (None, None, Some(_)) => "wiping",
+            (None, None, None) => "active",
+        }
+    }
 }
 
 /// What a device has of one model.
@@ -185,7 +202,8 @@ pub enum Happening {
 
 const COLUMNS: &str =
     "d.id, d.serial, d.labels, d.enrolled_at, d.revoked_at, d.last_seen, d.online, d.stream,
-    d.assignment_version, d.tuf_versions, d.inventory, d.health";
+    d.assignment_version, d.tuf_versions, d.inventory, d.health, d.wipe_asked_at,
+    d.wiped_at";
 
 const MATCHING: &str = "(?1 = '' OR instr(d.id, ?1) > 0 OR instr(lower(d.serial), ?1) > 0 OR instr(lower(d.labels), ?1) > 0)
     AND CASE ?2

@@ -39,6 +39,13 @@ impl RoleKeys {
         let ids: Vec<String> = self.keys.iter().map(key_id).collect();
         json!({"keyids": ids, "threshold": self.threshold})
     }
+    /// An entry that holds its keys itself: of a role that TUF does not know.
+    fn own_entry(&self) -> Value {
+        let (mut entry, mut keys) = (self.entry(), Map::new());
+        self.add_to(&mut keys);
+        entry["keys"] = Value::Object(keys);
+        entry
+    }
     fn add_to(&self, keys: &mut Map<String, Value>) {
         for key in &self.keys {
             keys.insert(key_id(key), key_value(key));
@@ -67,6 +74,8 @@ pub struct RootSpec {
     pub timestamp: RoleKeys,
     /// Signs assignments and commands (online).
     pub director: RoleKeys,
+    /// Attests the time (online). Roots made before there was this role have none.
+    pub time: Option<RoleKeys>,
 }
 
 /// All of a targets document.
@@ -108,6 +117,14 @@ impl Signed {
             Value::Object(signed) => Self { signed, signatures: Signatures::new() },
             _ => unreachable!("every document is built as an object"),
         }
+    }
+    /// Says when it is signed (whole seconds), so that a device without a clock knows that it is not earlier. To be
+    /// called before anything is signed.
+    #[must_use]
+    pub fn issued(mut self, at: UnixMs) -> Self {
+        debug_assert!(self.signatures.is_empty(), "what is signed must not change");
+        self.signed.insert("x-issued".into(), date::format(at).into());
+        self
     }
     /// What a signature covers.
     #[must_use]
@@ -203,20 +220,16 @@ pub fn root(spec: &RootSpec) -> Signed {
         role.add_to(&mut keys);
         entries.insert(name.into(), role.entry());
     }
-    let mut director = match spec.director.entry() {
-        Value::Object(map) => map,
-        _ => unreachable!("an entry is an object"),
-    };
-    let mut director_keys = Map::new();
-    spec.director.add_to(&mut director_keys);
-    director.insert("keys".into(), director_keys.into());
     let mut map = head("root", spec.version, spec.expires);
     map.insert("consistent_snapshot".into(), true.into());
     map.insert("keys".into(), keys.into());
     map.insert("roles".into(), entries.into());
     map.insert("x-fleet".into(), spec.fleet.as_str().into());
     map.insert("x-solo".into(), spec.solo.into());
-    map.insert("x-director".into(), director.into());
+    map.insert("x-director".into(), spec.director.own_entry());
+    if let Some(time) = &spec.time {
+        map.insert("x-time".into(), time.own_entry());
+    }
     Signed::new(map.into())
 }
 
@@ -295,6 +308,7 @@ pub fn read_root(bytes: &[u8]) -> Result<RootSpec, TufError> {
         snapshot: role("snapshot"),
         timestamp: role("timestamp"),
         director: RoleKeys::of_set(root.director.as_ref().ok_or_else(|| missing("x-director"))?),
+        time: root.time.as_ref().map(RoleKeys::of_set),
         fleet: root.fleet.ok_or_else(|| missing("x-fleet"))?,
     })
 }

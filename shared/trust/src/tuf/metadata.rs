@@ -65,6 +65,8 @@ impl Unverified {
 pub(super) struct Head {
     pub version: u64,
     pub expires: UnixMs,
+    /// When it was signed, if it says so: it is not earlier now.
+    pub issued: Option<UnixMs>,
 }
 
 impl Head {
@@ -91,7 +93,13 @@ impl Head {
             .and_then(Value::as_u64)
             .filter(|v| *v > 0)
             .ok_or_else(|| TufError::malformed(role, "`version` is not a positive number"))?;
-        Ok(Self { version, expires })
+        let issued = match signed.get("x-issued") {
+            None => None,
+            Some(v) => Some(v.as_str().and_then(date::parse).ok_or_else(|| {
+                TufError::malformed(role, "`x-issued` is not a date of the form 2030-01-31T00:00:00Z")
+            })?),
+        };
+        Ok(Self { version, expires, issued })
     }
 }
 
@@ -103,6 +111,7 @@ pub(super) struct Root {
     pub roles: BTreeMap<String, RoleKeySet>,
     pub fleet: Option<FleetId>,
     pub director: Option<RoleKeySet>,
+    pub time: Option<RoleKeySet>,
     pub solo: bool,
 }
 
@@ -130,25 +139,13 @@ impl Root {
                 Some(id.ok_or_else(|| bad("`x-fleet` is not a fleet id"))?)
             }
         };
-        let director = match signed.get("x-director") {
-            None => None,
-            Some(v) => {
-                let entry = v.as_object().ok_or_else(|| bad("`x-director` is not an object"))?;
-                let keys = key_map("root", entry.get("keys"))?;
-                let keys = role_keys("root", entry, &keys)?;
-                if keys.threshold != 1 {
-                    return Err(bad(
-                        "`x-director` has a threshold above 1, but a device checks one signature",
-                    ));
-                }
-                Some(keys)
-            }
-        };
+        let director = own_role(signed, "x-director")?;
+        let time = own_role(signed, "x-time")?;
         let solo = match signed.get("x-solo") {
             None => false,
             Some(v) => v.as_bool().ok_or_else(|| bad("`x-solo` is not a boolean"))?,
         };
-        Ok(Self { head, consistent_snapshot, roles, fleet, director, solo })
+        Ok(Self { head, consistent_snapshot, roles, fleet, director, time, solo })
     }
     pub fn keys_of(&self, role: &str) -> &RoleKeySet {
         &self.roles[role]
@@ -156,6 +153,23 @@ impl Root {
     pub fn director_keys(&self) -> Vec<PublicKey> {
         self.director.as_ref().map(RoleKeySet::public_keys).unwrap_or_default()
     }
+    pub fn time_keys(&self) -> Vec<PublicKey> {
+        self.time.as_ref().map(RoleKeySet::public_keys).unwrap_or_default()
+    }
+}
+
+/// A role of ours beside TUF's own: its keys stand in its entry.
+fn own_role(signed: &Map<String, Value>, name: &str) -> Result<Option<RoleKeySet>, TufError> {
+    let Some(value) = signed.get(name) else { return Ok(None) };
+    let entry =
+        value.as_object().ok_or_else(|| TufError::malformed("root", format!("`{name}` is not an object")))?;
+    let keys = key_map("root", entry.get("keys"))?;
+    let keys = role_keys("root", entry, &keys)?;
+    if keys.threshold != 1 {
+        let reason = format!("`{name}` has a threshold above 1, but a device checks one signature");
+        return Err(TufError::malformed("root", reason));
+    }
+    Ok(Some(keys))
 }
 
 /// What a delegator signs about a file: its version and, if it likes, its length and hashes.

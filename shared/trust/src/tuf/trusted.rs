@@ -428,6 +428,33 @@ impl Trusted {
         let keys = self.root.director_keys();
         keys.iter().find(|k| k.id() == signer).or(keys.first()).cloned()
     }
+    /// The key to check an attested time with that says it was signed by `signer`, like [`Trusted::director_named`].
+    #[must_use]
+    pub fn time_key_named(&self, signer: KeyId) -> Option<PublicKey> {
+        let keys = self.root.time_keys();
+        keys.iter().find(|k| k.id() == signer).or(keys.first()).cloned()
+    }
+    /// Names the keys that can raise a device's online time floor (`x-time`, `timestamp`): another value means that the
+    /// root has rotated one of them.
+    #[must_use]
+    pub fn time_keys_tag(&self) -> Digest {
+        let mut keys: Vec<Vec<u8>> =
+            self.root.keys_of("timestamp").public_keys().iter().map(PublicKey::raw).collect();
+        keys.sort();
+        keys.extend(self.root.time_keys().iter().map(PublicKey::raw));
+        Digest::of(&keys.concat())
+    }
+    /// When the offline roles at hand were signed, the latest of them, as far as they say.
+    #[must_use]
+    pub fn issued_offline(&self) -> Option<UnixMs> {
+        let roles = self.roles.values().filter_map(|l| l.doc.head.issued);
+        self.root.head.issued.into_iter().chain(roles).max()
+    }
+    /// When the timestamp at hand was signed, if it says so.
+    #[must_use]
+    pub fn issued_online(&self) -> Option<UnixMs> {
+        self.timestamp.as_ref()?.head.issued
+    }
     /// Whether one key alone can approve.
     #[must_use]
     pub fn solo(&self) -> bool {

@@ -22,6 +22,7 @@ fn root_spec() -> RootSpec {
         snapshot: keys(&[7], 1),
         timestamp: keys(&[8], 1),
         director: keys(&[9], 1),
+        time: Some(keys(&[13], 1)),
     }
 }
 fn release() -> ReleaseInfo {

@@ -138,6 +138,8 @@ pub enum CommandAction {
     },
     /// Close windows and send everything now.
     Flush,
+    /// Stop serving, delete bundles, data and keys, and say so: the device leaves the fleet.
+    Wipe,
 }
 
 /// The fleet has committed everything of `stream` up to `up_to`.

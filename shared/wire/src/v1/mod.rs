@@ -3,6 +3,7 @@
 //! Seal with [`seal`], read with [`open`]. A message is signed as encoded and verified as received.
 
 mod down;
+mod identity;
 mod up;
 
 use longshore_trust::{
@@ -14,8 +15,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 pub use down::{
     Assignment, Command, CommandAction, Commit, Guard, Mode, Probation, Receipt, Slot, TargetsVersion,
 };
+pub use identity::{Claim, Renewal, TimeAnswer, WipeStage, Wiped};
 pub use up::{
-    Claim, Deviation, Event, EventKind, Events, Gap, GapCause, GapKind, Health, Hello, Inventory,
+    CommandReport, Deviation, Event, EventKind, Events, Gap, GapCause, GapKind, Health, Hello, Inventory,
     ModelHealth, Reason, Report, ReportBody, TrialReport, UpdateReport, UpdateState, Window, WindowKey,
     Windows,
 };
@@ -86,6 +88,17 @@ pub fn seal<B: Body>(header: Header, body: B, key: &SigningKey) -> Result<Vec<u8
 /// [`MessageError`].
 pub fn open<B: Body>(bytes: &[u8], key: &PublicKey) -> Result<Verified<Message<B>>, MessageError> {
     Envelope::open(bytes, B::KIND, key)?.try_map(|body| decode(&body))
+}
+
+/// Verifies a message and decodes its header alone: for a body that this build cannot read. Every schema opens with the
+/// same header.
+///
+/// # Errors
+/// [`MessageError`].
+pub fn open_header(bytes: &[u8], kind: Kind, key: &PublicKey) -> Result<Verified<Header>, MessageError> {
+    Envelope::open(bytes, kind, key)?
+        .try_map(|body| postcard::take_from_bytes::<Header>(&body).map(|(header, _)| header))
+        .map_err(|_| MessageError::Body(kind))
 }
 
 /// Decodes a body that was verified.

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use longshore_stats::Counters;
 use longshore_trust::{
-    AssignmentVersion, DeviceId, Digest, FleetId, Generation, Kind, ModelName, RolloutId, Seq, StreamId,
-    UnixMs,
+    AssignmentVersion, Digest, Generation, Kind, ModelName, RolloutId, Seq, StreamId, UnixMs,
 };
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +49,19 @@ pub enum ReportBody {
     Inventory(Inventory),
     /// How the device is.
     Health(Health),
+    /// A command was obeyed.
+    Command(CommandReport),
+}
+
+/// A command was stored and obeyed, in the same transaction as this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandReport {
+    /// Director's epoch.
+    pub epoch: u64,
+    /// Its number.
+    pub seq: Seq,
+    /// Models in whose update it changed something; 0 when there was nothing (left) to do.
+    pub changed: u32,
 }
 
 /// Where an update of one model stands.
@@ -330,6 +342,14 @@ pub enum EventKind {
     },
     /// Something signed was refused.
     Refused(Reason),
+    /// The fleet has more of the stream than this database ever sent: an older image of the disk was put back. A new
+    /// stream was begun; what was sent before may be counted twice, what is ambiguous stands in the gap ledger.
+    StreamRestarted {
+        /// What the fleet had of the old stream.
+        fleet_had: u64,
+        /// What this database had sealed of it.
+        sealed: u64,
+    },
 }
 
 /// A row of the gap ledger.
@@ -379,26 +399,6 @@ pub enum GapCause {
     RingTurned,
     /// A corrupt database.
     Corruption,
-}
-
-/// Signed with the report key at enrolment: the device holds it, and wants this certificate request answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
-    /// The server's nonce.
-    pub nonce: [u8; 32],
-    /// The claim token (160 bits).
-    pub token: [u8; 20],
-    /// The fleet.
-    pub fleet: FleetId,
-    /// The device id it asks for.
-    pub device: DeviceId,
-    /// The raw ed25519 report key.
-    pub report_key: [u8; 32],
-    /// SHA-256 of the certificate request (DER) for the TLS key.
-    pub csr_sha256: Digest,
-    /// Serial number of the board, empty when unknown.
-    pub serial: String,
-}
-impl Body for Claim {
-    const KIND: Kind = Kind::Claim;
+    /// An older image of the disk was put back.
+    RolledBack,
 }

@@ -27,6 +27,8 @@ pub enum KeyRole {
     Timestamp,
     /// Signs assignments and commands (online).
     Director,
+    /// Attests the time (online).
+    Time,
     /// Approves bundles, of every model.
     Release,
     /// Approves bundles of one model.
@@ -37,7 +39,7 @@ impl KeyRole {
     /// Whether the server holds its private keys.
     #[must_use]
     pub fn is_online(&self) -> bool {
-        matches!(self, Self::Snapshot | Self::Timestamp | Self::Director)
+        matches!(self, Self::Snapshot | Self::Timestamp | Self::Director | Self::Time)
     }
 }
 impl FromStr for KeyRole {
@@ -49,13 +51,14 @@ impl FromStr for KeyRole {
             "snapshot" => Self::Snapshot,
             "timestamp" => Self::Timestamp,
             "director" => Self::Director,
+            "time" => Self::Time,
             "release" => Self::Release,
             _ => match s.strip_prefix("models/").map(ModelName::new) {
                 Some(Ok(model)) => Self::Model(model),
                 Some(Err(e)) => return Err(e.to_string()),
                 None => {
                     return Err(
-                        "roles are root, targets, release, models/<name>, snapshot, timestamp and director"
+                        "roles are root, targets, release, models/<name>, snapshot, timestamp, director and time"
                             .into(),
                     );
                 }
@@ -71,6 +74,7 @@ impl fmt::Display for KeyRole {
             Self::Snapshot => f.write_str("snapshot"),
             Self::Timestamp => f.write_str("timestamp"),
             Self::Director => f.write_str("director"),
+            Self::Time => f.write_str("time"),
             Self::Release => f.write_str("release"),
             Self::Model(m) => write!(f, "models/{m}"),
         }
@@ -140,6 +144,7 @@ impl Draft {
             let role = match role {
                 KeyRole::Snapshot => "snapshot",
                 KeyRole::Timestamp => "timestamp",
+                KeyRole::Time => "time",
                 _ => "director",
             };
             return Err(CeremonyError::OnlineThreshold { role, threshold });
@@ -154,6 +159,8 @@ impl Draft {
                     KeyRole::Targets => &mut root.targets,
                     KeyRole::Snapshot => &mut root.snapshot,
                     KeyRole::Timestamp => &mut root.timestamp,
+                    // A fleet made before there was this role gets it so.
+                    KeyRole::Time => root.time.get_or_insert(RoleKeys { keys: Vec::new(), threshold: 1 }),
                     _ => &mut root.director,
                 };
                 *keys = change.apply(&role.to_string(), keys)?;
@@ -204,8 +211,9 @@ impl Draft {
             (KeyRole::Timestamp, &root.timestamp),
             (KeyRole::Director, &root.director),
         ];
+        let time = root.time.as_ref().map(|keys| (KeyRole::Time, keys));
         let mut roles: Vec<KeyRole> =
-            top.into_iter().filter(|(_, keys)| keys.keys.contains(key)).map(|(role, _)| role).collect();
+            top.into_iter().chain(time).filter(|(_, keys)| keys.keys.contains(key)).map(|(role, _)| role).collect();
         for d in targets.iter().flat_map(|t| &t.delegations).filter(|d| d.keys.keys.contains(key)) {
             roles.extend(d.role.parse().ok());
         }

@@ -188,10 +188,11 @@ fn check_root(old: &RootSpec, new: &RootSpec) -> Result<(), CeremonyError> {
         return Err(CeremonyError::OtherFleet { ours: old.fleet.clone(), theirs: new.fleet.clone() });
     }
     let online = [("snapshot", &new.snapshot), ("timestamp", &new.timestamp), ("director", &new.director)];
-    for (role, keys) in [("root", &new.root), ("targets", &new.targets)].into_iter().chain(online) {
+    let online = || online.into_iter().chain(new.time.as_ref().map(|keys| ("time", keys)));
+    for (role, keys) in [("root", &new.root), ("targets", &new.targets)].into_iter().chain(online()) {
         check_keys(role, keys)?;
     }
-    if let Some((role, keys)) = online.into_iter().find(|(_, keys)| keys.threshold != 1) {
+    if let Some((role, keys)) = online().find(|(_, keys)| keys.threshold != 1) {
         return Err(CeremonyError::OnlineThreshold { role, threshold: keys.threshold });
     }
     not_online(new, "root", &new.root)?;
@@ -199,7 +200,7 @@ fn check_root(old: &RootSpec, new: &RootSpec) -> Result<(), CeremonyError> {
 }
 /// A key that lies on a server must never be able to approve.
 fn not_online(root: &RootSpec, role: &str, keys: &RoleKeys) -> Result<(), CeremonyError> {
-    for online in [&root.snapshot, &root.timestamp, &root.director] {
+    for online in [&root.snapshot, &root.timestamp, &root.director].into_iter().chain(&root.time) {
         if let Some(key) = keys.keys.iter().find(|k| online.keys.contains(k)) {
             return Err(CeremonyError::OnlineKey { role: role.to_owned(), key_id: key_id(key) });
         }
