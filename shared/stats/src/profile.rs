@@ -4,7 +4,13 @@
 //! equals 0.0; every row of the data is counted in exactly one bin or one of the special counters; merging adds integers
 //! and is refused between different bins.
 
+mod categories;
+mod histogram;
+
 use serde::{Deserialize, Serialize};
+
+pub use categories::Categories;
+pub use histogram::Histogram;
 
 /// First bytes of a `reference.lsp` file: magic and version.
 const HEADER: &[u8; 8] = b"LSPROF\x00\x01";
@@ -76,42 +82,6 @@ pub enum FeatureValues {
     Categorical(Categories),
 }
 
-/// Counts between edges, with special values apart.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Histogram {
-    /// Inner edges, rising: bin i holds `edges[i-1] <= v < edges[i]`; the end bins reach to infinity.
-    pub edges: Vec<f64>,
-    /// Bins that hold a single value of the reference only (rising indices).
-    pub atoms: Vec<u16>,
-    /// Least value of the reference.
-    pub min: f64,
-    /// Greatest value of the reference.
-    pub max: f64,
-    /// One more than there are edges.
-    pub counts: Vec<u64>,
-    /// Of the first bin: below the reference's least value.
-    pub below: u64,
-    /// Of the last bin: above the reference's greatest value.
-    pub above: u64,
-    /// NaN.
-    pub nan: u64,
-    /// Positive infinity.
-    pub pos_inf: u64,
-    /// Negative infinity.
-    pub neg_inf: u64,
-}
-
-/// Counts of a vocabulary.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Categories {
-    /// The reference's values, sorted.
-    pub vocabulary: Vec<String>,
-    /// As many as the vocabulary has.
-    pub counts: Vec<u64>,
-    /// Rows with another value.
-    pub other: u64,
-}
-
 /// A column of reference data.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Column {
@@ -121,172 +91,9 @@ pub enum Column {
     Categorical(Vec<Option<String>>),
 }
 
-impl Histogram {
-    /// Bins at the quantiles of `values`, with a bin of its own for each value that holds more than 1/64 of the mass;
-    /// nothing is counted yet. `None` when there is no finite value.
-    #[must_use]
-    pub fn bins_of(values: impl Iterator<Item = f64>) -> Option<Self> {
-        let mut sorted: Vec<f64> = values.filter(|v| v.is_finite()).map(|v| v + 0.0).collect();
-        sorted.sort_unstable_by(f64::total_cmp);
-        let (min, max) = (*sorted.first()?, *sorted.last()?);
-        let n = sorted.len();
-        // Runs of equal values that are too heavy to share a bin. At most 63 can be.
-        let mut atoms: Vec<f64> = Vec::new();
-        let mut at = 0;
-        while at < n {
-            let end = at + sorted[at..].partition_point(|v| *v <= sorted[at]);
-            if (end - at) * BINS_MAX > n {
-                atoms.push(sorted[at]);
-            }
-            at = end;
-        }
-        let mut edges: Vec<f64> = Vec::new();
-        let after = |v: f64| sorted.get(sorted.partition_point(|x| *x <= v)).copied();
-        for &a in &atoms {
-            edges.push(a);
-            edges.extend(after(a));
-        }
-        // What is left of the bins goes to quantiles of the other values.
-        let is_atom = |v: &f64| atoms.contains(v);
-        let rest: Vec<f64> = sorted.iter().copied().filter(|v| !is_atom(v)).collect();
-        let spare = BINS_MAX.saturating_sub(2 * atoms.len()).max(1).min(rest.len());
-        for k in 1..spare {
-            edges.push(rest[k * rest.len() / spare]);
-        }
-        edges.sort_unstable_by(f64::total_cmp);
-        edges.dedup();
-        // The first bin begins below everything: an edge at the least value would leave it empty.
-        edges.retain(|e| *e > min);
-        edges.truncate(BINS_MAX - 1);
-        let bins = edges.len() + 1;
-        let mut histogram = Self {
-            edges,
-            atoms: Vec::new(),
-            min,
-            max,
-            counts: vec![0; bins],
-            below: 0,
-            above: 0,
-            nan: 0,
-            pos_inf: 0,
-            neg_inf: 0,
-        };
-        let mut single: Vec<Option<(f64, bool)>> = vec![None; bins];
-        for &v in &sorted {
-            let seen = &mut single[histogram.bin(v)];
-            *seen = Some(seen.map_or((v, true), |(first, same)| (first, same && first == v)));
-        }
-        let singles = single.iter().enumerate().filter(|(_, s)| s.is_some_and(|(_, same)| same));
-        histogram.atoms = singles.filter_map(|(b, _)| u16::try_from(b).ok()).collect();
-        Some(histogram)
-    }
-    /// The bin of a finite value: a value equal to an edge belongs to the right.
-    #[must_use]
-    pub fn bin(&self, value: f64) -> usize {
-        let value = value + 0.0;
-        self.edges.partition_point(|e| *e <= value)
-    }
-    /// Counts one value.
-    pub fn insert(&mut self, value: f64) {
-        if value.is_nan() {
-            self.nan += 1;
-        } else if value == f64::INFINITY {
-            self.pos_inf += 1;
-        } else if value == f64::NEG_INFINITY {
-            self.neg_inf += 1;
-        } else {
-            let bin = self.bin(value);
-            self.counts[bin] += 1;
-            self.below += u64::from(value < self.min);
-            self.above += u64::from(value > self.max);
-        }
-    }
-    /// Values counted in bins.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-    /// The same bins with nothing counted.
-    #[must_use]
-    pub fn emptied(&self) -> Self {
-        Self {
-            edges: self.edges.clone(),
-            atoms: self.atoms.clone(),
-            counts: vec![0; self.counts.len()],
-            below: 0,
-            above: 0,
-            nan: 0,
-            pos_inf: 0,
-            neg_inf: 0,
-            ..*self
-        }
-    }
-    fn same_bins(&self, other: &Self) -> bool {
-        let bits = |e: &[f64]| e.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-        bits(&self.edges) == bits(&other.edges)
-            && self.atoms == other.atoms
-            && self.min.to_bits() == other.min.to_bits()
-            && self.max.to_bits() == other.max.to_bits()
-    }
-    fn check(&self) -> Result<(), &'static str> {
-        let rising = self.edges.windows(2).all(|w| w[0] < w[1]);
-        if !rising || self.edges.iter().any(|e| !e.is_finite()) {
-            return Err("edges must be finite and rise");
-        }
-        if self.counts.len() != self.edges.len() + 1 || self.counts.len() > BINS_MAX {
-            return Err("must have one count more than edges, and at most 64");
-        }
-        if !(self.min.is_finite() && self.max.is_finite() && self.min <= self.max) {
-            return Err("least and greatest value must be finite and in order");
-        }
-        let atoms_rise = self.atoms.windows(2).all(|w| w[0] < w[1]);
-        if !atoms_rise || self.atoms.iter().any(|a| usize::from(*a) >= self.counts.len()) {
-            return Err("atom bins must be bins, in order");
-        }
-        Ok(())
-    }
-    fn add(&mut self, other: &Self) {
-        add_all(&mut self.counts, &other.counts);
-        self.below += other.below;
-        self.above += other.above;
-        self.nan += other.nan;
-        self.pos_inf += other.pos_inf;
-        self.neg_inf += other.neg_inf;
-    }
-}
-
-impl Categories {
-    /// The most frequent values as vocabulary; nothing is counted yet.
-    #[must_use]
-    pub fn vocabulary_of<'a>(values: impl Iterator<Item = &'a str>) -> Self {
-        let mut seen = std::collections::BTreeMap::<&str, u64>::new();
-        values.for_each(|v| *seen.entry(v).or_default() += 1);
-        let mut by_count: Vec<(&str, u64)> = seen.into_iter().collect();
-        by_count.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-        by_count.truncate(CATEGORIES_MAX);
-        let mut vocabulary: Vec<String> = by_count.into_iter().map(|(v, _)| v.to_owned()).collect();
-        vocabulary.sort();
-        let counts = vec![0; vocabulary.len()];
-        Self { vocabulary, counts, other: 0 }
-    }
-    /// Counts one value.
-    pub fn insert(&mut self, value: &str) {
-        match self.vocabulary.binary_search_by(|v| v.as_str().cmp(value)) {
-            Ok(i) => self.counts[i] += 1,
-            Err(_) => self.other += 1,
-        }
-    }
-    fn check(&self) -> Result<(), &'static str> {
-        let sorted = self.vocabulary.windows(2).all(|w| w[0] < w[1]);
-        if !sorted || self.counts.len() != self.vocabulary.len() || self.vocabulary.len() > CATEGORIES_MAX {
-            return Err("vocabulary must be sorted, without repetition, one count an entry, at most 64");
-        }
-        Ok(())
-    }
-}
-
+/// Adds counts one by one; at 2^64 - 1 a count stays there.
 fn add_all(into: &mut [u64], from: &[u64]) {
-    into.iter_mut().zip(from).for_each(|(a, b)| *a += b);
+    into.iter_mut().zip(from).for_each(|(a, b)| *a = a.saturating_add(*b));
 }
 
 impl Profile {
@@ -323,6 +130,11 @@ impl Profile {
         profile.check()?;
         Ok(profile)
     }
+    /// The feature of a name.
+    #[must_use]
+    pub fn feature(&self, name: &str) -> Option<&FeatureProfile> {
+        self.features.iter().find(|f| f.name == name)
+    }
     /// Adds `other`, exactly.
     ///
     /// # Errors
@@ -346,14 +158,14 @@ impl Profile {
                 return Err(ProfileError::OtherBins(a.name.clone()));
             }
         }
-        self.rows += other.rows;
+        self.rows = self.rows.saturating_add(other.rows);
         for (a, b) in self.features.iter_mut().zip(&other.features) {
-            a.missing += b.missing;
+            a.missing = a.missing.saturating_add(b.missing);
             match (&mut a.values, &b.values) {
                 (FeatureValues::Numeric(a), FeatureValues::Numeric(b)) => a.add(b),
                 (FeatureValues::Categorical(a), FeatureValues::Categorical(b)) => {
                     add_all(&mut a.counts, &b.counts);
-                    a.other += b.other;
+                    a.other = a.other.saturating_add(b.other);
                 }
                 _ => {}
             }

@@ -34,14 +34,52 @@ fn a_heavy_value_gets_a_bin_of_its_own() {
     for (v, n) in [(0.0, 100), (450.0, 101)] {
         let bin = h.bin(v);
         assert_eq!(h.counts[bin], n);
-        assert!(h.atoms.contains(&u16::try_from(bin).unwrap()));
+        assert!(h.is_point(bin) && h.atoms.contains(&u16::try_from(bin).unwrap()));
+        assert_ne!(h.bin(v.next_up()), bin);
     }
+}
+
+#[test]
+fn whole_numbers_have_a_bin_each_and_what_lies_between_is_seen() {
+    let h = numeric(&(0..1700).map(|i| f64::from(i % 17)).collect::<Vec<_>>());
+    for v in 0..17 {
+        assert_eq!(h.counts[h.bin(f64::from(v))], 100, "{v}");
+        assert_eq!(h.counts[h.bin(f64::from(v) + 0.5)], 0, "{v}");
+    }
+    let forty = numeric(&(0..4000).map(|i| f64::from(i % 40)).collect::<Vec<_>>());
+    assert_eq!((forty.counts.len(), forty.atoms.len()), (BINS_MAX, 40));
+}
+
+#[test]
+fn a_reference_of_eight_rows_has_bins() {
+    let h = numeric(&[5.0, 1.0, 2.0, 8.0, 3.0, 4.0, 7.0, 6.0]);
+    assert_eq!((h.counts.as_slice(), h.min, h.max), (&[1; 8][..], 1.0, 8.0));
+}
+
+#[test]
+fn more_than_256_features_are_refused() {
+    let column = |i: usize| (format!("f{i}"), Column::Numeric(vec![Some(1.0)]));
+    let columns: Vec<_> = (0..257).map(column).collect();
+    assert_eq!(Profile::of(&columns), Err(ProfileError::TooManyFeatures(257)));
+    assert!(Profile::of(&columns[..256]).is_ok());
+}
+
+#[test]
+fn counts_stop_at_the_end_of_u64_instead_of_turning_over() {
+    let mut a = Profile::of(&[("x".into(), Column::Numeric(vec![Some(1.0); 3]))]).unwrap();
+    let FeatureValues::Numeric(h) = &mut a.features[0].values else { unreachable!() };
+    h.counts[1] = u64::MAX - 1;
+    let b = a.clone();
+    a.merge(&b).unwrap();
+    let FeatureValues::Numeric(h) = &a.features[0].values else { unreachable!() };
+    assert_eq!(h.counts[1], u64::MAX);
 }
 
 #[test]
 fn a_constant_column_is_one_atom() {
     let h = numeric(&[3.0; 20]);
-    assert_eq!((h.edges.len(), h.counts.as_slice(), h.atoms.as_slice()), (0, &[20][..], &[0][..]));
+    assert_eq!((h.counts.as_slice(), h.atoms.as_slice()), (&[0, 20, 0][..], &[1][..]));
+    assert_eq!(h.edges, [3.0, 3.0f64.next_up()]);
 }
 
 #[test]
