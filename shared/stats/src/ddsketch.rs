@@ -40,13 +40,14 @@ impl DdSketch {
     /// Adds `n` to a bucket (from a counter page).
     pub fn insert_bucket(&mut self, bucket: u16, n: u64) {
         if n > 0 {
-            *self.buckets.entry(bucket.min(MAX_BUCKET)).or_default() += n;
+            let count = self.buckets.entry(bucket.min(MAX_BUCKET)).or_default();
+            *count = count.saturating_add(n);
         }
     }
     /// How many values.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.buckets.values().sum()
+        self.buckets.values().fold(0, |sum, n| sum.saturating_add(*n))
     }
     /// Adds `other`, exactly.
     pub fn merge(&mut self, other: &Self) {

@@ -17,6 +17,7 @@ pub mod fdr;
 pub mod kolmogorov;
 pub mod nesting;
 pub mod profile;
+pub mod quality;
 pub mod rows;
 pub mod special;
 pub mod window;
