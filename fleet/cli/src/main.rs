@@ -8,13 +8,18 @@ mod audit;
 mod bundle;
 mod context;
 mod devices;
+mod drift;
 mod http;
 mod keys;
 mod login;
+mod metrics;
 mod models;
+mod page;
+mod profile;
 mod publish;
 mod rollout;
 mod show;
+mod tables;
 mod token;
 mod trust_store;
 
@@ -42,6 +47,15 @@ enum Command {
     /// Build, inspect and test bundles (no server needed)
     #[command(subcommand)]
     Bundle(bundle::Command),
+    /// Show reference profiles (no server needed)
+    #[command(subcommand)]
+    Profile(profile::Command),
+    /// Compare two tables: has the data drifted? (no server needed)
+    #[command(subcommand)]
+    Drift(drift::Command),
+    /// Quality and fairness of predictions, from a table of labels and scores (no server needed)
+    #[command(subcommand)]
+    Metrics(metrics::Command),
     /// Remember a server and a token for the other commands
     Login(login::Args),
     /// Upload a bundle as a draft
@@ -68,6 +82,9 @@ fn main() -> ExitCode {
     let done: Result<(), Failure> = match cli.command {
         Command::Keys(c) => keys::run(&context, c),
         Command::Bundle(c) => bundle::run(&context, c),
+        Command::Profile(c) => profile::run(&context, c),
+        Command::Drift(c) => drift::run(&context, c),
+        Command::Metrics(c) => metrics::run(&context, c),
         Command::Login(a) => login::run(&context, a),
         Command::Publish(a) => publish::run(&context, a),
         Command::Approve(a) => approve::run(&context, a),

@@ -6,6 +6,7 @@ use longshore_stats::profile::Column;
 use npyz::npz::NpzArchive;
 use npyz::{Order, TypeChar};
 
+use super::Digits;
 use crate::{DType, Tensor};
 
 /// Most bytes of one array.
@@ -33,6 +34,14 @@ fn bad(place: impl Into<String>, reason: impl Into<String>) -> DataError {
 /// # Errors
 /// [`DataError`] naming the row or column.
 pub fn read_columns(csv: &[u8]) -> Result<Vec<(String, Column)>, DataError> {
+    read_columns_with(csv, Digits::Exact)
+}
+
+/// The same with a choice of how numbers are read.
+///
+/// # Errors
+/// [`DataError`] naming the row or column.
+pub fn read_columns_with(csv: &[u8], digits: Digits) -> Result<Vec<(String, Column)>, DataError> {
     let mut reader = csv::ReaderBuilder::new().from_reader(csv);
     let header = reader.headers().map_err(|e| bad("header", e.to_string()))?.clone();
     let names: Vec<String> = header.iter().map(|h| h.trim().to_owned()).collect();
@@ -54,15 +63,17 @@ pub fn read_columns(csv: &[u8]) -> Result<Vec<(String, Column)>, DataError> {
     if cells.first().is_none_or(Vec::is_empty) {
         return Err(bad("whole file", "it has no rows"));
     }
-    Ok(names.into_iter().zip(cells.into_iter().map(column)).collect())
+    Ok(names.into_iter().zip(cells.into_iter().map(|c| column(c, digits))).collect())
 }
 
-fn column(cells: Vec<Option<String>>) -> Column {
-    let numbers: Result<Vec<Option<f64>>, _> =
-        cells.iter().map(|c| c.as_ref().map(|c| c.parse::<f64>()).transpose()).collect();
-    match numbers {
-        Ok(numbers) => Column::Numeric(numbers),
-        Err(_) => Column::Categorical(cells),
+fn column(cells: Vec<Option<String>>, digits: Digits) -> Column {
+    let number = |c: &Option<String>| match c {
+        Some(text) => digits.parse(text).map(Some),
+        None => Some(None),
+    };
+    match cells.iter().map(number).collect::<Option<Vec<Option<f64>>>>() {
+        Some(numbers) => Column::Numeric(numbers),
+        None => Column::Categorical(cells),
     }
 }
 

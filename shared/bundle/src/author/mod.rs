@@ -6,6 +6,7 @@
 mod data;
 mod draft;
 mod mlbom;
+mod number;
 mod vectors;
 
 use std::fs;
@@ -14,9 +15,10 @@ use std::path::{Path, PathBuf};
 
 use longshore_trust::Digest;
 
-pub use data::{DataError, read_columns, read_npz};
+pub use data::{DataError, read_columns, read_columns_with, read_npz};
 pub use draft::{columns_of_arrays, describe_classes, draft, features_of, infer_outputs};
 pub use mlbom::mlbom;
+pub use number::Digits;
 pub use vectors::golden_of;
 
 use crate::{Bundle, BundlePath, FileEntry, MANIFEST, Manifest, ManifestError, Refusal, Role};
