@@ -124,7 +124,7 @@ mod tests {
     }
     #[test]
     fn exact_is_the_nearest_number() {
-        assert_eq!(Digits::Exact.parse("0.050563719136866279"), Some(0.050563719136866279));
+        assert_eq!(Digits::Exact.parse("0.050563719136866279"), Some(0.05056371913686628));
         assert_eq!(Digits::Seventeen.parse("0.1"), Some(0.1));
         assert_eq!(Digits::Seventeen.parse("inf"), Some(f64::INFINITY));
         assert!(Digits::Seventeen.parse("NaN").is_some_and(f64::is_nan));
