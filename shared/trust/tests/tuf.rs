@@ -8,6 +8,8 @@ mod repo;
 
 #[path = "tuf/attacks.rs"]
 mod attacks;
+#[path = "tuf/ceremony.rs"]
+mod ceremony;
 #[path = "tuf/delegations.rs"]
 mod delegations;
 #[path = "tuf/editing.rs"]
