@@ -8,6 +8,7 @@ mod clients;
 mod emulation;
 mod engine;
 mod python;
+mod tuf;
 
 use std::ffi::OsString;
 use std::path::Path;

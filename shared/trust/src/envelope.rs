@@ -147,7 +147,9 @@ impl Envelope {
         if envelope.v != VERSION {
             return Err(EnvelopeError::UnknownVersion(envelope.v));
         }
-        if rest.is_empty() { Ok(envelope) } else { Err(EnvelopeError::Malformed) }
+        // A number could be spelt in more than one way: a message has one spelling.
+        let spelt = postcard::to_stdvec(&envelope).map_err(|_| EnvelopeError::Malformed)?;
+        if rest.is_empty() && spelt == bytes { Ok(envelope) } else { Err(EnvelopeError::Malformed) }
     }
     /// Who claims to have signed it: for finding the key, before anything is believed.
     #[must_use]

@@ -36,7 +36,8 @@ pub enum KeyError {
 pub enum PublicKey {
     /// Ed25519, verified strictly (no small-order points, no malleable signatures).
     Ed25519(ed25519_dalek::VerifyingKey),
-    /// ECDSA on P-256 with SHA-256; signatures in DER.
+    /// ECDSA on P-256 with SHA-256; signatures in strict DER. Either of the two signatures `(r, s)` and `(r, n - s)` is
+    /// taken, because other programs make either; nothing may be told apart by the bytes of a signature.
     P256(p256::ecdsa::VerifyingKey),
 }
 

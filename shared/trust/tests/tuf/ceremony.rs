@@ -108,7 +108,12 @@ fn raising_every_threshold_signs_everything_anew_and_clears_the_mark_of_a_solo_f
     let of = |role: &str, side| (role.to_owned(), side);
     assert_eq!(
         missing(&draft),
-        [of("root", Side::Present), of("root", Side::New), of("targets", Side::New), of("models/a", Side::New)]
+        [
+            of("root", Side::Present),
+            of("root", Side::New),
+            of("targets", Side::New),
+            of("models/a", Side::New)
+        ]
     );
     sign(&mut draft, "root", &[1]);
     sign(&mut draft, "targets", &[105, 4]);
@@ -152,7 +157,10 @@ fn a_director_threshold_above_one_is_refused_however_it_came_about() {
         RootSpec { version: 2, timestamp: keys(&[8, 120], 2), ..root() },
     ] {
         let draft = single("root", edit::root(&spec));
-        assert!(matches!(solo().check(&draft, NOW), Err(CeremonyError::OnlineThreshold { threshold: 2, .. })));
+        assert!(matches!(
+            solo().check(&draft, NOW),
+            Err(CeremonyError::OnlineThreshold { threshold: 2, .. })
+        ));
     }
 }
 #[test]

@@ -1,49 +1,82 @@
-//! Every byte of every served document changed: accepted only if what is signed is still the same.
-//! One bit a byte, another bit for its neighbour: case and value of hex digits, structure and text are all met.
+//! Every byte of every served document changed, dropped and doubled: accepted only if what is signed is still the same.
 
 use longshore_trust::tuf::{canonical, parse_json};
 
 use crate::repo::*;
 
+const MANIFEST: &str = "m/1.0.0/manifest.json";
+
 fn signed_part(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(canonical(parse_json(bytes).ok()?.get("signed")?))
 }
 
-#[test]
-fn no_changed_byte_changes_what_is_trusted() {
+/// The mutants of one byte. Bit 0 turns digits and letters into their neighbours, bit 5 changes case and turns text into
+/// structure.
+fn mutants(original: &[u8], at: usize) -> [Vec<u8>; 4] {
+    let flipped = |bit: u8| {
+        let mut bytes = original.to_vec();
+        bytes[at] ^= bit;
+        bytes
+    };
+    let mut dropped = original.to_vec();
+    dropped.remove(at);
+    let mut doubled = original.to_vec();
+    doubled.insert(at, original[at]);
+    [flipped(0x01), flipped(0x20), dropped, doubled]
+}
+
+/// Serves every mutant of a document to a client that trusts the version before.
+fn mutate(served: &str, stored: &str) {
     let mut repo = Repo::new();
     let before = Client::up_to_date(&repo);
     repo.release(&["root", "targets", "models/m"]);
-    let files = [
-        ("2.root.json", "root.json"),
-        ("timestamp.json", "timestamp.json"),
-        ("2.snapshot.json", "snapshot.json"),
-        ("2.targets.json", "targets.json"),
-        ("2.models%2Fm.json", "models%2Fm.json"),
-    ];
-    for (served, stored) in files {
-        let original = repo.served[served].clone();
-        let mut accepted = 0;
-        for (at, flip) in (0..original.len()).zip([0x01, 0x20].into_iter().cycle()) {
-            let mut bytes = original.clone();
-            bytes[at] ^= flip;
+    let original = repo.served[served].clone();
+    let (mut tried, mut same_accepted, mut other_accepted) = (0, 0, 0);
+    for at in 0..original.len() {
+        for bytes in mutants(&original, at) {
+            tried += 1;
             let same = signed_part(&bytes) == signed_part(&original);
             repo.served.insert(served.into(), bytes.clone());
             let mut client = before.clone();
-            let done = client.refresh(&repo, &["m/1.0.0/manifest.json"]).is_ok();
-            assert!(!done || same, "{served}: byte {at} ^ {flip:#x} was accepted");
-            if client.stored[stored] == bytes {
-                assert!(same, "{served}: byte {at} ^ {flip:#x} was kept");
-                accepted += 1;
-            } else {
-                assert_eq!(client.stored[stored], before.stored[stored], "{served}: byte {at} ^ {flip:#x}");
+            let done = client.refresh(&repo, &[MANIFEST]).is_ok();
+            let kept = client.stored[stored] == bytes;
+            assert!(kept || client.stored[stored] == before.stored[stored], "{served}: byte {at}");
+            if (done || kept) && !same {
+                other_accepted += 1;
             }
+            same_accepted += u32::from(kept && same);
         }
-        // Case of hex digits in key ids does not reach the signed part, but nearly every other byte does.
-        assert!(accepted < original.len() / 4, "{served}: {accepted} changes accepted");
-        repo.served.insert(served.into(), original);
     }
-    before.clone().refresh(&repo, &["m/1.0.0/manifest.json"]).unwrap();
+    println!(
+        "{served}: {tried} mutants, {same_accepted} accepted whose signed part is the same, {other_accepted} accepted \
+         whose signed part differs, 0 panics"
+    );
+    assert_eq!(other_accepted, 0);
+    // White space and the case of hex digits do not reach the signed part; nearly every other byte does.
+    assert!(same_accepted < tried / 4, "{served}: {same_accepted} of {tried} accepted");
+    repo.served.insert(served.into(), original);
+    before.clone().refresh(&repo, &[MANIFEST]).unwrap();
+}
+
+#[test]
+fn no_changed_byte_of_root_changes_what_is_trusted() {
+    mutate("2.root.json", "root.json");
+}
+#[test]
+fn no_changed_byte_of_timestamp_changes_what_is_trusted() {
+    mutate("timestamp.json", "timestamp.json");
+}
+#[test]
+fn no_changed_byte_of_snapshot_changes_what_is_trusted() {
+    mutate("2.snapshot.json", "snapshot.json");
+}
+#[test]
+fn no_changed_byte_of_targets_changes_what_is_trusted() {
+    mutate("2.targets.json", "targets.json");
+}
+#[test]
+fn no_changed_byte_of_a_delegated_role_changes_what_is_trusted() {
+    mutate("2.models%2Fm.json", "models%2Fm.json");
 }
 #[test]
 fn truncated_documents_are_refused() {
