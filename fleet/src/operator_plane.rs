@@ -137,5 +137,10 @@ async fn render(app: &Shared) -> Result<String, crate::store::StoreError> {
                 .expect("writing to a string does not fail");
         }
     }
+    match app.trust.metrics(crate::app::now()).await {
+        Ok(text) => out.push_str(&text),
+        Err(crate::trust_repo::TrustRepoError::Store(e)) => return Err(e),
+        Err(error) => tracing::error!(%error, "cannot read when trust metadata expires"),
+    }
     Ok(out)
 }

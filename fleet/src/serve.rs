@@ -23,6 +23,8 @@ use crate::{device_plane, jobs, operator_plane};
 
 /// How often the online roles are looked at.
 const TRUST_TICK: Duration = Duration::from_secs(600);
+/// How often what people must sign soon is named in the log, in ticks: twice a day.
+const WARN_EVERY: u32 = 72;
 /// How long parts may take to end.
 const END: Duration = Duration::from_secs(10);
 
@@ -229,13 +231,18 @@ fn mqtt_url(config: &Config, embedded: Option<SocketAddr>) -> String {
 
 async fn keep_trust_fresh(app: Shared) {
     let mut tick = tokio::time::interval(TRUST_TICK);
-    loop {
+    for turn in (0..WARN_EVERY).cycle() {
         tokio::select! {
             () = app.stop.cancelled() => return,
             _ = tick.tick() => {}
         }
         if let Err(error) = app.trust.refresh(app::now()).await {
             tracing::error!(%error, "cannot sign fresh trust metadata; devices take no new bundles when it expires");
+        }
+        if turn == 0
+            && let Err(error) = app.trust.warn_of_expiry(app::now()).await
+        {
+            tracing::error!(%error, "cannot read when trust metadata expires");
         }
     }
 }

@@ -12,9 +12,7 @@ use super::figures::{devices, share, sum};
 use super::shell::{Ctx, Section, Shell, encode, html};
 use super::time::{Ago, span};
 use crate::store::views::{Metadata, RolloutRow, Totals, VersionCount};
-
-/// An offline role that expires within this time needs a person with a key.
-const SOON_MS: u64 = 30 * 86_400_000;
+use crate::trust_repo::SOON_MS;
 
 /// One thing that waits for a person.
 struct Need {
@@ -265,7 +263,10 @@ async fn needs(
             todo: if online {
                 "The server renews it by itself: look at its log and its clock".into()
             } else {
-                "Sign a new version with the offline keys. Running models are not touched by expiry".into()
+                format!(
+                    "Sign it anew: longshore keys renew {} --draft FILE. Running models are not touched by expiry",
+                    role.role
+                )
             },
         });
     }
@@ -280,7 +281,11 @@ async fn needs(
                 pending.version,
                 pending.keyids.len()
             ),
-            todo: "The next key holder runs longshore approve".into(),
+            todo: match pending.role.as_str() {
+                "root" => "The next holder of a root key signs the draft".into(),
+                "targets" => "The next holder of a targets key runs longshore keys delegate".into(),
+                _ => "The next release manager runs longshore approve".into(),
+            },
         });
     }
     for version in store.view_waiting().await? {

@@ -4,6 +4,7 @@
 //! the right keys and a version one above the last; a new snapshot and timestamp appear in the same transaction.
 
 mod ceremony;
+mod expiry;
 mod merge;
 mod publish;
 mod signers;
@@ -19,6 +20,7 @@ use crate::events::Bus;
 use crate::gateway;
 use crate::store::{Store, StoreError};
 
+pub use expiry::SOON_MS;
 pub use signers::OnlineSigners;
 
 /// Publishes trust metadata.

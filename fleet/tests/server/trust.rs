@@ -6,7 +6,7 @@ use longshore_fleet::app;
 use longshore_fleet::trust_repo::{Submitted, TrustRepo, TrustRepoError};
 use longshore_trust::tuf::edit::{self, DelegationSpec, TargetsSpec};
 use longshore_trust::tuf::{Change, ReleaseInfo, TargetInfo, Updater, drive};
-use longshore_trust::{Digest, ReleaseCounter, SigningKey, UnixMs};
+use longshore_trust::{Digest, Envelope, Kind, ReleaseCounter, SigningKey, UnixMs};
 
 use crate::support::{Home, LATER, key, role, signed};
 
@@ -178,5 +178,165 @@ async fn a_new_root_needs_both_thresholds_and_this_server_s_keys() {
     assert!(matches!(done, Submitted::Published { version: 2, .. }));
     let mut stored: BTreeMap<String, Vec<u8>> = [("root.json".to_owned(), home.keys().root)].into();
     assert_eq!(refresh(trust, &mut stored, now).await.unwrap()["root"], 2);
+    running.stop().await;
+}
+
+/// Everything of a ceremony, by role.
+fn together(documents: &[(&str, &[u8])]) -> BTreeMap<String, Vec<u8>> {
+    documents.iter().map(|(role, bytes)| ((*role).to_owned(), bytes.to_vec())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_of_a_ceremony_are_published_together_or_not_at_all() {
+    let home = Home::new().await;
+    let running = home.start().await;
+    let trust = &running.app.trust;
+    let now = app::now();
+    let release = release_keys();
+    trust
+        .submit("targets", &signed(edit::targets(&delegating(2)), &home.offline.targets[..2]), now)
+        .await
+        .unwrap();
+    trust
+        .submit("models/digits", &signed(edit::targets(&model(1, LATER)), &release[..2]), now)
+        .await
+        .unwrap();
+    let mut stored: BTreeMap<String, Vec<u8>> = [("root.json".to_owned(), home.keys().root)].into();
+    refresh(trust, &mut stored, now).await.unwrap();
+
+    // Targets and release keys change hands completely: no old key signs any of the new documents but root.
+    let (new_targets, new_release) = ([key(51), key(52)], [key(53), key(54)]);
+    let mut root = home.offline.root_spec(2);
+    root.targets = role(&new_targets, 2);
+    let mut targets = delegating(3);
+    targets.delegations[0].keys = role(&new_release, 2);
+    let root = signed(edit::root(&root), &home.offline.root[..2]);
+    let targets = signed(edit::targets(&targets), &new_targets);
+    let digits = signed(edit::targets(&model(2, LATER)), &new_release);
+    let one_missing = signed(edit::targets(&model(2, LATER)), &new_release[..1]);
+
+    let refused = |documents| trust.submit_together(documents, "admin", now);
+    let part = together(&[("root", &root)]);
+    let e = refused(&part).await.unwrap_err().to_string();
+    assert!(e.contains("targets") && e.contains("sign targets anew in the same draft"), "{e}");
+    let part = together(&[("root", &root), ("targets", &targets)]);
+    let e = refused(&part).await.unwrap_err().to_string();
+    assert!(e.contains("models/digits"), "{e}");
+    let part = together(&[("root", &root), ("targets", &targets), ("models/digits", &one_missing)]);
+    assert_eq!(refused(&part).await.unwrap_err().code(), "trust.incomplete");
+    assert!(refused(&BTreeMap::new()).await.is_err());
+    let versions = refresh(trust, &mut stored, now).await.unwrap();
+    assert_eq!(
+        (versions["root"], versions["targets"], versions["models/digits"]),
+        (1, 2, 1),
+        "nothing happened"
+    );
+
+    let all = together(&[("root", &root), ("targets", &targets), ("models/digits", &digits)]);
+    trust.submit_together(&all, "admin", now).await.unwrap();
+    let versions = refresh(trust, &mut stored, now).await.unwrap();
+    assert_eq!((versions["root"], versions["targets"], versions["models/digits"]), (2, 3, 2));
+    let again = trust.submit_together(&all, "admin", now).await.unwrap();
+    assert_eq!(again.len(), 3, "the same again changes nothing");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_root_that_devices_could_not_follow_is_refused() {
+    let home = Home::new().await;
+    let running = home.start().await;
+    let trust = &running.app.trust;
+    let now = app::now();
+    let root = |change: &dyn Fn(&mut edit::RootSpec)| {
+        let mut spec = home.offline.root_spec(2);
+        change(&mut spec);
+        signed(edit::root(&spec), &home.offline.root[..2])
+    };
+    for (what, bytes, part) in [
+        ("a director of two", root(&|r| r.director = role(&[key(23), key(60)], 2)), "x-director"),
+        ("a director that is not here", root(&|r| r.director = role(&[key(60)], 1)), "director"),
+        ("a snapshot threshold of two", root(&|r| r.snapshot = role(&[key(21), key(60)], 2)), "snapshot"),
+        (
+            "an online key that approves",
+            root(&|r| r.targets = role(&[key(21), key(11), key(12)], 2)),
+            "online keys",
+        ),
+        ("targets keys that signed nothing", root(&|r| r.targets = role(&[key(61), key(62)], 2)), "targets"),
+        ("a threshold beyond its keys", root(&|r| r.root = role(&[key(1), key(2)], 3)), "threshold"),
+        ("another fleet", root(&|r| r.fleet = "other".parse().unwrap()), "fleet other"),
+    ] {
+        let e = trust.submit("root", &bytes, now).await.map(|_| ()).unwrap_err().to_string();
+        assert!(e.contains(part), "{what}: {e}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_online_keys_sign_from_the_root_that_names_them_on() {
+    let home = Home::new().await;
+    let running = home.start().await;
+    let trust = &running.app.trust;
+    let now = app::now();
+    let mut stored: BTreeMap<String, Vec<u8>> = [("root.json".to_owned(), home.keys().root)].into();
+    refresh(trust, &mut stored, now).await.unwrap();
+    let mut spec = home.offline.root_spec(2);
+    (spec.snapshot, spec.timestamp) = (role(&[key(71)], 1), role(&[key(72)], 1));
+    spec.director = role(&[key(73)], 1);
+    let root = signed(edit::root(&spec), &home.offline.root[..2]);
+    assert!(trust.submit("root", &root, now).await.is_err(), "their private halves are not here");
+    for (name, n) in [("snapshot", 71), ("timestamp", 72), ("director", 73)] {
+        let text = format!("{{\"keytype\":\"ed25519\",\"seed\":\"{}\"}}", hex::encode([n; 32]));
+        std::fs::write(home.data().online().join(format!("{name}-2.key")), text).unwrap();
+    }
+    let before = running.app.director.public();
+    trust.submit("root", &root, now).await.unwrap();
+    assert_ne!(running.app.director.public(), before);
+    assert_eq!(running.app.director.public(), key(73).public());
+    let versions = refresh(trust, &mut stored, now).await.unwrap();
+    assert_eq!((versions["root"], versions["snapshot"], versions["timestamp"]), (2, 2, 2));
+    // Renewal goes on under the new keys.
+    let later = now.plus_ms(40 * 3_600_000);
+    assert!(trust.refresh(later).await.unwrap());
+    refresh(trust, &mut stored, later).await.unwrap();
+
+    // What the old director's key signed is signed again; what nobody's key signed is not.
+    let former = [before.clone(), key(73).public()];
+    let renewed = |n: u8| {
+        let sealed = Envelope::seal(Kind::Command, b"body".to_vec(), &key(n)).unwrap();
+        let again = running.app.director.renewed(sealed.clone(), &former);
+        (again == sealed, Envelope::open(&again, Kind::Command, &key(73).public()).is_ok())
+    };
+    assert_eq!(renewed(23), (false, true));
+    assert_eq!(renewed(73), (true, true));
+    assert_eq!(renewed(99), (true, false));
+    running.stop().await;
+
+    // After a restart too, and without the old keys.
+    for name in ["snapshot", "timestamp", "director"] {
+        std::fs::remove_file(home.data().online().join(format!("{name}.key"))).unwrap();
+    }
+    let running = home.start().await;
+    assert_eq!(running.app.director.public(), key(73).public());
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_warn_thirty_days_ahead() {
+    let home = Home::new().await;
+    let running = home.start().await;
+    let trust = &running.app.trust;
+    let day = 24 * 3_600_000;
+    let due = async |now: UnixMs| {
+        let text = trust.metrics(now).await.unwrap();
+        assert!(
+            text.contains("longshore_trust_expires_timestamp_seconds{role=\"root\"} 4000000000\n"),
+            "{text}"
+        );
+        let last = text.lines().last().unwrap().rsplit(' ').next().unwrap();
+        last.parse::<u32>().unwrap()
+    };
+    assert_eq!(due(UnixMs(LATER.0 - 31 * day)).await, 0);
+    assert_eq!(due(UnixMs(LATER.0 - 29 * day)).await, 2, "root and targets");
+    assert_eq!(due(LATER.plus_ms(day)).await, 2);
     running.stop().await;
 }
