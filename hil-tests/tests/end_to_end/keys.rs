@@ -56,7 +56,7 @@ fn a_solo_fleet_is_raised_to_two_of_three_and_its_device_follows() {
     let status = stage.json(&["keys", "status"]).unwrap();
     assert!(
         status["roles"].as_array().unwrap().iter().all(|r| {
-            let online = ["snapshot", "timestamp", "director"].contains(&r["role"].as_str().unwrap());
+            let online = ["snapshot", "timestamp", "director", "time"].contains(&r["role"].as_str().unwrap());
             r["threshold"] == if online { 1 } else { 2 }
         }),
         "{status}"
@@ -81,7 +81,7 @@ fn every_online_key_is_rotated_and_a_device_follows_the_new_director() {
     let mut stage = fleet(1);
     deliver(&mut stage, "1.0.0");
     stage.json(&["keys", "status"]).unwrap();
-    for role in ["snapshot", "timestamp", "director"] {
+    for role in ["snapshot", "timestamp", "director", "time"] {
         new_key(&stage, role, &format!("keys/{role}-2.key"));
         let (add, remove) = (format!("keys/{role}-2.pub"), format!("keys/online/{role}.key"));
         rotate(&stage, role, "online.draft", &["--add", &add, "--remove", &remove]);
@@ -91,13 +91,13 @@ fn every_online_key_is_rotated_and_a_device_follows_the_new_director() {
     // The server must hold the new keys before it serves a root that names them.
     let refused = stage.json(&["keys", "submit", "online.draft"]).unwrap_err().to_string();
     assert!(refused.contains("online"), "{refused}");
-    for role in ["snapshot", "timestamp", "director"] {
+    for role in ["snapshot", "timestamp", "director", "time"] {
         let file = format!("{role}-2.key");
         std::fs::copy(stage.dir.join("keys").join(&file), stage.dir.join("fleet/online").join(&file))
             .unwrap();
     }
     stage.json(&["keys", "submit", "online.draft"]).unwrap();
-    for role in ["snapshot", "timestamp", "director"] {
+    for role in ["snapshot", "timestamp", "director", "time"] {
         std::fs::remove_file(stage.dir.join("fleet/online").join(format!("{role}.key"))).unwrap();
     }
     deliver(&mut stage, "1.1.0");
