@@ -93,7 +93,11 @@ impl Director {
     pub fn with_keys(keys: Vec<SigningKey>, fleet: FleetId, epoch: u64) -> Self {
         let held: Vec<_> = keys.into_iter().map(Arc::new).collect();
         let current = Arc::clone(held.first().expect("the online keys hold at least one director key"));
-        Self { keys: Arc::new(RwLock::new(Keys { held, current, time_held: Vec::new(), time: None })), fleet, epoch }
+        Self {
+            keys: Arc::new(RwLock::new(Keys { held, current, time_held: Vec::new(), time: None })),
+            fleet,
+            epoch,
+        }
     }
     /// These keys are at hand now; the one that signs goes on.
     pub(crate) fn hold(&self, keys: Vec<SigningKey>) {

@@ -6,6 +6,7 @@ mod doctor;
 mod graph;
 mod inspect;
 mod junit;
+mod sign;
 
 use longshore_bundle::ManifestError;
 use longshore_runtime::{CheckError, LoadError};
@@ -21,6 +22,8 @@ pub enum Command {
     Inspect(inspect::Args),
     /// Check a bundle as a device does: files, load, golden vectors, latency, memory
     Test(check::Args),
+    /// Sign a bundle by OpenSSF Model Signing, into its `model.sig`
+    Sign(sign::Args),
     /// Say why an ONNX model does not load, and what to change in the export
     Doctor(doctor::Args),
 }
@@ -34,6 +37,7 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Build(args) => build::run(context, &args),
         Command::Inspect(args) => inspect::run(context, &args),
         Command::Test(args) => check::run(context, &args),
+        Command::Sign(args) => sign::run(context, &args),
         Command::Doctor(args) => doctor::run(context, &args),
     }
 }

@@ -14,6 +14,7 @@ mod keys;
 mod login;
 mod metrics;
 mod models;
+mod oms;
 mod page;
 mod profile;
 mod publish;
@@ -56,6 +57,9 @@ enum Command {
     /// Quality and fairness of predictions, from a table of labels and scores (no server needed)
     #[command(subcommand)]
     Metrics(metrics::Command),
+    /// Sign and check any model directory by OpenSSF Model Signing (no server needed)
+    #[command(subcommand)]
+    Oms(oms::Command),
     /// Remember a server and a token for the other commands
     Login(login::Args),
     /// Upload a bundle as a draft
@@ -85,6 +89,7 @@ fn main() -> ExitCode {
         Command::Profile(c) => profile::run(&context, c),
         Command::Drift(c) => drift::run(&context, c),
         Command::Metrics(c) => metrics::run(&context, c),
+        Command::Oms(c) => oms::run(&context, c),
         Command::Login(a) => login::run(&context, a),
         Command::Publish(a) => publish::run(&context, a),
         Command::Approve(a) => approve::run(&context, a),

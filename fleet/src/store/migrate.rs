@@ -3,12 +3,11 @@
 use super::{Store, StoreError};
 
 /// Every step, oldest first. A step that has shipped never changes.
-const STEPS: &[&str] =
-    &[
-        include_str!("migrations/0001_init.sql"),
-        include_str!("migrations/0002_audit_log.sql"),
-        include_str!("migrations/0003_identity.sql"),
-    ];
+const STEPS: &[&str] = &[
+    include_str!("migrations/0001_init.sql"),
+    include_str!("migrations/0002_audit_log.sql"),
+    include_str!("migrations/0003_identity.sql"),
+];
 /// The step that gives the audit log its tree, which no SQL can grow.
 const AUDIT_TREE: i64 = 2;
 

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 mod fleet_lost;
-mod keys;
 mod identity;
+mod keys;
 mod kills;
 mod quickstart;
 mod slice;

@@ -7,6 +7,7 @@ mod broker;
 mod clients;
 mod emulation;
 mod engine;
+mod oms;
 mod python;
 mod tuf;
 

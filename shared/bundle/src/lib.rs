@@ -13,6 +13,8 @@ pub mod dir;
 mod error;
 pub mod golden;
 mod manifest;
+#[cfg(feature = "oms")]
+pub mod oms;
 mod parse;
 mod path;
 pub mod reference;

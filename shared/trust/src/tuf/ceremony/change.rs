@@ -212,8 +212,12 @@ impl Draft {
             (KeyRole::Director, &root.director),
         ];
         let time = root.time.as_ref().map(|keys| (KeyRole::Time, keys));
-        let mut roles: Vec<KeyRole> =
-            top.into_iter().chain(time).filter(|(_, keys)| keys.keys.contains(key)).map(|(role, _)| role).collect();
+        let mut roles: Vec<KeyRole> = top
+            .into_iter()
+            .chain(time)
+            .filter(|(_, keys)| keys.keys.contains(key))
+            .map(|(role, _)| role)
+            .collect();
         for d in targets.iter().flat_map(|t| &t.delegations).filter(|d| d.keys.keys.contains(key)) {
             roles.extend(d.role.parse().ok());
         }
