@@ -55,7 +55,7 @@ impl Fleet {
     }
     fn receipt(&self, stream: StreamId) -> Receipt {
         let up_to = (1..).take_while(|s| self.stored.contains_key(s)).last().unwrap_or(0);
-        Receipt { stream, up_to: Seq(up_to), fleet_epoch: self.epoch }
+        Receipt { stream, up_to: Seq(up_to), fleet_epoch: self.epoch, log: None }
     }
 }
 

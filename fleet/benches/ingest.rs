@@ -106,6 +106,7 @@ async fn connect(device: &Device, port: u16) -> (AsyncClient, EventLoop) {
         tuf_versions: std::collections::BTreeMap::new(),
         fleet_epoch: 1,
         boot: 1,
+        log: Vec::new(),
     };
     let topic = device.topic(Up::Hello);
     client.publish(topic, QoS::AtLeastOnce, false, device.seal(0, hello)).await.expect("queued");

@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use longshore_trust::log::LogHead;
 use longshore_trust::tuf::edit::RoleKeys;
 use longshore_trust::{
     AssignmentVersion, DeviceId, Envelope, FleetId, Generation, PublicKey, RolloutId, Seq, SigningKey,
@@ -244,9 +245,10 @@ impl Director {
         device: &DeviceId,
         stream: StreamId,
         up_to: Seq,
+        log: Option<LogHead>,
         now: UnixMs,
     ) -> Result<Vec<u8>, DirectorError> {
-        let body = Receipt { stream, up_to, fleet_epoch: self.epoch };
+        let body = Receipt { stream, up_to, fleet_epoch: self.epoch, log };
         self.seal(device, Seq(0), now, body)
     }
 

@@ -14,6 +14,7 @@ pub mod guard;
 pub mod renewal;
 pub mod sync;
 pub mod update;
+pub mod witness;
 
 pub use assignment::{Refusal, TargetView, TargetsView};
 pub use backoff::{Allowance, Backoff};

@@ -56,7 +56,7 @@ impl Fleet {
         self.receipt()
     }
     fn receipt(&self) -> Receipt {
-        Receipt { stream: STREAM, up_to: Seq(self.up_to), fleet_epoch: self.epoch }
+        Receipt { stream: STREAM, up_to: Seq(self.up_to), fleet_epoch: self.epoch, log: None }
     }
 }
 
@@ -336,8 +336,12 @@ fn run(steps: &[Step], ring: usize) -> World {
             Step::Backup => w.backup = w.fleet.clone(),
             Step::RestoreFleet => w.restore_fleet(),
             Step::LyingReceipt(more) => {
-                let lie =
-                    Receipt { stream: STREAM, up_to: Seq(w.disk.next + more), fleet_epoch: w.disk.epoch };
+                let lie = Receipt {
+                    stream: STREAM,
+                    up_to: Seq(w.disk.next + more),
+                    fleet_epoch: w.disk.epoch,
+                    log: None,
+                };
                 w.feed(Input::Receipt(lie));
                 let other = Receipt { stream: StreamId(8), ..w.fleet.receipt() };
                 w.feed(Input::Receipt(other));

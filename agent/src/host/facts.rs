@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use longshore_trust::log::LogHead;
 use longshore_wire::v1::{Health, Inventory, ModelHealth};
 use sysinfo::{Components, Disks, System};
 
@@ -49,6 +50,8 @@ pub struct HealthFacts {
     pub engine_pid: Option<u32>,
     /// What serves.
     pub models: Vec<ModelHealth>,
+    /// What was seen of the fleet's audit log.
+    pub log: Vec<LogHead>,
 }
 
 /// How the machine is.
@@ -68,6 +71,7 @@ pub fn health(state_dir: &Path, facts: HealthFacts) -> Health {
         outbox_rows: facts.outbox_rows,
         engine_starts: facts.engine_starts,
         models: facts.models,
+        log: facts.log,
     }
 }
 

@@ -10,6 +10,7 @@ mod outbox;
 mod quota;
 mod second;
 mod windows;
+mod witness;
 
 use std::fs;
 use std::io;

@@ -195,6 +195,9 @@ impl Store {
                                 q.execute(params![sql(stream.0), sql(seq.0), kind, bytes, sql(now.0)])
                             })
                             .op("seal")?;
+                        if let Pending::Report(Report { body: ReportBody::Health(health) }) = &t.pending {
+                            super::witness::said(tx, &health.log)?;
+                        }
                         out.rows.push(seq);
                         seq = seq.next();
                     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use longshore_agent_core::assignment::reason;
 use longshore_agent_core::sync::{Input, Output};
 use longshore_agent_core::update;
+use longshore_trust::log::LogHead;
 use longshore_trust::{Envelope, EnvelopeError, KeyId, Seq, UnixMs};
 use longshore_wire::topic::Direction;
 use longshore_wire::v1::{
@@ -78,6 +79,22 @@ impl Supervisor {
         self.status_dirty = true;
     }
 
+    /// Keeps what the receipt says of the audit log, whatever becomes of the receipt.
+    fn saw_log(&mut self, receipt: &Receipt) {
+        if let Some(head) = receipt.log
+            && let Err(e) = self.store.saw_log(head)
+        {
+            tracing::error!("{e}");
+        }
+    }
+    /// What the next report says of the audit log. A report goes out without it rather than not at all.
+    pub(super) fn log_seen(&self) -> Vec<LogHead> {
+        self.store.log_seen().unwrap_or_else(|e| {
+            tracing::error!("{e}");
+            Vec::new()
+        })
+    }
+
     pub(super) fn header(&self, seq: Seq) -> Header {
         Header {
             schema: SCHEMA,
@@ -98,6 +115,7 @@ impl Supervisor {
             tuf_versions: self.trusted.versions(),
             fleet_epoch,
             boot: self.boot,
+            log: self.log_seen(),
         };
         match seal(self.header(Seq(0)), hello, &self.report_key) {
             Ok(bytes) => {
@@ -211,6 +229,7 @@ impl Supervisor {
             }),
             Down::Receipt => open::<Receipt>(bytes, &key).map(|m| {
                 if m.header.fleet == self.fleet && m.header.device == self.device {
+                    self.saw_log(&m.body);
                     self.feed_sync(Input::Receipt(m.body));
                 }
             }),

@@ -147,6 +147,7 @@ impl Supervisor {
             engine_starts: self.serving.starts,
             engine_pid: self.serving.pid(),
             models,
+            log: self.log_seen(),
         };
         let health = host::health(&self.config.state_dir, facts);
         self.report("health", ReportBody::Health(health));

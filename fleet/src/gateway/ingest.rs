@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use longshore_trust::log::LogHead;
 use longshore_trust::{DeviceId, FleetId, Kind, PublicKey, Seq, StreamId, UnixMs};
 use longshore_wire::topic::Direction;
 use longshore_wire::v1::{
@@ -19,9 +20,10 @@ use tokio::sync::mpsc;
 use super::client::{Publisher, Raw};
 use super::{Metrics, outbox};
 use crate::app::{self, Shared};
+use crate::audit::Seen;
 use crate::events::FleetEvent;
 use crate::store::device::DeviceIdentity;
-use crate::store::{self, Store, StoreError};
+use crate::store::{self, Store, StoreError, audit};
 
 /// Most messages in a transaction.
 const BATCH: usize = 256;
@@ -62,6 +64,14 @@ pub struct Unreadable {
 }
 
 impl Said {
+    /// What it says of the audit log.
+    fn log(&self) -> &[LogHead] {
+        match self {
+            Self::Hello(hello) => &hello.log,
+            Self::Report(Report { body: ReportBody::Health(health) }) => &health.log,
+            _ => &[],
+        }
+    }
     fn kind(&self) -> Kind {
         match self {
             Self::Hello(_) => Kind::Hello,
@@ -205,6 +215,9 @@ pub async fn store_batch(
         }
         let at_least = touched.entry((header.device.clone(), header.stream)).or_insert(Seq(0));
         out.devices.insert(header.device.clone());
+        if let Some(newest) = message.said.log().last() {
+            audit::witness::saw(&mut tx, &header.device, newest, header.time, now).await?;
+        }
         if let Said::Hello(hello) = &message.said {
             store::ingest::hello(&mut tx, &header.device, hello, now).await?;
             if let Some(first) = never_to_come(&mut tx, header, hello, epoch, now).await? {
@@ -382,7 +395,13 @@ async fn check(identities: &Identities, raw: &Raw) -> Result<Option<Accepted>, S
 
 async fn commit(app: &Shared, batch: &[Accepted], publisher: &Publisher) {
     match store_batch(&app.store, batch, app.director.epoch(), app::now()).await {
-        Ok(outcome) => answer(app, &outcome, publisher).await,
+        // A report that shows that the log was changed gets no receipt before that is written down.
+        Ok(outcome) => match app.audit.witnessed(&witnessed(batch), app::now()).await {
+            Ok(()) => answer(app, &outcome, publisher).await,
+            Err(error) => {
+                tracing::error!(%error, "cannot hold reports against the audit log; they get no receipt")
+            }
+        },
         Err(error) if batch.len() == 1 => {
             tracing::error!(device = %batch[0].header.device, %error, "a message could not be stored; it gets no receipt");
         }
@@ -394,6 +413,15 @@ async fn commit(app: &Shared, batch: &[Accepted], publisher: &Publisher) {
             }
         }
     }
+}
+
+/// What devices say they saw of the audit log.
+fn witnessed(batch: &[Accepted]) -> Vec<Seen> {
+    let seen = |a: &Accepted| {
+        let heads: Vec<_> = a.said.log().iter().take(v1::MAX_LOG_HEADS).copied().collect();
+        (!heads.is_empty()).then(|| Seen { device: a.header.device.clone(), heads })
+    };
+    batch.iter().filter_map(seen).collect()
 }
 
 async fn answer(app: &Shared, outcome: &Outcome, publisher: &Publisher) {

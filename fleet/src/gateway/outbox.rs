@@ -25,7 +25,7 @@ const PRUNE_EVERY: u32 = 40;
 
 /// Sends a receipt.
 pub async fn receipt(app: &Shared, publisher: &Publisher, device: &DeviceId, stream: StreamId, up_to: Seq) {
-    match app.director.receipt(device, stream, up_to, app::now()) {
+    match app.director.receipt(device, stream, up_to, app.audit.latest(), app::now()) {
         Ok(bytes) => {
             let topic = Topic::down(&app.fleet, device, Down::Receipt);
             publisher.publish(&topic, bytes).await;

@@ -6,11 +6,12 @@
 use longshore_stats::Counters;
 use longshore_trust::{AssignmentVersion, DeviceId, StreamId, TimeQuality, UnixMs};
 use longshore_wire::v1::{
-    EventKind, Events, Header, Health, Hello, Inventory, ReportBody, UpdateReport, Window,
+    EventKind, Events, Header, Health, Hello, Inventory, Reason, ReportBody, UpdateReport, UpdateState,
+    Window,
 };
 
 use super::stream::stream_text;
-use super::{Store, StoreError, Tx, to_i64, to_u64};
+use super::{Store, StoreError, Tx, audit, to_i64, to_u64};
 
 /// No counter of an honest window comes near this.
 const MAX_COUNT: u64 = 1 << 44;
@@ -81,6 +82,13 @@ async fn update_report(
     u: &UpdateReport,
     now: UnixMs,
 ) -> Result<(), StoreError> {
+    if u.state == UpdateState::Rejected
+        && let Some(why) = &u.why
+    {
+        let object = format!("{}, assignment {}", header.device, u.assignment_version);
+        let detail = format!("{}: {}", why.code, why.detail);
+        audit::record(tx, now, header.device.as_str(), "device.rejected", &object, &detail).await?;
+    }
     let trial = u.trial.as_ref().and_then(|t| serde_json::to_string(t).ok());
     let code = u.why.as_ref().map(|w| w.code.as_str());
     let detail = u.why.as_ref().map(|w| w.detail.chars().take(500).collect::<String>());
@@ -155,7 +163,9 @@ async fn store_inventory(tx: &mut Tx, header: &Header, inventory: &Inventory) ->
 }
 
 async fn store_health(tx: &mut Tx, header: &Header, health: &Health, now: UnixMs) -> Result<(), StoreError> {
-    let json = serde_json::to_string(health).expect("a health sample always encodes");
+    // What it saw of the log is kept with the log.
+    let json = serde_json::to_string(&Health { log: Vec::new(), ..health.clone() })
+        .expect("a health sample always encodes");
     sqlx::query(
         "UPDATE device SET health = ?2, health_seq = ?3 WHERE id = ?1 AND (stream <> ?4 OR health_seq < ?3)",
     )
@@ -210,9 +220,31 @@ pub async fn events(tx: &mut Tx, device: &DeviceId, events: &Events, now: UnixMs
             }
         }
         .expect("an event always encodes");
+        if let EventKind::Refused(why) = &event.kind {
+            audit_refusal(tx, device, why, now).await?;
+        }
         insert_event(tx, device, event.time, event_kind(&event.kind), &body, now).await?;
     }
     Ok(())
+}
+
+/// A device refused something that was signed or should have been: worth a line of the log, but one a kind and hour, or a
+/// hostile broker could fill it.
+async fn audit_refusal(tx: &mut Tx, device: &DeviceId, why: &Reason, now: UnixMs) -> Result<(), StoreError> {
+    let known: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM device_event WHERE device = ?1 AND kind = 'refused' AND received > ?2
+             AND json_extract(body, '$.code') = ?3)",
+    )
+    .bind(device.as_str())
+    .bind(to_i64(now.0.saturating_sub(HOUR_MS)))
+    .bind(&why.code)
+    .fetch_one(tx.conn())
+    .await?;
+    if known {
+        return Ok(());
+    }
+    let detail = format!("{}: {}", why.code, why.detail);
+    audit::record(tx, now, device.as_str(), "device.refused", device.as_str(), &detail).await
 }
 
 fn event_kind(kind: &EventKind) -> &'static str {

@@ -213,6 +213,7 @@ impl Fleet {
             tuf_versions: BTreeMap::new(),
             fleet_epoch: 1,
             boot: 1,
+            log: Vec::new(),
         };
         ingest::hello(&mut tx, &id, &hello, now()).await.unwrap();
         tx.commit().await.unwrap();

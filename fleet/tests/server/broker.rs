@@ -16,7 +16,7 @@ use rumqttc::{
 
 use crate::support::{self, Device, Home, eventually};
 
-fn options(running: &Running, device: &Device) -> MqttOptions {
+pub fn options(running: &Running, device: &Device) -> MqttOptions {
     let port = running.mqtt.unwrap().port();
     let mut options = MqttOptions::new(device.id.as_str(), "localhost", port);
     options
@@ -27,7 +27,7 @@ fn options(running: &Running, device: &Device) -> MqttOptions {
 }
 
 /// Polls until the connection is accepted or refused.
-async fn connect(options: MqttOptions) -> Result<(AsyncClient, EventLoop), ConnectionError> {
+pub async fn connect(options: MqttOptions) -> Result<(AsyncClient, EventLoop), ConnectionError> {
     let (client, mut events) = AsyncClient::new(options, 64);
     loop {
         if let Mqtt::Incoming(Packet::ConnAck(_)) = events.poll().await? {
@@ -36,7 +36,7 @@ async fn connect(options: MqttOptions) -> Result<(AsyncClient, EventLoop), Conne
     }
 }
 
-async fn subscribe(client: &AsyncClient, events: &mut EventLoop, filter: &str) -> SubscribeReasonCode {
+pub async fn subscribe(client: &AsyncClient, events: &mut EventLoop, filter: &str) -> SubscribeReasonCode {
     client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
     loop {
         if let Mqtt::Incoming(Packet::SubAck(ack)) = events.poll().await.unwrap() {
@@ -46,7 +46,7 @@ async fn subscribe(client: &AsyncClient, events: &mut EventLoop, filter: &str) -
 }
 
 /// The next message on a topic that ends so.
-async fn next(events: &mut EventLoop, ending: &str) -> Vec<u8> {
+pub async fn next(events: &mut EventLoop, ending: &str) -> Vec<u8> {
     loop {
         if let Mqtt::Incoming(Packet::Publish(p)) = events.poll().await.unwrap()
             && p.topic.ends_with(ending)
@@ -64,6 +64,7 @@ fn hello(device: &Device, first: u64) -> Vec<u8> {
         tuf_versions: [("root".to_owned(), 1)].into(),
         fleet_epoch: 1,
         boot: 42,
+        log: Vec::new(),
     };
     device.seal(0, hello)
 }

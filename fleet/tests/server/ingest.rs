@@ -40,6 +40,7 @@ pub fn hello(device: &Device, first: u64, epoch: u64) -> Accepted {
         tuf_versions: std::collections::BTreeMap::new(),
         fleet_epoch: epoch,
         boot: 1,
+        log: Vec::new(),
     };
     let topic = Topic::up(&device.fleet, &device.id, Up::Hello);
     verify(&topic, &device.seal(0, body), &device.report.public()).unwrap()
@@ -166,6 +167,7 @@ async fn a_device_that_lies_about_versions_does_not_use_them_up() {
         tuf_versions: std::collections::BTreeMap::new(),
         fleet_epoch: 1,
         boot: 1,
+        log: Vec::new(),
     };
     let lie = verify(&topic, &device.seal(0, body), &device.report.public()).unwrap();
     store_batch(&store, &[lie], 1, UnixMs(5)).await.unwrap();

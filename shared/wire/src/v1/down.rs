@@ -1,5 +1,6 @@
 //! What the director tells a device.
 
+use longshore_trust::log::LogHead;
 use longshore_trust::{
     AssignmentVersion, Digest, Generation, Kind, ModelName, ReleaseCounter, RolloutId, Seq, StreamId, UnixMs,
 };
@@ -151,6 +152,8 @@ pub struct Receipt {
     pub up_to: Seq,
     /// Raised when the fleet is restored from a backup.
     pub fleet_epoch: u64,
+    /// The newest checkpoint of the fleet's audit log: the device keeps it, and says later that it saw it.
+    pub log: Option<LogHead>,
 }
 impl Body for Receipt {
     const KIND: Kind = Kind::Receipt;

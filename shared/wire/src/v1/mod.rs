@@ -18,8 +18,8 @@ pub use down::{
 pub use identity::{Claim, Renewal, TimeAnswer, WipeStage, Wiped};
 pub use up::{
     CommandReport, Deviation, Event, EventKind, Events, Gap, GapCause, GapKind, Health, Hello, Inventory,
-    ModelHealth, Reason, Report, ReportBody, TrialReport, UpdateReport, UpdateState, Window, WindowKey,
-    Windows,
+    MAX_LOG_HEADS, ModelHealth, Reason, Report, ReportBody, TrialReport, UpdateReport, UpdateState, Window,
+    WindowKey, Windows,
 };
 
 /// The schema number in every header of this version.

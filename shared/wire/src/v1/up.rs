@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use longshore_stats::Counters;
+use longshore_trust::log::LogHead;
 use longshore_trust::{
     AssignmentVersion, Digest, Generation, Kind, ModelName, RolloutId, Seq, StreamId, UnixMs,
 };
 use serde::{Deserialize, Serialize};
 
 use super::Body;
+
+/// Most checkpoints in a message; more are not looked at.
+pub const MAX_LOG_HEADS: usize = 8;
 
 /// Sent on every connect, never stored; the answer is a receipt, the assignment and the doorbell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +29,9 @@ pub struct Hello {
     pub fleet_epoch: u64,
     /// A random number made at each agent start.
     pub boot: u64,
+    /// Checkpoints of the fleet's audit log that the device saw and has not reported, oldest first, at most
+    /// [`MAX_LOG_HEADS`]; the last reported one stays among them. Every device is a witness.
+    pub log: Vec<LogHead>,
 }
 impl Body for Hello {
     const KIND: Kind = Kind::Hello;
@@ -248,6 +255,8 @@ pub struct Health {
     pub engine_starts: u32,
     /// What serves.
     pub models: Vec<ModelHealth>,
+    /// As in [`Hello`].
+    pub log: Vec<LogHead>,
 }
 
 /// One serving model.
