@@ -17,7 +17,7 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:.5rem 0}
 th,td{padding:.15rem .8rem .15rem 0;text-align:right;border-bottom:1px solid var(--line)}
 th:first-child,td:first-child{text-align:left}svg{max-width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:var(--soft)}
 .r{fill:var(--ref)}.c{fill:var(--cur)}.axis{stroke:var(--line)}.mark{stroke:var(--ink);stroke-width:2}.dot{fill:var(--ink)}
-.limit{stroke:var(--bad);stroke-dasharray:3 3}details{margin-top:.4rem}summary{cursor:pointer;color:var(--soft)}
+.limit{stroke:var(--bad);stroke-dasharray:3 3}.line{display:flex;gap:.8rem;align-items:center;flex-wrap:wrap}details{margin-top:.4rem}summary{cursor:pointer;color:var(--soft)}
 .wide{overflow-x:auto}";
 
 /// A whole page. `lead` and `title` are text, `body` is HTML.
@@ -118,8 +118,9 @@ fn short(label: &str) -> String {
     if label.chars().count() > 10 { label.chars().take(9).chain(['…']).collect() } else { label.to_owned() }
 }
 
-/// A value with its interval on a line from 0 to `end`; `limit` is drawn where it lies inside.
-pub fn whisker(title: &str, value: f64, lo: f64, hi: f64, end: f64, limit: Option<f64>) -> String {
+/// A value with its interval, as text and on a line from 0 to `end`; `limit` is drawn where it lies inside.
+pub fn estimate(name: &str, value: f64, lo: f64, hi: f64, end: f64, limit: Option<f64>) -> String {
+    let title = format!("{name} {}, 95 % interval {} to {}", number(value), number(lo), number(hi));
     let width = 320.0;
     let at = |v: f64| 6.0 + (width - 12.0) * (v / end).clamp(0.0, 1.0);
     let line = limit.filter(|l| *l <= end).map_or(String::new(), |l| {
@@ -130,10 +131,11 @@ pub fn whisker(title: &str, value: f64, lo: f64, hi: f64, end: f64, limit: Optio
         )
     });
     format!(
-        "<svg viewBox=\"0 0 {width} 28\" width=\"{width}\" role=\"img\" aria-label=\"{0}\"><title>{0}</title>\
+        "<div class=\"line\"><svg viewBox=\"0 0 {width} 28\" width=\"{width}\" role=\"img\" aria-label=\"{0}\"><title>{0}</title>\
          <line class=\"axis\" x1=\"6\" x2=\"{1}\" y1=\"14\" y2=\"14\"/>{line}\
-         <line class=\"mark\" x1=\"{2:.1}\" x2=\"{3:.1}\" y1=\"14\" y2=\"14\"/><circle class=\"dot\" cx=\"{4:.1}\" cy=\"14\" r=\"4\"/></svg>",
-        escape(title),
+         <line class=\"mark\" x1=\"{2:.1}\" x2=\"{3:.1}\" y1=\"14\" y2=\"14\"/><circle class=\"dot\" cx=\"{4:.1}\" cy=\"14\" r=\"4\"/></svg>\
+         <span>{0}</span></div>",
+        escape(&title),
         width - 6.0,
         at(lo),
         at(hi),

@@ -21,13 +21,15 @@ use crate::{assets, prerequisites};
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// What to measure: agent, api, swap, ingest [default: all]
+    /// What to measure: agent, api, swap, ingest, stats [default: all]
     names: Vec<String>,
 }
 
 type Bench = (&'static str, fn() -> Result<Value>);
 const BENCHES: &[Bench] =
-    &[("agent", agent::run), ("api", api::run), ("swap", swap::run), ("ingest", ingest)];
+    &[("agent", agent::run), ("api", api::run), ("swap", swap::run), ("ingest", ingest), ("stats", stats)];
+/// What needs no program of ours, only a crate.
+const WITHOUT_PROGRAMS: &[&str] = &["stats"];
 
 /// Everything at once, without soak: a benchmark is no rollout.
 const AT_ONCE: &str = r#"name = "bench"
@@ -49,8 +51,23 @@ on_inconclusive = "pause"
 /// When a measurement fails.
 pub fn main(args: &Args) -> Result<()> {
     if let Some(unknown) = args.names.iter().find(|n| !BENCHES.iter().any(|(name, _)| name == n)) {
-        bail!("there is no benchmark {unknown:?}; there are agent, api, swap, ingest");
+        bail!("there is no benchmark {unknown:?}; there are agent, api, swap, ingest, stats");
     }
+    let is_light = |n: &String| WITHOUT_PROGRAMS.contains(&n.as_str());
+    if args.names.is_empty() || !args.names.iter().all(is_light) {
+        build_programs()?;
+    }
+    for (name, bench) in BENCHES {
+        if !args.names.is_empty() && !args.names.iter().any(|n| n == name) {
+            continue;
+        }
+        let figures = bench().with_context(|| format!("benchmark {name}"))?;
+        println!("{}", json!({ "bench": name, "commit": commit(), "cores": cores(), "figures": figures }));
+    }
+    Ok(())
+}
+
+fn build_programs() -> Result<()> {
     prerequisites::c_compiler()?;
     assets::main()?;
     run(cargo(&[
@@ -63,19 +80,20 @@ pub fn main(args: &Args) -> Result<()> {
         "longshore-fleet",
         "-p",
         "longshore",
-    ]))?;
-    for (name, bench) in BENCHES {
-        if !args.names.is_empty() && !args.names.iter().any(|n| n == name) {
-            continue;
-        }
-        let figures = bench().with_context(|| format!("benchmark {name}"))?;
-        println!("{}", json!({ "bench": name, "commit": commit(), "cores": cores(), "figures": figures }));
-    }
-    Ok(())
+    ]))
 }
 
 fn ingest() -> Result<Value> {
-    let printed = output(cargo(&["bench", "--quiet", "-p", "longshore-fleet", "--bench", "ingest"]))?;
+    in_crate("longshore-fleet", "ingest")
+}
+
+fn stats() -> Result<Value> {
+    in_crate("longshore-stats", "stats")
+}
+
+/// A benchmark that lies in its crate and prints JSON.
+fn in_crate(package: &str, name: &str) -> Result<Value> {
+    let printed = output(cargo(&["bench", "--quiet", "-p", package, "--bench", name]))?;
     let last = printed.lines().rev().find(|l| l.starts_with('{')).context("the benchmark printed no JSON")?;
     Ok(serde_json::from_str(last)?)
 }

@@ -6,7 +6,7 @@ use longshore_stats::distance::shares;
 use longshore_stats::drift::Verdict;
 
 use super::compare::{FeatureReport, Kind, Report};
-use crate::page::{details, escape, number, page as whole_page, paired_bars, table, whisker};
+use crate::page::{details, escape, estimate, number, page as whole_page, paired_bars, table};
 
 /// The page.
 pub fn page(report: &Report) -> String {
@@ -27,6 +27,8 @@ pub fn page(report: &Report) -> String {
          smallest effect that is called drift.</p>",
     );
     let end = features.iter().map(|f| f.drift.evidence.interval.hi).fold(0.2, f64::max).min(2.0);
+    let _ = write!(body, "<p class=\"note\">Lines of effects run from 0 to {}.</p>", number(end));
+    body.push_str(&overview(&features));
     for f in &features {
         body.push_str(&section(report, f, end));
     }
@@ -42,6 +44,30 @@ pub fn page(report: &Report) -> String {
         );
     }
     whole_page("Drift report", &lead, &body)
+}
+
+/// All features at a glance.
+fn overview(features: &[&FeatureReport]) -> String {
+    let header =
+        ["feature", "verdict", "effect", "95 %", "KS, guaranteed", "rows"].map(str::to_owned).to_vec();
+    let row = |f: &&FeatureReport| {
+        let (e, ks) = (&f.drift.evidence, f.drift.bounds.map(|b| b.ks));
+        let between = |lo: f64, hi: f64| {
+            if lo.is_nan() { "-".to_owned() } else { format!("{} to {}", number(lo), number(hi)) }
+        };
+        vec![
+            f.name.clone(),
+            f.verdict.name().to_owned(),
+            number(e.effect),
+            between(e.interval.lo, e.interval.hi),
+            ks.map_or("-".to_owned(), |i| between(i.lo, i.hi)),
+            e.m.to_string(),
+        ]
+    };
+    format!(
+        "<section>{}</section>\n",
+        table(&std::iter::once(header).chain(features.iter().map(row)).collect::<Vec<_>>())
+    )
 }
 
 fn labels(f: &FeatureReport) -> Vec<String> {
@@ -91,15 +117,8 @@ fn section(report: &Report, f: &FeatureReport, end: f64) -> String {
     let title = format!("{}: shares of reference and current rows in each bin", f.name);
     out.push_str(&paired_bars(&title, &labels, &reference, &current));
     if !e.effect.is_nan() {
-        let title = format!(
-            "effect {}, 95 % interval {} to {}",
-            number(e.effect),
-            number(e.interval.lo),
-            number(e.interval.hi)
-        );
         let limit = Some(report.policy.effect_min);
-        let drawn = whisker(&title, e.effect, e.interval.lo, e.interval.hi, end, limit);
-        let _ = write!(out, "<div class=\"head\"><span>{}</span>{drawn}</div>", escape(&title));
+        out.push_str(&estimate("effect", e.effect, e.interval.lo, e.interval.hi, end, limit));
     }
     out.push_str(&figures(f));
     let mut rows =

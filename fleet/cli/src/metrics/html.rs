@@ -6,16 +6,10 @@ use longshore_stats::quality::proportion::Share;
 use longshore_stats::rows;
 
 use super::{classification, regression};
-use crate::page::{details, escape, number, page, paired_bars, table, whisker};
+use crate::page::{details, escape, estimate, number, page, paired_bars, table};
 
 fn strings<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
-}
-
-fn estimate(name: &str, value: f64, lo: f64, hi: f64, limit: Option<f64>) -> String {
-    let title = format!("{name} {}, 95 % interval {} to {}", number(value), number(lo), number(hi));
-    let drawn = whisker(&title, value, lo, hi, 1.0, limit);
-    format!("<div class=\"head\"><span>{}</span>{drawn}</div>", escape(&title))
 }
 
 /// Two classes.
@@ -23,9 +17,10 @@ pub fn classification(report: &classification::Report) -> String {
     let m = &report.metrics;
     let lead = format!("{}: {} rows, {} of the class.", report.source.display(), m.n, m.positives);
     let mut body = String::from("<section><h2>Figures</h2>");
-    body += &estimate("accuracy", m.accuracy.value, m.accuracy.interval.lo, m.accuracy.interval.hi, None);
+    body +=
+        &estimate("accuracy", m.accuracy.value, m.accuracy.interval.lo, m.accuracy.interval.hi, 1.0, None);
     if let Some(auc) = m.auc {
-        body += &estimate("AUC", auc.value, auc.interval.lo, auc.interval.hi, Some(0.5));
+        body += &estimate("AUC", auc.value, auc.interval.lo, auc.interval.hi, 1.0, Some(0.5));
     }
     let figures = [
         ("F1", m.f1.unwrap_or(f64::NAN)),
@@ -100,14 +95,15 @@ fn fairness(groups: &super::fairness::Groups) -> String {
         match c {
             Some(c) => {
                 let limit = name.contains("impact").then_some(0.8);
-                out += &estimate(name, c.value, c.interval.lo, c.interval.hi, limit);
+                out += &estimate(name, c.value, c.interval.lo, c.interval.hi, 1.0, limit);
             }
             None => {
                 let _ = write!(out, "<p class=\"note\">{name}: fewer than two groups have the rate.</p>");
             }
         }
     }
-    out + "<p class=\"note\">Intervals hold for all pairs of groups together.</p></section>\n"
+    out + "<p class=\"note\">Lines run from 0 to 1. Intervals hold for all pairs of groups together. The dashed line is four fifths, below \
+         which a selection rate is often taken for disparate impact.</p></section>\n"
 }
 
 /// Numbers.
