@@ -26,14 +26,21 @@ const MARK: &str =
 /// Every attack, in the order of the table. An attack is added here and as a folder.
 pub const EXPECTED: &[&str] = &[
     "arbitrary-install",
+    "command-replay",
+    "cross-device-and-cross-fleet-replay",
     "cross-protocol-signature-reuse",
+    "endless-data",
     "fast-forward",
     "indefinite-freeze",
     "key-compromise-and-rotation",
+    "malicious-mirror",
     "metadata-rollback",
     "mix-and-match",
     "model-rollback",
+    "schema-downgrade",
+    "slow-retrieval",
     "threshold-faking",
+    "wrong-device-or-hardware",
 ];
 
 /// One `attack.toml`.

@@ -11,27 +11,49 @@ mod repo;
 #[path = "../../../agent/core/tests/twin/mod.rs"]
 mod twin;
 
+#[allow(dead_code, reason = "each test uses a part")]
+#[path = "../../../fleet/tests/server/support.rs"]
+mod server;
+#[allow(dead_code, reason = "each test uses a part")]
+#[path = "../../../fleet/tests/api/support.rs"]
+mod api;
+
 mod field;
+mod https;
 
 // The attacks.
 #[path = "arbitrary-install/mod.rs"]
 mod arbitrary_install;
+#[path = "command-replay/mod.rs"]
+mod command_replay;
+#[path = "cross-device-and-cross-fleet-replay/mod.rs"]
+mod cross_device_and_cross_fleet_replay;
 #[path = "cross-protocol-signature-reuse/mod.rs"]
 mod cross_protocol_signature_reuse;
+#[path = "endless-data/mod.rs"]
+mod endless_data;
 #[path = "fast-forward/mod.rs"]
 mod fast_forward;
 #[path = "indefinite-freeze/mod.rs"]
 mod indefinite_freeze;
 #[path = "key-compromise-and-rotation/mod.rs"]
 mod key_compromise_and_rotation;
+#[path = "malicious-mirror/mod.rs"]
+mod malicious_mirror;
 #[path = "metadata-rollback/mod.rs"]
 mod metadata_rollback;
 #[path = "mix-and-match/mod.rs"]
 mod mix_and_match;
 #[path = "model-rollback/mod.rs"]
 mod model_rollback;
+#[path = "schema-downgrade/mod.rs"]
+mod schema_downgrade;
+#[path = "slow-retrieval/mod.rs"]
+mod slow_retrieval;
 #[path = "threshold-faking/mod.rs"]
 mod threshold_faking;
+#[path = "wrong-device-or-hardware/mod.rs"]
+mod wrong_device_or_hardware;
 
 use longshore_hil_tests::attacks;
 
