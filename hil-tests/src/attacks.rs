@@ -26,20 +26,27 @@ const MARK: &str =
 /// Every attack, in the order of the table. An attack is added here and as a folder.
 pub const EXPECTED: &[&str] = &[
     "arbitrary-install",
+    "captured-server-at-enrolment",
     "command-replay",
     "cross-device-and-cross-fleet-replay",
     "cross-protocol-signature-reuse",
     "endless-data",
+    "enrolment-abuse",
     "fast-forward",
     "indefinite-freeze",
+    "insider-on-the-console",
+    "json-parser-differential",
     "key-compromise-and-rotation",
+    "malicious-fleet-server",
     "malicious-mirror",
     "metadata-rollback",
     "mix-and-match",
     "model-rollback",
     "schema-downgrade",
     "slow-retrieval",
+    "stolen-device",
     "threshold-faking",
+    "topic-spoofing",
     "wrong-device-or-hardware",
 ];
 

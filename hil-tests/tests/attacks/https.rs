@@ -67,6 +67,9 @@ impl Rogue {
     pub fn remote_to(&self, url: &str) -> Remote {
         Remote::new(url, &self.ca_pem, &self.device.0, &self.device.1).unwrap()
     }
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
     pub fn requests(&self) -> usize {
         self.asked.lock().unwrap().len()
     }

@@ -12,18 +12,21 @@ mod repo;
 mod twin;
 
 #[allow(dead_code, reason = "each test uses a part")]
-#[path = "../../../fleet/tests/server/support.rs"]
-mod server;
-#[allow(dead_code, reason = "each test uses a part")]
 #[path = "../../../fleet/tests/api/support.rs"]
 mod api;
+#[allow(dead_code, reason = "each test uses a part")]
+#[path = "../../../fleet/tests/server/support.rs"]
+mod server;
 
 mod field;
 mod https;
+mod site;
 
 // The attacks.
 #[path = "arbitrary-install/mod.rs"]
 mod arbitrary_install;
+#[path = "captured-server-at-enrolment/mod.rs"]
+mod captured_server_at_enrolment;
 #[path = "command-replay/mod.rs"]
 mod command_replay;
 #[path = "cross-device-and-cross-fleet-replay/mod.rs"]
@@ -32,12 +35,20 @@ mod cross_device_and_cross_fleet_replay;
 mod cross_protocol_signature_reuse;
 #[path = "endless-data/mod.rs"]
 mod endless_data;
+#[path = "enrolment-abuse/mod.rs"]
+mod enrolment_abuse;
 #[path = "fast-forward/mod.rs"]
 mod fast_forward;
 #[path = "indefinite-freeze/mod.rs"]
 mod indefinite_freeze;
+#[path = "insider-on-the-console/mod.rs"]
+mod insider_on_the_console;
+#[path = "json-parser-differential/mod.rs"]
+mod json_parser_differential;
 #[path = "key-compromise-and-rotation/mod.rs"]
 mod key_compromise_and_rotation;
+#[path = "malicious-fleet-server/mod.rs"]
+mod malicious_fleet_server;
 #[path = "malicious-mirror/mod.rs"]
 mod malicious_mirror;
 #[path = "metadata-rollback/mod.rs"]
@@ -50,8 +61,12 @@ mod model_rollback;
 mod schema_downgrade;
 #[path = "slow-retrieval/mod.rs"]
 mod slow_retrieval;
+#[path = "stolen-device/mod.rs"]
+mod stolen_device;
 #[path = "threshold-faking/mod.rs"]
 mod threshold_faking;
+#[path = "topic-spoofing/mod.rs"]
+mod topic_spoofing;
 #[path = "wrong-device-or-hardware/mod.rs"]
 mod wrong_device_or_hardware;
 

@@ -63,7 +63,8 @@ fn a_fleet_takes_a_report_only_from_the_device_and_fleet_it_names_on_that_device
         let event = Event { time: UnixMs(1), kind: EventKind::AgentStart { last_end: "clean".into() } };
         seal(header, Events { events: vec![event] }, key).unwrap()
     };
-    let topic = |fleet: &str, device: &str| Topic::up(&fleet.parse().unwrap(), &device.parse().unwrap(), Up::Events);
+    let topic =
+        |fleet: &str, device: &str| Topic::up(&fleet.parse().unwrap(), &device.parse().unwrap(), Up::Events);
     assert!(verify(&topic("demo", "a"), &said("demo", "a", &a), &a.public()).is_ok());
     // A's words on B's topic: B's key does not verify them.
     assert!(verify(&topic("demo", "b"), &said("demo", "a", &a), &b.public()).is_err());

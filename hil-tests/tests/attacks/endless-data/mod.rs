@@ -63,7 +63,8 @@ fn a_file_without_an_end_takes_no_more_room_than_was_signed_for_it() {
             },
         };
         let length = 100_000;
-        let refusal = fetch_file(&rogue.remote(), "x", length, &Digest::of(b"?"), &part, &limits).unwrap_err();
+        let refusal =
+            fetch_file(&rogue.remote(), "x", length, &Digest::of(b"?"), &part, &limits).unwrap_err();
         assert!(matches!(refusal, FileError::Mismatch { .. }), "{refusal}");
         assert!(most.get() <= length, "{} bytes lay on the disk", most.get());
         assert!(!part.exists());

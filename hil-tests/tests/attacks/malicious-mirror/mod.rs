@@ -21,14 +21,18 @@ fn fetch(remote: &Remote, wanted: &[u8], dir: &tempfile::TempDir) -> Result<(), 
 #[test]
 fn no_redirect_is_followed_to_wherever_it_points() {
     // Wherever a redirect points, somebody listens there.
-    let elsewhere = Rogue::start(|_, wire| wire.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"));
+    let elsewhere =
+        Rogue::start(|_, wire| wire.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"));
     let plain = TcpListener::bind("127.0.0.1:0").unwrap();
     plain.set_nonblocking(true).unwrap();
     let inside = format!("http://{}/", plain.local_addr().unwrap());
     let mut tried = 0;
     for status in [301, 302, 303, 307, 308] {
-        for location in [elsewhere.url.clone() + "/x", inside.clone(), "//evil.example/x".into(), "/trust/other".into()] {
-            let head = format!("HTTP/1.1 {status} Moved\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n");
+        for location in
+            [elsewhere.url.clone() + "/x", inside.clone(), "//evil.example/x".into(), "/trust/other".into()]
+        {
+            let head =
+                format!("HTTP/1.1 {status} Moved\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n");
             let rogue = Rogue::start(move |_, wire| wire.write_all(head.as_bytes()));
             let dir = tempfile::tempdir().unwrap();
             let refusal = fetch(&rogue.remote(), b"wanted", &dir).unwrap_err();
@@ -67,8 +71,18 @@ fn whatever_a_mirror_answers_only_the_signed_bytes_arrive() {
         ("no content", b"HTTP/1.1 204 x\r\ncontent-length: 0\r\n\r\n".to_vec()),
         ("an empty part", b"HTTP/1.1 206 x\r\ncontent-length: 0\r\n\r\n".to_vec()),
         ("other bytes", [b"HTTP/1.1 206 x\r\ncontent-length: 3000\r\n\r\n".to_vec(), vec![8; 3000]].concat()),
-        ("an error that looks like a file", [b"HTTP/1.1 404 x\r\ncontent-length: 3000\r\n\r\n".to_vec(), vec![7; 3000]].concat()),
-        ("compressed", [b"HTTP/1.1 206 x\r\ncontent-encoding: gzip\r\ncontent-length: 3000\r\n\r\n".to_vec(), vec![9; 3000]].concat()),
+        (
+            "an error that looks like a file",
+            [b"HTTP/1.1 404 x\r\ncontent-length: 3000\r\n\r\n".to_vec(), vec![7; 3000]].concat(),
+        ),
+        (
+            "compressed",
+            [
+                b"HTTP/1.1 206 x\r\ncontent-encoding: gzip\r\ncontent-length: 3000\r\n\r\n".to_vec(),
+                vec![9; 3000],
+            ]
+            .concat(),
+        ),
     ];
     for (what, answer) in answers {
         let rogue = Rogue::start(move |_, wire| wire.write_all(&answer));

@@ -77,7 +77,12 @@ fn a_database_of_a_newer_program_is_left_alone_by_device_and_server() {
     };
     raise(&dir.path().join("state.db"));
     assert!(matches!(Store::open(dir.path(), StreamId(1), now), Err(StoreError::Newer { .. })));
-    assert!(!std::fs::read_dir(dir.path()).unwrap().flatten().any(|f| f.file_name().to_string_lossy().contains("corrupt")));
+    assert!(
+        !std::fs::read_dir(dir.path())
+            .unwrap()
+            .flatten()
+            .any(|f| f.file_name().to_string_lossy().contains("corrupt"))
+    );
 
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

@@ -27,7 +27,15 @@ struct Trickle {
 impl Trickle {
     fn new(piece: usize, every: Duration) -> Self {
         let bytes = (0..200_000u32).map(|i| (i % 251) as u8).collect();
-        Self { bytes, fast: 0, piece, every, answer: u64::MAX, now: Cell::default(), asked: RefCell::default() }
+        Self {
+            bytes,
+            fast: 0,
+            piece,
+            every,
+            answer: u64::MAX,
+            now: Cell::default(),
+            asked: RefCell::default(),
+        }
     }
     fn fetch(&self, dir: &tempfile::TempDir) -> Result<(), FileError> {
         let cancel = AtomicBool::new(false);
@@ -38,7 +46,13 @@ impl Trickle {
 }
 
 impl RangeSource for Trickle {
-    fn range(&self, _: &str, from: u64, to: u64, sink: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> RangeReply {
+    fn range(
+        &self,
+        _: &str,
+        from: u64,
+        to: u64,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> RangeReply {
         self.asked.borrow_mut().push(from);
         let to = to.min(from.saturating_add(self.answer)) as usize;
         let mut at = from as usize;
@@ -103,7 +117,9 @@ fn the_fleet_hears_of_it_and_the_update_ends_in_time() {
     let mut order = assignment(2, 2, Commit::Local);
     (order.activate_by, order.not_after) = (device.now.plus_ms(3_600_000), device.now.plus_ms(7_200_000));
     device.feed(assigned(header(1, 2), order));
-    let slow = || Err(FetchFailure::Transient(reason("download.slow", "the server sent less than 1024 bytes a second")));
+    let slow = || {
+        Err(FetchFailure::Transient(reason("download.slow", "the server sent less than 1024 bytes a second")))
+    };
     let mut attempts = 0;
     for _ in 0..1000 {
         while device.commit() {}

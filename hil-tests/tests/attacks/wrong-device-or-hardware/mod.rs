@@ -64,9 +64,7 @@ fn a_bundle_approved_for_other_boards_is_rejected_before_it_is_fetched() {
 #[test]
 fn what_the_manifest_requires_is_checked_before_the_model_is_fetched() {
     let manifest = |requires: serde_json::Value| {
-        let file = |path: &str, role: &str| {
-            json!({ "path": path, "role": role, "sha256": Digest::of(path.as_bytes()), "length": 10 })
-        };
+        let file = |path: &str, role: &str| json!({ "path": path, "role": role, "sha256": Digest::of(path.as_bytes()), "length": 10 });
         json!({
             "schema": 1, "model": "digits", "version": "4.0.0", "created": "2026-01-31T12:00:00Z",
             "files": [file("model.onnx", "model"), file("golden.safetensors", "golden")],
