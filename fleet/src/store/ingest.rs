@@ -366,6 +366,9 @@ pub async fn window(tx: &mut Tx, header: &Header, w: &Window, now: UnixMs) -> Re
             .bind(hour)
             .fetch_optional(tx.conn())
             .await?;
+    if !classes_are_the_bundles(tx, &bundle, w.counters.classes.len()).await? {
+        return Ok(false);
+    }
     let Some(total) = merged(total, &w.counters)? else {
         return Ok(false);
     };
@@ -421,6 +424,19 @@ pub async fn window(tx: &mut Tx, header: &Header, w: &Window, now: UnixMs) -> Re
     .execute(tx.conn())
     .await?;
     Ok(true)
+}
+
+/// Whether a bundle of the catalogue has so many classes. One device with tables of another size, first in its hour, would
+/// otherwise keep all others out of it.
+async fn classes_are_the_bundles(tx: &mut Tx, bundle: &str, classes: usize) -> Result<bool, StoreError> {
+    let known: Option<Option<i64>> = sqlx::query_scalar(
+        "SELECT json_array_length(manifest, '$.monitor.classes') FROM bundle_version WHERE bundle = ?1",
+    )
+    .bind(bundle)
+    .fetch_optional(tx.conn())
+    .await?;
+    let named = known.flatten().unwrap_or(0);
+    Ok(classes == 0 || named == 0 || usize::try_from(named).is_ok_and(|n| n == classes))
 }
 
 /// `None` when the tables do not fit or a sum would run over.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -46,6 +45,11 @@ pub struct Bundle {
 
 /// The example's digit reader under a name and version of the caller's choice.
 pub fn bundle(model: &str, version: &str) -> Bundle {
+    bundle_with(model, version, |onnx| onnx)
+}
+
+/// The same with the model's file changed, and everything else as if it were not.
+pub fn bundle_with(model: &str, version: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Bundle {
     let file = |name: &str| {
         fs::read(longshore_hil_tests::root().join("examples/meter-digits/1.0.0").join(name)).unwrap()
     };
@@ -61,6 +65,7 @@ pub fn bundle(model: &str, version: &str) -> Bundle {
     author::describe_classes(&mut manifest, Some((0..10).map(|d| format!("digit {d}")).collect())).unwrap();
     let golden = author::golden_of(author::read_npz(&file("golden.npz")).unwrap(), &manifest).unwrap();
     let input = golden.inputs[0].clone();
+    let onnx = change(onnx);
     let files = vec![NewFile::of(Role::Model, onnx), NewFile::of(Role::Golden, golden.to_bytes().unwrap())];
     let assembled = author::assemble(manifest, files).unwrap();
     let mut files = vec![("manifest.json".to_owned(), assembled.manifest_bytes)];
@@ -190,10 +195,6 @@ impl Site {
     }
     pub fn socket(&self) -> Socket {
         Socket(self.dir.path().join("run/api.sock"))
-    }
-    /// A raw connection to the device's API.
-    pub fn connect(&self) -> UnixStream {
-        UnixStream::connect(self.socket().0).unwrap()
     }
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()

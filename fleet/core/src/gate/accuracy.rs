@@ -6,6 +6,10 @@
 //! between devices is a second bound (Student's t on the paired differences), the tighter of the two counts, each at half
 //! of alpha, and rows never weigh more than the devices agree; from [`MANY_DEVICES`] on, the spread speaks alone.
 //!
+//! No single device decides, because one that is broken or lies would decide for all: from [`NO_SINGLE_DEVICE`] on, harm
+//! must also be proven without the device that shows the most of it, and a pass must also hold without the device that
+//! speaks most for the version.
+//!
 //! People look all the time, and a harmless version must not fail because it was looked at often. So alpha is split over
 //! looks: half of it evenly over the doublings from the first labels to twice what is asked for, then 1/((k+1)(k+2)) for
 //! the k-th doubling behind that. Within a doubling a bound is crossed up to about twice as often as in one look
@@ -24,6 +28,8 @@ pub const ICC: f64 = 0.002;
 pub const MIN_CHAMPION_LABELS: u64 = 20;
 /// A device whose new version has fewer labels says nothing yet.
 pub const MIN_CANDIDATE_LABELS: u64 = 10;
+/// From so many devices on, the verdict must stand without any one of them.
+pub const NO_SINGLE_DEVICE: usize = 3;
 /// From so many devices on, nothing needs to be assumed about rows within one.
 const MANY_DEVICES: usize = 10;
 /// Waves of at least so many devices must prove the absence of harm, unless the policy says otherwise.
@@ -35,6 +41,24 @@ fn share(t: &Tally, weigh: bool) -> (f64, f64) {
     let p = (t.correct.min(t.labelled) as f64 + 1.0) / (n + 2.0);
     let effective = if weigh { n / (1.0 + (n - 1.0).max(0.0) * ICC) } else { n };
     (p, p * (1.0 - p) / (effective + 2.0))
+}
+
+/// The loss that one device shows.
+fn harm((champion, candidate): &(Tally, Tally)) -> f64 {
+    share(champion, true).0 - share(candidate, true).0
+}
+
+/// The estimate without the device of the greatest (or least) loss; `None` when they are too few to leave one out.
+fn without(pairs: &[(Tally, Tally)], greatest: bool, alpha: f64) -> Option<Estimate> {
+    if pairs.len() < NO_SINGLE_DEVICE {
+        return None;
+    }
+    let order = |a: &usize, b: &usize| harm(&pairs[*a]).total_cmp(&harm(&pairs[*b]));
+    let all = 0..pairs.len();
+    let out = if greatest { all.max_by(order) } else { all.min_by(order) }?;
+    let rest: Vec<(Tally, Tally)> =
+        pairs.iter().enumerate().filter(|(i, _)| *i != out).map(|(_, p)| *p).collect();
+    Some(estimate(&rest, alpha))
 }
 
 struct Estimate {
@@ -113,12 +137,15 @@ pub(super) fn judge(gate: &Gate, margin: f64, wave: &[DeviceEvidence], waves: us
     }
     let compared: Vec<(Tally, Tally)> =
         wave.iter().filter_map(|e| Some((e.champion?, e.candidate))).collect();
-    let labelled: u64 = compared.iter().map(|(_, new)| new.labelled).sum();
+    let labelled = compared_labels(wave, u64::MAX);
     let usable: Vec<(Tally, Tally)> = compared
         .into_iter()
         .filter(|(old, new)| old.labelled >= MIN_CHAMPION_LABELS && new.labelled >= MIN_CANDIDATE_LABELS)
         .collect();
-    let missing = gate.min_labelled.saturating_sub(labelled);
+    // Where there are others, one device brings at most half of what is asked for.
+    let most = if usable.len() >= NO_SINGLE_DEVICE { gate.min_labelled.div_ceil(2) } else { u64::MAX };
+    let counted = compared_labels(wave, most);
+    let missing = gate.min_labelled.saturating_sub(counted);
     if usable.is_empty() {
         let text = if missing > 0 {
             format!("not yet (needs {missing} more labelled rows)")
@@ -145,7 +172,10 @@ pub(super) fn judge(gate: &Gate, margin: f64, wave: &[DeviceEvidence], waves: us
         Evidence::ProofOfNoHarm => true,
         Evidence::BySize => wave.len() >= LARGE_WAVE,
     };
-    let (outcome, text) = if e.lower > margin {
+    let proven = e.lower > margin && without(&usable, true, alpha).is_none_or(|rest| rest.lower > margin);
+    let leans = without(&usable, false, alpha)
+        .is_some_and(|rest| rest.harm > margin || needs_proof && rest.upper > margin);
+    let (outcome, text) = if proven {
         let text = format!(
             "accuracy fell: {seen}; the loss is at least {} points, {} are allowed",
             points(e.lower),
@@ -168,6 +198,11 @@ pub(super) fn judge(gate: &Gate, margin: f64, wave: &[DeviceEvidence], waves: us
             points(margin)
         );
         (Outcome::NotYet, text)
+    } else if leans {
+        let text = format!(
+            "not yet (needs more labelled rows: without the device that speaks most for it, the version does not hold); so far {seen}"
+        );
+        (Outcome::NotYet, text)
     } else {
         let proof = if e.upper <= margin { "no harm" } else { "no proof of harm" };
         (Outcome::Pass, format!("{proof}: {seen}"))
@@ -188,6 +223,12 @@ pub(super) fn judge(gate: &Gate, margin: f64, wave: &[DeviceEvidence], waves: us
     .map(|(k, v)| (k.to_owned(), v))
     .collect();
     result
+}
+
+/// Labelled rows of devices that can be compared, at most `most` of each.
+fn compared_labels(wave: &[DeviceEvidence], most: u64) -> u64 {
+    let compared = wave.iter().filter(|e| e.champion.is_some());
+    compared.fold(0, |sum, e| sum.saturating_add(e.candidate.labelled.min(most)))
 }
 
 fn pooled(tallies: impl Iterator<Item = Tally>) -> f64 {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::policy::Gate;
 use crate::rollout::Standing;
 
-pub use accuracy::{ICC, MIN_CANDIDATE_LABELS, MIN_CHAMPION_LABELS};
+pub use accuracy::{ICC, MIN_CANDIDATE_LABELS, MIN_CHAMPION_LABELS, NO_SINGLE_DEVICE};
 pub use quantile::{normal, student};
 
 /// Counts of one bundle on one device.
@@ -150,7 +150,7 @@ impl Verdict {
 #[must_use]
 pub fn judge(gate: &Gate, wave: &[Evidence], failed_in_rollout: u64, waves: usize) -> Verdict {
     let counts = count(wave);
-    let mut gates = vec![success(gate, &counts), devices(gate, &counts), rows(gate, &counts)];
+    let mut gates = vec![success(gate, &counts), devices(gate, &counts), rows(gate, &counts, wave)];
     if let Some(max) = gate.max_failed_devices {
         gates.push(failed_devices(max, failed_in_rollout));
     }
@@ -171,10 +171,10 @@ fn count(wave: &[Evidence]) -> Counts {
             (Standing::OnItsWay, true) => c.pending += 1,
             (Standing::OnItsWay, false) => c.unreachable += 1,
         }
-        c.rows += e.candidate.rows;
-        c.errors += e.candidate.errors;
-        c.labelled += e.candidate.labelled;
-        c.correct += e.candidate.correct;
+        c.rows = c.rows.saturating_add(e.candidate.rows);
+        c.errors = c.errors.saturating_add(e.candidate.errors);
+        c.labelled = c.labelled.saturating_add(e.candidate.labelled);
+        c.correct = c.correct.saturating_add(e.candidate.correct);
     }
     c
 }
@@ -231,9 +231,20 @@ fn devices(gate: &Gate, c: &Counts) -> GateResult {
     result("devices", outcome, c.ok as f64, need as f64, text)
 }
 
-fn rows(gate: &Gate, c: &Counts) -> GateResult {
-    let (outcome, text) = if c.rows >= gate.min_rows {
+fn rows(gate: &Gate, c: &Counts, wave: &[Evidence]) -> GateResult {
+    // Where there are others, one device brings at most half of what is asked for: it may be broken, or lie.
+    let speaking = wave.iter().filter(|e| e.candidate.rows > 0).count();
+    let up = wave.iter().filter(|e| e.standing == Standing::Ok).count();
+    let most = if up >= NO_SINGLE_DEVICE { gate.min_rows.div_ceil(2) } else { u64::MAX };
+    let counted = wave.iter().fold(0u64, |sum, e| sum.saturating_add(e.candidate.rows.min(most)));
+    let (outcome, text) = if counted >= gate.min_rows {
         (Outcome::Pass, format!("{} rows answered, {} are asked for", c.rows, gate.min_rows))
+    } else if c.rows >= gate.min_rows {
+        let text = format!(
+            "not yet (needs rows of more devices: {speaking} answered, and one counts for at most {most} of {} rows)",
+            gate.min_rows
+        );
+        (Outcome::NotYet, text)
     } else {
         (Outcome::NotYet, format!("not yet (needs {} more rows)", gate.min_rows - c.rows))
     };

@@ -22,7 +22,7 @@ async fn upload(fleet: &Fleet, version: &str) {
 
 fn audit(fleet: &Fleet) -> Vec<(String, String, String)> {
     let db = rusqlite::Connection::open(fleet.app.store.path()).unwrap();
-    let mut q = db.prepare("SELECT actor, action, object FROM audit ORDER BY id").unwrap();
+    let mut q = db.prepare("SELECT actor, action, object FROM audit ORDER BY leaf").unwrap();
     let rows = q.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).unwrap();
     rows.map(Result::unwrap).collect()
 }
