@@ -86,16 +86,25 @@ fn a_receipt_for_another_stream_frees_nothing() {
     let now = UnixMs(1_800_000_000_000);
     sync.handle(now, Input::LinkUp);
     for stream in [0, 6, 8, u64::MAX] {
-        sync.handle(now, Input::Receipt(Receipt { stream: StreamId(stream), up_to: Seq(5), fleet_epoch: 1 }));
+        sync.handle(
+            now,
+            Input::Receipt(Receipt { stream: StreamId(stream), up_to: Seq(5), fleet_epoch: 1, log: None }),
+        );
     }
     assert_eq!(sync.unreceipted(), 5);
-    sync.handle(now, Input::Receipt(Receipt { stream: StreamId(7), up_to: Seq(9), fleet_epoch: 1 }));
+    sync.handle(
+        now,
+        Input::Receipt(Receipt { stream: StreamId(7), up_to: Seq(9), fleet_epoch: 1, log: None }),
+    );
     let refused = std::iter::from_fn(|| match sync.poll() {
         Output::WakeAt(_) => None,
         other => Some(other),
     })
     .any(|o| matches!(o, Output::Refused(_)));
     assert!(refused && sync.unreceipted() == 5, "a receipt for more than was sent");
-    sync.handle(now, Input::Receipt(Receipt { stream: StreamId(7), up_to: Seq(5), fleet_epoch: 1 }));
+    sync.handle(
+        now,
+        Input::Receipt(Receipt { stream: StreamId(7), up_to: Seq(5), fleet_epoch: 1, log: None }),
+    );
     assert_eq!(sync.unreceipted(), 0);
 }

@@ -14,26 +14,28 @@ fn a_recorded_claim_is_worth_nothing_to_whoever_recorded_it() {
         let home = Home::new().await;
         let store = Store::open(&home.data().database()).await.unwrap();
         let (keys, nonces) = (home.keys(), Nonces::default());
+        let director = server::director(&keys.fleet);
+        let issuer = server::issuer(&keys, &director);
         let hash = add_token(&store, 1, LATER, None).await;
         let now = app::now();
         let nonce = nonces.open([1; 32], hash, now).unwrap();
         let claim = draft(&keys.fleet, "dev-1", 50, 1, nonce);
-        let enrolled = enrol(&store, &keys.ca, &keys.fleet, &nonces, claim.request(), now).await.unwrap();
+        let enrolled = enrol(&store, &issuer, &nonces, claim.request(), now).await.unwrap();
 
         // The thief saw everything on the wire but the keys. The claim again; with a new nonce; with the thief's request;
         // for another id; with the thief's key.
-        let again = enrol(&store, &keys.ca, &keys.fleet, &nonces, claim.request(), now).await;
+        let again = enrol(&store, &issuer, &nonces, claim.request(), now).await;
         assert_eq!(again.unwrap_err().code(), "enrol.nonce");
         let fresh = |n: u8| nonces.open([n; 32], hash, now).unwrap();
         let thief = draft(&keys.fleet, "dev-1", 66, 1, fresh(2));
-        let refused = enrol(&store, &keys.ca, &keys.fleet, &nonces, thief.request(), now).await;
+        let refused = enrol(&store, &issuer, &nonces, thief.request(), now).await;
         assert_eq!(refused.unwrap_err().code(), "enrol.token_used");
         let other_id = draft(&keys.fleet, "dev-2", 66, 1, fresh(3));
-        let refused = enrol(&store, &keys.ca, &keys.fleet, &nonces, other_id.request(), now).await;
+        let refused = enrol(&store, &issuer, &nonces, other_id.request(), now).await;
         assert_eq!(refused.unwrap_err().code(), "enrol.token_used");
         let mut other_request = claim.request();
         other_request.csr_pem = thief.csr_pem.clone();
-        let refused = enrol(&store, &keys.ca, &keys.fleet, &nonces, other_request, now).await;
+        let refused = enrol(&store, &issuer, &nonces, other_request, now).await;
         assert!(["enrol.claim", "enrol.nonce"].contains(&refused.unwrap_err().code()));
 
         let devices = store.devices(None, 10).await.unwrap();

@@ -140,8 +140,12 @@ fn fifty_thousand_messages_down_make_a_device_do_nothing_that_it_was_not_told() 
             let body = Command { not_before: twin.now, not_after: end, action };
             commands.push(seal(header(1, 1000 + commands.len() as u64), body, &director).unwrap());
         }
-        let receipt =
-            Receipt { stream: longshore_trust::StreamId(7), up_to: longshore_trust::Seq(n), fleet_epoch: 1 };
+        let receipt = Receipt {
+            stream: longshore_trust::StreamId(7),
+            up_to: longshore_trust::Seq(n),
+            fleet_epoch: 1,
+            log: None,
+        };
         receipts.push(seal(header(1, 0), receipt, &director).unwrap());
     }
     let all: Vec<Vec<u8>> = [assignments.clone(), commands.clone(), receipts.clone()].concat();
