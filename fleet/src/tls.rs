@@ -4,7 +4,7 @@
 //! `longshore:<fleet>/<device>`, and ends; the device renews it before. The server's own certificate does not end, because
 //! devices may have no clock. What a certificate is worth is decided by the registry, which is asked at every connection.
 
-mod expired;
+mod another_time;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,7 +171,7 @@ impl Ca {
         let verifier = verifier.build().map_err(|e| setup(&e))?;
         let verifier = match clients {
             Clients::Devices => verifier,
-            Clients::Anybody => Arc::new(expired::GoodOnce { inner: verifier }),
+            Clients::Anybody => Arc::new(another_time::AnotherTime { inner: verifier }),
         };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -257,7 +257,7 @@ impl Validity {
 pub enum Clients {
     /// A certificate of this CA that is good now.
     Devices,
-    /// None, or one of this CA that is or was good: the routes tell them apart.
+    /// None, or one of this CA that is, was or will be good: the routes tell them apart.
     Anybody,
 }
 
@@ -273,10 +273,10 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Whether the certificate was good once and is not any more.
+    /// Whether the certificate is good now: it has not expired, and was not dated by a clock that was ahead.
     #[must_use]
-    pub fn has_expired(&self, now: UnixMs) -> bool {
-        self.validity.until < now
+    pub fn is_good(&self, now: UnixMs) -> bool {
+        self.validity.from <= now && now <= self.validity.until
     }
     /// Reads the names in the first certificate of a verified chain; `None` when they do not name a device of `fleet`.
     #[must_use]
@@ -369,7 +369,9 @@ pub(crate) mod tests {
         assert_eq!(peer.device, device);
         assert_eq!(peer.cert_sha256, cert.sha256);
         assert_eq!(peer.validity, validity);
-        assert!(!peer.has_expired(UnixMs(1_800_000_060_000)) && peer.has_expired(UnixMs(1_800_000_060_001)));
+        let good = |ms| peer.is_good(UnixMs(ms));
+        assert!(good(1_800_000_060_000) && !good(1_800_000_060_001));
+        assert!(good(validity.from.0) && !good(validity.from.0 - 1));
         assert_eq!(Peer::of(Some(std::slice::from_ref(&der)), &"other".parse().unwrap()), None);
         let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
         let san = parsed.subject_alternative_name().unwrap().unwrap();

@@ -7,7 +7,6 @@ use axum::extract::{Path, Query, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as B64;
 use longshore_trust::{DeviceId, Digest, UnixMs};
-use longshore_wire::v1::CommandAction;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -16,14 +15,13 @@ use super::page::{Page, PageQuery};
 use super::problem::{Body, Problem};
 use crate::app::{App, Shared, now};
 use crate::auth::Actor;
+use crate::enrol;
 use crate::events::FleetEvent;
 use crate::store::views::{Cursor, DeviceFilter, DeviceModelRow, DeviceRow, Happening};
-use crate::store::{audit, device, identity};
+use crate::store::{audit, device};
 
 /// A claim token is good for at most so long, ms.
 const MAX_TOKEN_MS: u64 = 366 * 86_400_000;
-/// A device may be away for years and must still obey a wipe, ms.
-const WIPE_GOOD_FOR_MS: u64 = 10 * 366 * 86_400_000;
 /// Updates shown of one device.
 const UPDATES: u32 = 50;
 
@@ -380,12 +378,8 @@ pub async fn decommission(
         ));
     }
     let mut tx = app.store.write().await?;
-    // Asked for again: the command that is out is good for as long as a device may be away.
-    if identity::wipe_seq(&mut tx, &device).await?.is_none() {
-        let until = now.plus_ms(WIPE_GOOD_FOR_MS);
-        let seq = app.director.command(&mut tx, &device, CommandAction::Wipe, until, now).await;
-        let seq = seq.map_err(|e| Problem::conflict("device.decommission", e.to_string()))?;
-        identity::ask_wipe(&mut tx, &device, seq, now).await?;
+    let commanded = enrol::tell_to_wipe(&mut tx, &app.director, &device, now).await;
+    if commanded.map_err(|e| Problem::conflict("device.decommission", e.to_string()))? {
         audit::record(&mut tx, now, &actor.name, "device.decommission", device.as_str(), "").await?;
     }
     tx.commit().await?;

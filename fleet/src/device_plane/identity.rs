@@ -1,7 +1,7 @@
 //! Renewal, attested time and receipts of wipes: what a device asks with the certificate it has.
 //!
-//! What always holds: every route looks the certificate up in the registry; one that has expired gets a renewal or hands
-//! in its wipe receipt, nothing else.
+//! What always holds: every route looks the device up in the registry; a certificate that is not good now gets a renewal
+//! or hands in a wipe receipt, nothing else.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD as B64;
 use longshore_wire::v1::{self, WipeStage, Wiped};
 use serde::{Deserialize, Serialize};
 
-use super::{MaybePeer, NonceAnswer, Plane, Problem, known, random, shown};
+use super::{MaybePeer, NonceAnswer, Plane, Problem, gone, random, shown};
 use crate::app;
 use crate::enrol::{RenewError, RenewRequest, may_renew, renew};
 use crate::events::FleetEvent;
@@ -129,17 +129,22 @@ pub(super) struct WipedBody {
     statement: String,
 }
 
-/// Keeps a wipe receipt. After the last one the device's identity is revoked, in the same transaction.
+/// Keeps a wipe receipt. After the last one the device's identity is revoked, in the same transaction. What proves it is
+/// the report key: a device that was interrupted while its certificate was renewed may have only the one before.
 pub(super) async fn wiped(
     State(plane): State<Plane>,
     peer: Extension<MaybePeer>,
     Json(body): Json<WipedBody>,
 ) -> Result<Json<serde_json::Value>, Problem> {
-    let (peer, identity) = known(&plane.app, &peer).await?;
+    let peer = shown(&peer)?;
     let wrong = |why: String| Problem::new(StatusCode::BAD_REQUEST, "wipe.receipt", why);
     let bytes = B64.decode(&body.statement).map_err(|_| wrong("the receipt is not base64".into()))?;
-    let message =
-        v1::open::<Wiped>(&bytes, &identity.report_key).map_err(|e| wrong(format!("the receipt: {e}")))?;
+    let identity = plane.app.store.device_identity(&peer.device).await.map_err(|e| Problem::internal(&e))?;
+    let identity = identity.ok_or_else(|| gone(&peer))?;
+    let message = v1::open::<Wiped>(&bytes, &identity.report_key).map_err(|e| {
+        // Of a board that was replaced: nobody waits for its receipt.
+        if identity.admits(&peer.cert_sha256) { wrong(format!("the receipt: {e}")) } else { gone(&peer) }
+    })?;
     let (header, said) = (&message.header, &message.body);
     if header.fleet != plane.app.fleet || header.device != peer.device {
         return Err(wrong("the receipt was signed for another device".into()));
@@ -147,7 +152,8 @@ pub(super) async fn wiped(
     let internal = |e: crate::store::StoreError| Problem::internal(&e);
     let now = app::now();
     let mut tx = plane.app.store.write().await.map_err(internal)?;
-    if identity::wipe_seq(&mut tx, &peer.device).await.map_err(internal)? != Some(said.seq) {
+    // It may have been asked more than once, and a registry restored from a backup has forgotten the first time.
+    if identity::wipe_seq(&mut tx, &peer.device).await.map_err(internal)?.is_none_or(|asked| said.seq > asked) {
         return Err(wrong(format!(
             "device {} was not told to wipe itself by command {}",
             peer.device, said.seq

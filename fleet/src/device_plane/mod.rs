@@ -226,28 +226,36 @@ fn shown(peer: &Extension<MaybePeer>) -> Result<Peer, Problem> {
     })
 }
 
-/// The device behind the certificate, if its registry entry stands and this is one of its own. It may have expired.
+/// The device behind the certificate, if its registry entry stands and this is one of its own. Whatever its dates are.
 async fn known(app: &Shared, peer: &Extension<MaybePeer>) -> Result<(Peer, DeviceIdentity), Problem> {
     let peer = shown(peer)?;
     let identity = app.store.device_identity(&peer.device).await.map_err(|e| Problem::internal(&e))?;
     match identity {
         Some(i) if i.admits(&peer.cert_sha256) => Ok((peer, i)),
-        _ => Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "device.revoked",
-            format!("device {} was revoked, or has a newer certificate: enrol it again", peer.device),
-        )),
+        _ => Err(gone(&peer)),
     }
+}
+
+/// Nobody is known by this certificate.
+fn gone(peer: &Peer) -> Problem {
+    Problem::new(
+        StatusCode::FORBIDDEN,
+        "device.revoked",
+        format!("device {} was revoked, or has a newer certificate: enrol it again", peer.device),
+    )
 }
 
 /// Like [`known`], with a certificate that is good now. A new one that is seen for the first time ends the old one.
 async fn registered(app: &Shared, peer: &Extension<MaybePeer>) -> Result<Peer, Problem> {
     let (peer, identity) = known(app, peer).await?;
-    if peer.has_expired(app::now()) {
+    if !peer.is_good(app::now()) {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
             "device.certificate_expired",
-            format!("the certificate of device {} has expired: it is good for a renewal only", peer.device),
+            format!(
+                "the certificate of device {} has expired (or is dated in the future): it is good for a renewal only",
+                peer.device
+            ),
         ));
     }
     let next = identity.next_cert_sha256.as_ref();

@@ -5,10 +5,12 @@
 //! report key (its answer may have been lost); nobody else can. A token that replaces a device's board ends the old keys
 //! in that transaction, and assigns to the new board what the old one ran.
 
+mod leave;
 mod nonce;
 mod renew;
 mod replace;
 
+pub use leave::tell_to_wipe;
 pub use nonce::Nonces;
 pub use renew::{RenewError, RenewRequest, may_renew, renew, shown};
 
@@ -197,6 +199,12 @@ pub async fn enrol(
         return Err(EnrolError::Wiping(claim.device));
     }
     let slots = if replaced { replace::retire(&mut tx, &claim.device, now).await? } else { Vec::new() };
+    if known.as_ref().is_some_and(|(key, revoked)| *revoked && *key != report_key.raw()) {
+        // Whoever has the name now is not who was shut out: what that one signed is checked by its own key, and what it ran
+        // says nothing about this one.
+        identity::retire_keys(&mut tx, &claim.device, "revoked", now).await?;
+        identity::start_anew(&mut tx, &claim.device).await?;
+    }
     let certificate =
         issuer.ca.issue_device(fleet, &claim.device, &csr, Validity::starting(now, issuer.life_s))?;
     let new = NewDevice {

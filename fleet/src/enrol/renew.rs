@@ -1,8 +1,8 @@
 //! Renewal: a device that holds its report key and shows its certificate gets a new certificate.
 //!
 //! What always holds: the present certificate stays good until the new one has been shown in a connection; a certificate
-//! that has expired buys a renewal and nothing else, and only with a signature of the report key over a fresh nonce; a
-//! certificate that was followed by another buys nothing.
+//! that has expired, or is dated in the future by a clock of ours that was ahead, buys a renewal and nothing else, and only
+//! with a signature of the report key over a fresh nonce; a certificate that was followed by another buys nothing.
 
 use longshore_trust::{Digest, UnixMs};
 use longshore_wire::v1::{self, Renewal};
@@ -74,12 +74,13 @@ enum Standing {
     Ahead,
 }
 
-fn standing(peer: &Peer, known: &identity::Certificates) -> Option<Standing> {
+fn standing(peer: &Peer, known: &identity::Certificates, now: UnixMs) -> Option<Standing> {
     if peer.cert_sha256 == known.present {
         Some(Standing::Present)
     } else if known.next == Some(peer.cert_sha256) {
         Some(Standing::Next)
-    } else if known.until.is_some() && peer.validity.from > known.from {
+    } else if known.until.is_some() && peer.validity.from > known.from && peer.validity.from <= now {
+        // A date in the future says nothing about the order in which certificates were issued.
         Some(Standing::Ahead)
     } else {
         None
@@ -94,7 +95,7 @@ pub async fn may_renew(store: &Store, peer: &Peer, now: UnixMs) -> Result<(), Re
     let mut tx = store.write().await?;
     let known = identity::certificates(&mut tx, &peer.device).await?;
     let known = known.ok_or_else(|| RenewError::Revoked(peer.device.to_string()))?;
-    match standing(peer, &known) {
+    match standing(peer, &known, now) {
         None => Err(RenewError::Superseded(peer.device.to_string())),
         Some(Standing::Ahead) => Ok(()),
         Some(_) => due(peer, now),
@@ -103,7 +104,9 @@ pub async fn may_renew(store: &Store, peer: &Peer, now: UnixMs) -> Result<(), Re
 
 fn due(peer: &Peer, now: UnixMs) -> Result<(), RenewError> {
     let Validity { from, until } = peer.validity;
-    if now.0 < from.0 + until.since(from) / 2 { Err(RenewError::Early(peer.validity)) } else { Ok(()) }
+    // One that is dated in the future is good for nothing else until then, and its device has no other.
+    let early = from <= now && now < from.plus_ms(until.since(from) / 2);
+    if early { Err(RenewError::Early(peer.validity)) } else { Ok(()) }
 }
 
 /// Issues the certificate that follows the one `peer` has shown.
@@ -139,7 +142,7 @@ pub async fn renew(
     let mut tx = store.write().await?;
     let known = identity::certificates(&mut tx, &peer.device).await?.ok_or_else(revoked)?;
     let superseded = || RenewError::Superseded(peer.device.to_string());
-    match standing(peer, &known).ok_or_else(superseded)? {
+    match standing(peer, &known, now).ok_or_else(superseded)? {
         Standing::Present => due(peer, now)?,
         Standing::Next => {
             identity::promote(&mut tx, &peer.device, &peer.cert_sha256).await?;
@@ -154,7 +157,7 @@ pub async fn renew(
     let validity = Validity::starting(now, issuer.life_s);
     let certificate = issuer.ca.issue_device(issuer.fleet, &peer.device, &csr, validity)?;
     identity::set_next(&mut tx, &peer.device, &certificate).await?;
-    let detail = if peer.has_expired(now) { "with a certificate that had expired" } else { "" };
+    let detail = if peer.is_good(now) { "" } else { "with a certificate that had expired, or is dated in the future" };
     audit::record(&mut tx, now, peer.device.as_str(), "device.renew", peer.device.as_str(), detail).await?;
     tx.commit().await?;
     tracing::info!(device = %peer.device, until = certificate.validity.until.0, "issued the next certificate");

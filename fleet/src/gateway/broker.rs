@@ -270,7 +270,7 @@ impl DeviceAuth {
             }
         }
         match self.store.device_identity(&self.peer.device).await {
-            Ok(Some(_)) if self.peer.has_expired(app::now()) => Err("its certificate has expired"),
+            Ok(Some(_)) if !self.peer.is_good(app::now()) => Err("its certificate is not good now"),
             Ok(Some(identity)) if identity.admits(&self.peer.cert_sha256) => {
                 let next = identity.next_cert_sha256.as_ref();
                 match enrol::shown(&self.store, &self.peer, next).await {

@@ -112,14 +112,15 @@ pub async fn promote(tx: &mut Tx, device: &DeviceId, cert_sha256: &Digest) -> Re
     Ok(done.rows_affected() > 0)
 }
 
-/// Remembers the present keys of a device as given up.
+/// Remembers the present keys of a device as given up, if they are not yet.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn retire_keys(tx: &mut Tx, device: &DeviceId, why: &str, now: UnixMs) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO former_identity (device, report_key, cert_sha256, enrolled_at, ended_at, why)
-         SELECT id, report_key, cert_sha256, enrolled_at, ?2, ?3 FROM device WHERE id = ?1",
+         SELECT id, report_key, cert_sha256, enrolled_at, ?2, ?3 FROM device d WHERE id = ?1 AND NOT EXISTS
+             (SELECT 1 FROM former_identity f WHERE f.device = d.id AND f.cert_sha256 = d.cert_sha256)",
     )
     .bind(device.as_str())
     .bind(to_i64(now.0))
@@ -186,12 +187,17 @@ pub async fn numbers(tx: &mut Tx, device: &DeviceId) -> Result<(Seq, u64), Store
     Ok((Seq(to_u64(row.try_get("down_seq")?)), to_u64(row.try_get("version")?)))
 }
 
-/// Remembers that a wipe was commanded.
+/// Remembers that a wipe was commanded; a command of the time before is not sent any more.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn ask_wipe(tx: &mut Tx, device: &DeviceId, seq: Seq, now: UnixMs) -> Result<(), StoreError> {
-    sqlx::query("UPDATE device SET wipe_seq = ?2, wipe_asked_at = ?3 WHERE id = ?1")
+    sqlx::query("DELETE FROM command WHERE device = ?1 AND seq = (SELECT wipe_seq FROM device WHERE id = ?1) AND seq <> ?2")
+        .bind(device.as_str())
+        .bind(to_i64(seq.0))
+        .execute(tx.conn())
+        .await?;
+    sqlx::query("UPDATE device SET wipe_seq = ?2, wipe_asked_at = coalesce(wipe_asked_at, ?3) WHERE id = ?1")
         .bind(device.as_str())
         .bind(to_i64(seq.0))
         .bind(to_i64(now.0))
@@ -211,6 +217,21 @@ pub async fn wipe_seq(tx: &mut Tx, device: &DeviceId) -> Result<Option<Seq>, Sto
             .fetch_optional(tx.conn())
             .await?;
     Ok(seq.flatten().map(|n| Seq(to_u64(n))))
+}
+
+/// Whether a device has said that it begins to wipe itself, by the command that is out.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn wipe_has_begun(tx: &mut Tx, device: &DeviceId) -> Result<bool, StoreError> {
+    let n: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM wipe_receipt w JOIN device d ON d.id = w.device
+         WHERE w.device = ?1 AND w.seq >= d.wipe_seq",
+    )
+    .bind(device.as_str())
+    .fetch_one(tx.conn())
+    .await?;
+    Ok(n > 0)
 }
 
 /// Keeps a device's word about its wipe, as signed. Whether it is new.

@@ -444,11 +444,13 @@ impl Trusted {
         keys.extend(self.root.time_keys().iter().map(PublicKey::raw));
         Digest::of(&keys.concat())
     }
-    /// When the offline roles at hand were signed, the latest of them, as far as they say.
+    /// When root and the top-level targets at hand were signed, the later of them, as far as they say. What delegated roles
+    /// say does not count: nothing takes back what this raises, and the keys of one model must not be able to set the
+    /// clocks of a whole fleet.
     #[must_use]
     pub fn issued_offline(&self) -> Option<UnixMs> {
-        let roles = self.roles.values().filter_map(|l| l.doc.head.issued);
-        self.root.head.issued.into_iter().chain(roles).max()
+        let targets = self.roles.get("targets").and_then(|l| l.doc.head.issued);
+        self.root.head.issued.max(targets)
     }
     /// When the timestamp at hand was signed, if it says so.
     #[must_use]

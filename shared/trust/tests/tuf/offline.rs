@@ -1,5 +1,6 @@
 //! The offline view: expiry stops news, not work.
 
+use longshore_trust::UnixMs;
 use longshore_trust::tuf::{Trusted, TufError};
 
 use crate::repo::*;
@@ -53,4 +54,29 @@ fn a_tampered_root_is_an_error() {
     let mut client = Client::up_to_date(&repo);
     client.stored.get_mut("root.json").unwrap()[40] ^= 1;
     assert!(Trusted::load(&client.stored, None).is_err());
+}
+#[test]
+fn the_keys_of_one_model_do_not_set_the_clock_of_a_fleet() {
+    let issued = |dates: &[(&str, &str)]| {
+        let mut repo = Repo::new();
+        for (role, date) in dates {
+            repo.document(role)["x-issued"] = (*date).into();
+        }
+        repo.publish_root();
+        repo.publish_role("targets");
+        repo.publish_role("models/m");
+        repo.publish_snapshot();
+        repo.publish_timestamp();
+        let trusted = Trusted::load(&Client::up_to_date(&repo).stored, None).unwrap();
+        assert!(trusted.target(MANIFEST).is_some());
+        (trusted.issued_offline(), trusted.issued_online())
+    };
+    let (early, far) = ("2025-11-30T00:00:00Z", "2999-01-01T00:00:00Z");
+    let early_ms = UnixMs(NOW.0 - 32 * DAY_MS);
+    assert_eq!(issued(&[("models/m", far), ("snapshot", far)]), (None, None));
+    assert_eq!(issued(&[("models/m", far), ("root", early)]), (Some(early_ms), None));
+    assert_eq!(issued(&[("models/m", far), ("targets", early)]), (Some(early_ms), None));
+    let later = UnixMs(early_ms.0 + DAY_MS);
+    assert_eq!(issued(&[("targets", "2025-12-01T00:00:00Z"), ("root", early)]).0, Some(later));
+    assert_eq!(issued(&[("timestamp", early)]), (None, Some(early_ms)));
 }

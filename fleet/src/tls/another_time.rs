@@ -1,9 +1,9 @@
-//! Client certificates that have expired, on the device plane alone.
+//! Client certificates that are not good now, on the device plane alone.
 //!
-//! A device that was off for longer than its certificate lives must be able to come back without a visit. So the
-//! handshake takes a certificate of our CA that was good once; what such a device is served is decided by the routes:
-//! a renewal, which also wants a signature of its report key, and nothing else. A certificate that was never good (another
-//! CA, not valid yet, not for clients) is refused here.
+//! A device that was off for longer than its certificate lives must be able to come back without a visit, and so must one
+//! whose certificate was issued while the server's clock was ahead. So the handshake takes a certificate of our CA that is
+//! good at some time; what such a device is served is decided by the routes: a renewal, which also wants a signature of its
+//! report key, and nothing else. A certificate that is never good (another CA, not for clients) is refused here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,14 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
-/// Verifies as `inner` does, at the last moment of the certificate's life when that has passed.
+/// Verifies as `inner` does: at the last moment of the certificate's life when that has passed, at its first when that is
+/// still to come.
 #[derive(Debug)]
-pub(super) struct GoodOnce {
+pub(super) struct AnotherTime {
     pub inner: Arc<dyn ClientCertVerifier>,
 }
 
-impl ClientCertVerifier for GoodOnce {
+impl ClientCertVerifier for AnotherTime {
     fn offer_client_auth(&self) -> bool {
         self.inner.offer_client_auth()
     }
@@ -36,19 +37,18 @@ impl ClientCertVerifier for GoodOnce {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.inner.verify_client_cert(end_entity, intermediates, now);
-        let expired = matches!(
-            verified,
+        let Some((from, until)) = super::validity(end_entity) else { return verified };
+        let then = match verified {
             Err(Error::InvalidCertificate(
-                CertificateError::Expired | CertificateError::ExpiredContext { .. }
-            ))
-        );
-        match super::validity(end_entity).filter(|_| expired) {
-            Some((_, until)) => {
-                let then = UnixTime::since_unix_epoch(Duration::from_secs(until.secs()));
-                self.inner.verify_client_cert(end_entity, intermediates, then)
-            }
-            None => verified,
-        }
+                CertificateError::Expired | CertificateError::ExpiredContext { .. },
+            )) => until,
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+            )) => from,
+            other => return other,
+        };
+        let then = UnixTime::since_unix_epoch(Duration::from_secs(then.secs()));
+        self.inner.verify_client_cert(end_entity, intermediates, then)
     }
     fn verify_tls12_signature(
         &self,
