@@ -3,6 +3,7 @@
 //! The token pins the fleet's first root and its certificate authority: a captured server cannot enrol a device into a
 //! trust of its own. Keys are stored before anything is sent, so that an answer lost on the way can be asked for again.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,7 +21,11 @@ use zeroize::Zeroizing;
 use crate::config::Config;
 use crate::host;
 use crate::identity::{self, Enrolment, Identity, write_private};
+use crate::supervisor::lock;
 use crate::wipe;
+
+/// How long an agent that is ending may take.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a claim token says (`lsh1.` and base64url of this as JSON).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -100,6 +105,12 @@ pub fn run(config: &Path, url: Option<&str>, token_file: &Path, device: Option<&
     let device = device_id(device, &token)?;
     let url = url.unwrap_or(&token.url).trim_end_matches('/').to_owned();
 
+    let _lock = match config.state_dir.is_dir() {
+        false => None,
+        true => Some(lock::take(&config.state_dir, LOCK_PATIENCE).with_context(|| {
+            format!("an agent is running on {}: stop it first", config.state_dir.display())
+        })?),
+    };
     let (ca_pem, root) = bootstrap(&url, &token)?;
     let http = client(Some(&ca_pem))?;
     let keys = keys(&config.state_dir)?;
@@ -115,6 +126,7 @@ pub fn run(config: &Path, url: Option<&str>, token_file: &Path, device: Option<&
         commands_after: answer.commands_after,
         assignments_after: answer.assignments_after,
     };
+    set_aside(&config.state_dir).with_context(|| format!("cannot clear {}", config.state_dir.display()))?;
     write_private(&config.state_dir.join("trust/root.json"), &root)?;
     write_private(&dir.join("ca.pem"), ca_pem.as_bytes())?;
     write_private(&dir.join("cert.pem"), answer.cert_pem.as_bytes())?;
@@ -123,6 +135,34 @@ pub fn run(config: &Path, url: Option<&str>, token_file: &Path, device: Option<&
     wipe::forget(&config.state_dir)?;
     println!("enrolled as {device} of fleet {}; start the agent with `longshore-agent run`", token.fleet);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Moves away what an enrolment before this one left: its database numbers commands, assignments and messages of another
+/// identity, by which everything of this one would be refused as old, and its trust metadata is of another root. What an
+/// enrolment before that left is replaced.
+fn set_aside(state_dir: &Path) -> std::io::Result<()> {
+    let mut found: Vec<PathBuf> =
+        ["state.db", "state.db-wal", "state.db-shm", "second.json"].map(PathBuf::from).into();
+    match std::fs::read_dir(state_dir.join("trust")) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+        Ok(entries) => {
+            for entry in entries {
+                found.push(Path::new("trust").join(entry?.file_name()));
+            }
+        }
+    }
+    found.retain(|name| state_dir.join(name).exists());
+    if found.is_empty() {
+        return Ok(());
+    }
+    let former = state_dir.join("former");
+    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(former.join("trust"))?;
+    for name in found {
+        std::fs::rename(state_dir.join(&name), former.join(&name))?;
+    }
+    println!("what another enrolment left was moved to {}", former.display());
+    std::fs::File::open(state_dir)?.sync_all()
 }
 
 /// From the command line, else the token, else the host name.
@@ -331,6 +371,28 @@ mod tests {
         assert_eq!(device_id(None, &token(Some("d1"))).unwrap().as_str(), "d1");
         assert!(device_id(Some("d2"), &token(Some("d1"))).is_err());
         assert_eq!(device_id(Some("d2"), &token(None)).unwrap().as_str(), "d2");
+    }
+    #[test]
+    fn nothing_of_another_enrolment_is_left_to_judge_this_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path();
+        set_aside(state).unwrap();
+        assert!(!state.join("former").exists(), "a new device has nothing to move");
+        let left =
+            ["state.db", "state.db-wal", "second.json", "trust/timestamp.json", "trust/models%2Fm.json"];
+        for round in ["first", "second"] {
+            std::fs::create_dir_all(state.join("trust")).unwrap();
+            for name in left {
+                std::fs::write(state.join(name), round).unwrap();
+            }
+            std::fs::write(state.join("lock"), "").unwrap();
+            set_aside(state).unwrap();
+            for name in left {
+                assert!(!state.join(name).exists(), "{name}");
+                assert_eq!(std::fs::read_to_string(state.join("former").join(name)).unwrap(), round);
+            }
+            assert!(state.join("lock").exists() && state.join("trust").is_dir());
+        }
     }
     #[test]
     fn keys_are_made_once() {

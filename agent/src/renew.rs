@@ -64,9 +64,8 @@ pub enum RenewError {
 /// # Errors
 /// [`RenewError`]; the present certificate is as good as it was.
 pub fn attempt(state_dir: &Path, time: UnixMs, time_quality: TimeQuality) -> Result<Outcome, RenewError> {
-    let Some(me) = Identity::load(state_dir)? else {
-        return Err(RenewError::Answer("this device has no identity"));
-    };
+    let load = || Identity::load(state_dir)?.ok_or(RenewError::Answer("this device has no identity"));
+    let mut me = load()?;
     let dir = identity::dir(state_dir);
     if let Some(cert) = stored(&dir.join(identity::NEXT_CERT))?
         && let Some(key) = stored(&dir.join(identity::NEXT_KEY))?
@@ -76,9 +75,14 @@ pub fn attempt(state_dir: &Path, time: UnixMs, time_quality: TimeQuality) -> Res
                 identity::switch(state_dir)?;
                 return Ok(Outcome::Renewed);
             }
-            // The fleet does not know it (any more): the next one is asked for below, with the same key.
-            Err(RenewError::Refused { .. }) => std::fs::remove_file(dir.join(identity::NEXT_CERT))?,
-            Err(e) => return Err(e),
+            Err(e) => match verdict(&e) {
+                Verdict::Take => {
+                    identity::switch(state_dir)?;
+                    me = load()?;
+                }
+                Verdict::Forget => std::fs::remove_file(dir.join(identity::NEXT_CERT))?,
+                Verdict::Keep => return Err(e),
+            },
         }
     }
     let key = next_key(&dir)?;
@@ -112,6 +116,27 @@ pub fn attempt(state_dir: &Path, time: UnixMs, time_quality: TimeQuality) -> Res
     prove(&me, cert, &key)?;
     identity::switch(state_dir)?;
     Ok(Outcome::Renewed)
+}
+
+/// What becomes of a next certificate that was not proven.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// The fleet knows it, and it has expired meanwhile: it may be the only one that the fleet still takes, because the answer
+    /// to an earlier proof was lost. It buys a renewal.
+    Take,
+    /// The fleet does not know it, or it is none: another one is asked for with the present one.
+    Forget,
+    /// Whatever else went wrong says nothing about it.
+    Keep,
+}
+
+fn verdict(e: &RenewError) -> Verdict {
+    match e {
+        RenewError::Refused { code, .. } if code == "device.certificate_expired" => Verdict::Take,
+        RenewError::Refused { code, .. } if code == "device.revoked" => Verdict::Forget,
+        RenewError::Http(HttpError::Identity(_)) => Verdict::Forget,
+        _ => Verdict::Keep,
+    }
 }
 
 /// A connection of its own with the new certificate: from its answer on the fleet takes no other.
@@ -151,4 +176,27 @@ fn next_key(dir: &Path) -> Result<Zeroizing<String>, RenewError> {
     let pem = Zeroizing::new(pair.serialize_pem());
     write_private(&path, pem.as_bytes())?;
     Ok(pem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_next_certificate_is_given_up_only_when_the_fleet_does_not_know_it() {
+        let refused = |code: &str| RenewError::Refused { code: code.into(), detail: String::new() };
+        let unreachable = HttpError::Unreachable { url: "https://f".into(), reason: "no route".into() };
+        for (e, wanted) in [
+            (refused("device.certificate_expired"), Verdict::Take),
+            (refused("device.revoked"), Verdict::Forget),
+            (RenewError::Http(HttpError::Identity("no key".into())), Verdict::Forget),
+            // Of a proxy, of a server that is older or overloaded, of a network that is not there.
+            (refused(""), Verdict::Keep),
+            (refused("not_found"), Verdict::Keep),
+            (RenewError::Http(unreachable), Verdict::Keep),
+            (RenewError::Answer("the server failed to answer"), Verdict::Keep),
+        ] {
+            assert_eq!(verdict(&e), wanted, "{e}");
+        }
+    }
 }

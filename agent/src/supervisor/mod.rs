@@ -10,7 +10,7 @@ mod boot;
 mod event;
 mod heard;
 mod loads;
-mod lock;
+pub(crate) mod lock;
 mod metrics;
 mod outbox;
 mod process;

@@ -153,7 +153,8 @@ pub(super) async fn wiped(
     let now = app::now();
     let mut tx = plane.app.store.write().await.map_err(internal)?;
     // It may have been asked more than once, and a registry restored from a backup has forgotten the first time.
-    if identity::wipe_seq(&mut tx, &peer.device).await.map_err(internal)?.is_none_or(|asked| said.seq > asked) {
+    if identity::wipe_seq(&mut tx, &peer.device).await.map_err(internal)?.is_none_or(|asked| said.seq > asked)
+    {
         return Err(wrong(format!(
             "device {} was not told to wipe itself by command {}",
             peer.device, said.seq

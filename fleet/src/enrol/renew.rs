@@ -157,7 +157,8 @@ pub async fn renew(
     let validity = Validity::starting(now, issuer.life_s);
     let certificate = issuer.ca.issue_device(issuer.fleet, &peer.device, &csr, validity)?;
     identity::set_next(&mut tx, &peer.device, &certificate).await?;
-    let detail = if peer.is_good(now) { "" } else { "with a certificate that had expired, or is dated in the future" };
+    let detail =
+        if peer.is_good(now) { "" } else { "with a certificate that had expired, or is dated in the future" };
     audit::record(&mut tx, now, peer.device.as_str(), "device.renew", peer.device.as_str(), detail).await?;
     tx.commit().await?;
     tracing::info!(device = %peer.device, until = certificate.validity.until.0, "issued the next certificate");

@@ -313,7 +313,14 @@ async fn apply(
 /// Keys of devices, remembered until they are forgotten.
 pub struct Identities {
     store: Store,
-    known: RwLock<HashMap<DeviceId, Arc<DeviceIdentity>>>,
+    known: RwLock<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    keys: HashMap<DeviceId, Arc<DeviceIdentity>>,
+    /// How often something was forgotten: what was read before that must not be remembered after it.
+    forgotten: u64,
 }
 
 impl Identities {
@@ -325,12 +332,13 @@ impl Identities {
     /// Looks a device up again next time.
     pub fn forget(&self, device: &DeviceId) {
         let mut known = self.known.write().expect("nothing panics while it holds the keys");
-        known.remove(device);
+        known.keys.remove(device);
+        known.forgotten += 1;
     }
     async fn get(&self, device: &DeviceId) -> Result<Option<Arc<DeviceIdentity>>, StoreError> {
-        let found = {
+        let (found, forgotten) = {
             let known = self.known.read().expect("nothing panics while it holds the keys");
-            known.get(device).cloned()
+            (known.keys.get(device).cloned(), known.forgotten)
         };
         if found.is_some() {
             return Ok(found);
@@ -340,7 +348,9 @@ impl Identities {
         };
         let identity = Arc::new(identity);
         let mut known = self.known.write().expect("nothing panics while it holds the keys");
-        known.insert(device.clone(), Arc::clone(&identity));
+        if known.forgotten == forgotten {
+            known.keys.insert(device.clone(), Arc::clone(&identity));
+        }
         Ok(Some(identity))
     }
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use axum::http::Request;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as B64;
-use longshore_fleet::app;
 use longshore_fleet::serve::Running;
 use longshore_fleet::store::device::TokenFor;
 use longshore_fleet::store::{device as registry, identity};
 use longshore_fleet::tls::{CertificateRequest, Validity};
+use longshore_fleet::{app, enrol};
 use longshore_trust::{Digest, Seq, StreamId, UnixMs};
 use longshore_wire::v1::{self, CommandAction, Renewal, TimeAnswer, WipeStage, Wiped};
 use rustls::pki_types::CertificateDer;
@@ -213,6 +213,30 @@ async fn a_certificate_that_expired_buys_a_renewal_and_nothing_else() {
     running.stop().await;
 }
 
+/// The server's clock was ten years ahead for an hour: what it issued then must not lock the devices out for ten years.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_dated_in_the_future_buys_a_renewal_and_nothing_else() {
+    let home = Home::new().await;
+    let running = home.start().await;
+    let device = support::enrol(&home, &running.app.store, "dev-1", 60).await;
+    let client = Client { home: &home, running: &running, device: &device };
+    let years = 10 * 365 * 24 * HOUR;
+    let (from, until) = (from_now(years), from_now(years + 365 * 24 * HOUR));
+    let ahead = client.present(from, until).await;
+    assert_eq!(client.fetch(&ahead).await, 403);
+    assert_eq!(client.prove(&ahead).await, (403, "device.certificate_expired".into()));
+    let back = client.renew(&ahead, |_| {}).await.unwrap();
+    assert_eq!(client.prove(&back).await.0, 200);
+    assert_eq!(client.fetch(&back).await, 404);
+    // A date in the future does not make it the one that came after a backup.
+    let orphan = client.unknown(from, until);
+    for ended in [&ahead, &orphan] {
+        assert_eq!(client.renew(ended, |_| {}).await.err().unwrap(), "renew.superseded");
+        assert_eq!(client.fetch(ended).await, 403);
+    }
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_time_is_attested_to_the_device_that_asked() {
     let home = Home::new().await;
@@ -368,5 +392,66 @@ async fn a_swapped_board_takes_the_device_over_and_the_old_keys_end() {
         app.store.device(&old.id).await.unwrap().is_some_and(|d| !d.online)
     })
     .await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wipe_that_was_overtaken_is_asked_for_again() {
+    let home = Home::new().await;
+    let running = home.start().await;
+    let app = &running.app;
+    let device = support::enrol(&home, &app.store, "dev-1", 60).await;
+    let client = Client { home: &home, running: &running, device: &device };
+    let ask = async || {
+        let mut tx = app.store.write().await.unwrap();
+        let told = enrol::tell_to_wipe(&mut tx, &app.director, &device.id, app::now()).await.unwrap();
+        let seq = identity::wipe_seq(&mut tx, &device.id).await.unwrap().unwrap();
+        tx.commit().await.unwrap();
+        (told, seq, app.store.pending_for(&device.id, app::now()).await.unwrap().commands.len())
+    };
+    let (told, first, out) = ask().await;
+    assert!(told && out == 1);
+    let (told, second, out) = ask().await;
+    assert!(
+        told && second > first && out == 1,
+        "one command is out, with a number that is greater than any before"
+    );
+
+    // It was interrupted while its certificate was renewed, and has the one before.
+    let old = client.present(ago(10 * HOUR), from_now(HOUR)).await;
+    let new = client.renew(&old, |_| {}).await.unwrap();
+    assert_eq!(client.prove(&new).await.0, 200);
+    assert_eq!(client.prove(&old).await.0, 403);
+    let tell = async |seq, stage, report: &longshore_trust::SigningKey| {
+        let said = Wiped { epoch: 1, seq, stage, bundles: 0, files: 0, bytes: 0 };
+        let sealed = v1::seal(header(&device.fleet, &device.id, StreamId(0), 0), said, report).unwrap();
+        let body = json!({ "statement": B64.encode(sealed) });
+        client.ask(&old, post("/device/v1/wiped", &body)).await.0
+    };
+    assert_eq!(tell(second, WipeStage::Begun, &support::key(99)).await, 403, "not with a thief's key");
+    assert_eq!(tell(Seq(second.0 + 1), WipeStage::Begun, &device.report).await, 400);
+    // The first command arrived after all.
+    assert_eq!(tell(first, WipeStage::Begun, &device.report).await, 200);
+    assert_eq!(tell(second, WipeStage::Begun, &device.report).await, 200);
+    assert!(!ask().await.0, "it has begun: there is nothing to ask for");
+    assert_eq!(tell(second, WipeStage::Done, &device.report).await, 200);
+    assert_eq!(app.store.view_device("dev-1").await.unwrap().unwrap().standing(), "decommissioned");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_given_to_another_board_keeps_nothing_of_the_one_that_was_shut_out() {
+    let home = Home::new().await;
+    let running = home.start().await;
+    let store = &running.app.store;
+    let old = support::enrol(&home, store, "dev-1", 60).await;
+    let mut tx = store.write().await.unwrap();
+    registry::revoke(&mut tx, &old.id, app::now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let new = support::enrol(&home, store, "dev-1", 61).await;
+    let known = store.device_identity(&new.id).await.unwrap().unwrap();
+    assert_eq!(known.report_key, new.report.public());
+    let former = store.former_keys("dev-1").await.unwrap();
+    assert_eq!(former, [(old.report.public().raw(), "revoked".to_owned())]);
     running.stop().await;
 }
