@@ -92,8 +92,7 @@ fn standing(peer: &Peer, known: &identity::Certificates, now: UnixMs) -> Option<
 /// # Errors
 /// [`RenewError`].
 pub async fn may_renew(store: &Store, peer: &Peer, now: UnixMs) -> Result<(), RenewError> {
-    let mut tx = store.write().await?;
-    let known = identity::certificates(&mut tx, &peer.device).await?;
+    let known = store.certificates(&peer.device).await?;
     let known = known.ok_or_else(|| RenewError::Revoked(peer.device.to_string()))?;
     match standing(peer, &known, now) {
         None => Err(RenewError::Superseded(peer.device.to_string())),

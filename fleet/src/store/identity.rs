@@ -30,11 +30,18 @@ pub struct Certificates {
 /// # Errors
 /// When the database refuses.
 pub async fn certificates(tx: &mut Tx, device: &DeviceId) -> Result<Option<Certificates>, StoreError> {
+    certificates_in(tx.conn(), device).await
+}
+
+async fn certificates_in<'e>(
+    database: impl sqlx::Executor<'e, Database = sqlx::Sqlite>,
+    device: &DeviceId,
+) -> Result<Option<Certificates>, StoreError> {
     let row = sqlx::query(
         "SELECT cert_sha256, cert_from, cert_until, next_cert_sha256 FROM device WHERE id = ?1 AND revoked_at IS NULL",
     )
     .bind(device.as_str())
-    .fetch_optional(tx.conn())
+    .fetch_optional(database)
     .await?;
     row.map(|r| {
         Ok(Certificates {
@@ -295,6 +302,13 @@ pub struct WipeReceipt {
 }
 
 impl Store {
+    /// Like [`certificates`], outside of any transaction: whoever asks all day holds up nobody who writes.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn certificates(&self, device: &DeviceId) -> Result<Option<Certificates>, StoreError> {
+        certificates_in(self.read(), device).await
+    }
     /// What a device said about its wipe.
     ///
     /// # Errors
