@@ -6,6 +6,7 @@ mod assets;
 mod bench;
 mod cross;
 mod demo;
+mod fuzz;
 mod prerequisites;
 mod run;
 mod test;
@@ -40,6 +41,8 @@ enum Task {
         /// Target triple, one of `targets/*.toml` [default: all]
         target: Option<String>,
     },
+    /// Throw mangled input at everything that reads what outsiders send
+    Fuzz(fuzz::Args),
     /// Measure, and print JSON
     Bench(bench::Args),
 }
@@ -54,6 +57,7 @@ fn main() -> anyhow::Result<()> {
         Task::AttacksTable => tidy::attacks_table(),
         Task::Assets => assets::main(),
         Task::Cross { target } => cross::run(target.as_deref()),
+        Task::Fuzz(args) => fuzz::main(&args),
         Task::Bench(args) => bench::main(&args),
     }
 }

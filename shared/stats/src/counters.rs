@@ -58,15 +58,15 @@ impl Counters {
     /// Rows with a label.
     #[must_use]
     pub fn labelled(&self) -> u64 {
-        self.confusion.iter().sum()
+        self.confusion.iter().fold(0, |n, c| n.saturating_add(*c))
     }
     /// Labelled rows whose answer was right.
     #[must_use]
     pub fn correct(&self) -> u64 {
         let k = self.classes.len();
-        (0..k).filter_map(|i| self.confusion.get(i * k + i)).sum()
+        (0..k).filter_map(|i| self.confusion.get(i * k + i)).fold(0, |n, c| n.saturating_add(*c))
     }
-    /// Adds `other`, exactly.
+    /// Adds `other`, exactly. What a liar lets grow beyond 64 bits stays at their end, in whatever order it is added.
     ///
     /// # Errors
     /// [`MergeError::Classes`] when both have tables of different sizes; nothing is changed then.
@@ -82,16 +82,16 @@ impl Counters {
         if self.confusion.is_empty() {
             self.confusion = vec![0; other.confusion.len()];
         }
-        self.requests += other.requests;
-        self.rows += other.rows;
-        self.errors += other.errors;
-        self.nan += other.nan;
-        self.labels_other += other.labels_other;
+        self.requests = self.requests.saturating_add(other.requests);
+        self.rows = self.rows.saturating_add(other.rows);
+        self.errors = self.errors.saturating_add(other.errors);
+        self.nan = self.nan.saturating_add(other.nan);
+        self.labels_other = self.labels_other.saturating_add(other.labels_other);
         for (x, y) in self.classes.iter_mut().zip(&other.classes) {
-            *x += y;
+            *x = x.saturating_add(*y);
         }
         for (x, y) in self.confusion.iter_mut().zip(&other.confusion) {
-            *x += y;
+            *x = x.saturating_add(*y);
         }
         self.latency_us.merge(&other.latency_us);
         Ok(())

@@ -59,10 +59,10 @@ impl DdSketch {
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let rank = (q.clamp(0.0, 1.0) * (self.count().checked_sub(1)? as f64)) as u64;
-        let mut seen = 0;
+        let mut seen = 0u64;
         self.buckets.iter().find_map(|(&b, &n)| {
-            seen += n;
-            (seen > rank).then(|| Self::value(b))
+            seen = seen.saturating_add(n);
+            (seen > rank || seen == u64::MAX).then(|| Self::value(b))
         })
     }
     /// Bucket indices and counts, rising.

@@ -151,9 +151,12 @@ fn tensor(input: InputHead, binary: &mut &[u8]) -> Result<Tensor, Refused> {
             let (mine, rest) = split
                 .ok_or_else(|| bad(format!("binary data is cut off: {size} bytes stated, {found} left")))?;
             *binary = rest;
-            if let Some(expected) = dtype.size_bytes().and_then(|n| elements.checked_mul(n))
-                && expected != mine.len()
-            {
+            let expected = match dtype.size_bytes().map(|n| elements.checked_mul(n)) {
+                Some(None) => return Err(bad("shape: names more bytes than any memory holds".into())),
+                Some(expected) => expected,
+                None => None,
+            };
+            if let Some(expected) = expected.filter(|e| *e != mine.len()) {
                 return Err(bad(format!(
                     "parameters.binary_data_size is {size}, but {datatype} of this shape takes {expected} bytes"
                 )));
