@@ -54,11 +54,18 @@ impl Ending {
             _ if last_words.contains("panicked at") => Cause::Panic,
             _ => Cause::Crash,
         };
-        let lines =
-            || last_words.lines().rev().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("note:"));
+        let lines: Vec<&str> =
+            last_words.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("note:")).collect();
         let telling =
             |l: &&str| ["memory allocation", "overflowed", "panicked"].iter().any(|t| l.contains(t));
-        let line = lines().find(telling).or_else(|| lines().next()).unwrap_or_default();
+        let line = match lines.iter().rposition(telling) {
+            // A panic says where, and what in the next line.
+            Some(at) if cause == Cause::Panic => {
+                lines[at..].iter().take(2).copied().collect::<Vec<_>>().join(" ")
+            }
+            Some(at) => lines[at].to_owned(),
+            None => lines.last().copied().unwrap_or_default().to_owned(),
+        };
         let line: String = line.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS).collect();
         let detail = if line.is_empty() { status.to_string() } else { format!("{status}: {line}") };
         Self { cause, detail }
@@ -119,6 +126,11 @@ mod tests {
         assert_eq!(of(6, "\nthread 'main' has overflowed its stack\nfatal\n").cause, Cause::Stack);
         assert_eq!(of(24, "").cause, Cause::CpuTime);
         assert_eq!(of(6, "thread 'main' panicked at x.rs:1:1").cause, Cause::Panic);
+        assert!(
+            of(6, "thread 'x' panicked at x.rs:1:1:\nno way\nnote: more")
+                .detail
+                .ends_with("x.rs:1:1: no way")
+        );
         assert_eq!(of(11, "").cause, Cause::Crash);
         let shown = of(11, "first\nsecond\u{1b}[31m\n\n").detail;
         assert!(shown.ends_with("second[31m") && shown.contains("11"), "{shown}");
