@@ -9,7 +9,7 @@ use crate::{bundle, corpus};
 /// One of each way to end: refused by the guard, by the engine, out of memory in the engine's way and in the kernel's, out of
 /// time, with wrong answers.
 const SAMPLE: [&str; 7] =
-    ["garbage-6", "external-data-0", "cycle-0", "run-time-growth-4", "growth-16", "deep-4", "control-flow-0"];
+    ["garbage-6", "external-data-0", "cycle-0", "run-time-growth-4", "growth-21", "deep-4", "control-flow-0"];
 
 #[test]
 fn an_agent_refuses_hostile_candidates_and_serves_on() {

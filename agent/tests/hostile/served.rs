@@ -3,9 +3,9 @@
 use longshore_agent::engine::protocol::{FromEngine, LoadId, ServingLimits};
 use serde_json::json;
 
-use crate::bundle;
 use crate::onnx::{self, D, FLOAT, f32s, graph, node, tensor, value};
 use crate::rig::{Bundle, Engine, TOKEN, digits, json_request};
+use crate::{bundle, corpus};
 
 const INFER: &str = "/v2/models/meter-digits/infer";
 
@@ -69,4 +69,29 @@ fn a_model_without_room_is_refused_and_what_serves_goes_on() {
         other => panic!("{other:?}"),
     }
     assert_eq!(engine.client().post(INFER, &json_request(&small.rows(0, 1), &json!({}))).status, 200);
+}
+
+#[test]
+fn a_request_that_wants_too_much_memory_is_refused_and_the_next_one_is_answered() {
+    let limits = ServingLimits { memory_bytes: 512 << 20, request_ms: 60_000 };
+    let mut engine = Engine::with(TOKEN, limits);
+    // Its trial would fail on its golden vectors; here it is in service, and a client chooses the numbers.
+    let hostile = corpus::all(3, &[0; 4096]);
+    let grows = hostile.iter().find(|f| f.name == "run-time-growth-4").unwrap();
+    let bundle = bundle::small(&grows.onnx);
+    let (load, page) = engine.load(&bundle);
+    engine.activate(load);
+    let ask = |largest: f32| {
+        let x = longshore_bundle::Tensor::from_f32("x", &[1, 2], &[largest, 1.0]);
+        engine.client().post(INFER, &json_request(&x, &json!({})))
+    };
+    assert_eq!(ask(4.0).status, 200);
+    let refused = ask(1e9);
+    let text = String::from_utf8_lossy(&refused.body).into_owned();
+    assert_eq!(refused.status, 500, "{text}");
+    assert!(text.contains("more memory"), "{text}");
+    assert_eq!(ask(5.0).status, 200);
+    let counted = page.snapshot().unwrap();
+    assert_eq!((counted.rows, counted.errors), (2, 1));
+    assert!(engine.child.try_wait().unwrap().is_none(), "the same engine");
 }

@@ -61,7 +61,11 @@ fn is_typed(code: &str) -> bool {
 
 #[test]
 fn every_hostile_model_ends_with_a_reason_and_harms_nobody() {
-    let seed = std::env::var("LONGSHORE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(3);
+    let seeds = if std::env::var_os("LONGSHORE_NIGHTLY").is_some() { 3..9 } else { 3..4 };
+    seeds.for_each(whole_corpus);
+}
+
+fn whole_corpus(seed: u64) {
     let honest = digits("1.0.0");
     let path = honest.manifest.model_path().to_owned();
     let real = honest.files.iter().find(|(p, _)| *p == path).unwrap().1.clone();
