@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use longshore_bundle::oms::PublicKey;
 use serde::{Deserialize, Serialize};
 
 /// All settings of the server.
@@ -28,6 +29,8 @@ pub struct Config {
     pub keep: Keep,
     /// How long the online roles are valid.
     pub trust: Trust,
+    /// OpenSSF Model Signing of uploads.
+    pub oms: Oms,
     /// Certificates of devices.
     pub certificates: Certificates,
 }
@@ -114,6 +117,16 @@ pub struct Trust {
     pub snapshot_d: u64,
 }
 
+/// OpenSSF Model Signing of uploads.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Oms {
+    /// Whether an upload without a signature of one of the keys is refused.
+    pub require: bool,
+    /// Keys whose signatures count: PEM texts of EC public keys (P-256, P-384, P-521).
+    pub public_keys: Vec<String>,
+}
+
 /// Certificates of devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -133,6 +146,7 @@ impl Default for Config {
             limits: Limits::default(),
             keep: Keep::default(),
             trust: Trust::default(),
+            oms: Oms::default(),
             certificates: Certificates::default(),
         }
     }
@@ -255,6 +269,13 @@ impl Config {
                 self.trust.timestamp_h.to_string(),
                 "timestamp.json is valid for 24 to 168 hours",
             );
+        }
+        if self.oms.require && self.oms.public_keys.is_empty() {
+            return wrong("oms.require", "true".into(), "name the keys that count in oms.public_keys");
+        }
+        if self.oms.public_keys.iter().any(|pem| PublicKey::from_pem(pem).is_err()) {
+            let why = "each must be the PEM text of an EC public key (P-256, P-384 or P-521)";
+            return wrong("oms.public_keys", "a key".into(), why);
         }
         if self.certificates.life_s < 10 {
             return wrong(

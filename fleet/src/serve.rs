@@ -82,6 +82,7 @@ pub async fn start(data: &DataDir, config: Config) -> Result<Running, StartError
         BrokerConfig::External { .. } => None,
     };
     let objects = ObjectDir::open(&data.objects()).map_err(init::io("open", &data.objects()))?;
+    note_configuration(&store, &config).await?;
     let first_password = first_admin(&store).await?;
     let mut tx = store.write().await?;
     store::device::set_all_offline(&mut tx).await?;
@@ -245,6 +246,22 @@ async fn keep_trust_fresh(app: Shared) {
             tracing::error!(%error, "cannot read when trust metadata expires");
         }
     }
+}
+
+/// Writes into the log that the server runs under another configuration than before.
+async fn note_configuration(store: &store::Store, config: &Config) -> Result<(), store::StoreError> {
+    let text = toml::to_string(config).unwrap_or_default();
+    let digest = longshore_trust::Digest::of(text.as_bytes()).to_hex();
+    let mut tx = store.write().await?;
+    let before = store::get_meta(&mut tx, "config").await?;
+    if before.as_deref() == Some(&digest) {
+        return Ok(());
+    }
+    let was = before.unwrap_or_else(|| "none".into());
+    let detail = format!("SHA-256 of what is in effect: {digest}, before: {was}");
+    store::set_meta(&mut tx, "config", &digest).await?;
+    store::audit::record(&mut tx, app::now(), "server", "config.change", "configuration", &detail).await?;
+    tx.commit().await
 }
 
 /// Makes `admin` with a random password when there is nobody yet.

@@ -38,8 +38,11 @@ pub fn run(context: &Context, args: Args) -> Result<(), Failure> {
     let (model, version) = (&bundle.manifest.model, &bundle.manifest.version);
     let manifest = String::from_utf8(bundle.manifest_bytes.clone())
         .map_err(|_| Failure::refused("bundle.syntax", "manifest.json is not UTF-8 text"))?;
-    let mut answer: Value =
-        client.post(&format!("/models/{model}/versions"), &json!({ "manifest": manifest }))?;
+    let signature = read_signature(&args.dir)?;
+    let mut answer: Value = client.post(
+        &format!("/models/{model}/versions"),
+        &json!({ "manifest": manifest, "signature": signature }),
+    )?;
     if args.wait {
         answer = wait(context, &client, &format!("/models/{model}/versions/{version}"), args.timeout)?;
     }
@@ -64,6 +67,16 @@ pub fn run(context: &Context, args: Args) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The OpenSSF Model Signing signature, when the bundle has one.
+fn read_signature(dir: &std::path::Path) -> Result<Option<String>, Failure> {
+    let path = dir.join(longshore_bundle::SIGNATURE);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Failure::refused("io", format!("cannot read {}: {e}", path.display()))),
+    }
 }
 
 fn state(answer: &Value) -> &str {

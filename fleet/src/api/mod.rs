@@ -18,6 +18,7 @@ pub mod recheck;
 mod rollouts;
 mod rollouts_view;
 mod session;
+mod signature;
 mod trust;
 
 use std::collections::HashSet;

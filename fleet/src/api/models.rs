@@ -16,8 +16,9 @@ use super::problem::{Body, Problem};
 use crate::app::{App, Shared, now};
 use crate::auth::Actor;
 use crate::events::FleetEvent;
-use crate::store::audit;
 use crate::store::catalogue::{self, Version};
+use crate::store::signature::BundleSignature;
+use crate::store::{self, audit};
 
 /// A model.
 #[derive(Serialize, ToSchema)]
@@ -69,6 +70,17 @@ pub struct VersionDetail {
     check_result: Value,
     /// Devices it serves on (the first hundred).
     devices: Vec<String>,
+    /// Its OpenSSF Model Signing signature, if it came with one.
+    signature: Option<Signature>,
+}
+
+/// An OpenSSF Model Signing signature.
+#[derive(Serialize, ToSchema)]
+pub struct Signature {
+    /// SHA-256 of the signature file.
+    sha256: String,
+    /// Hint (SHA-256 of the PEM) of the trusted key that it verified with; null when none was configured.
+    key: Option<String>,
 }
 
 /// A new version, by its manifest; its files must have been uploaded before.
@@ -77,6 +89,8 @@ pub struct VersionDetail {
 pub struct NewVersion {
     /// The text of manifest.json.
     manifest: String,
+    /// The text of model.sig: an OpenSSF Model Signing signature of the bundle's directory.
+    signature: Option<String>,
 }
 
 /// Where an alias points.
@@ -114,7 +128,9 @@ async fn detail(app: &App, v: Version) -> Result<VersionDetail, Problem> {
     let (summary, devices) = summary(app, &v).await?;
     let check_result =
         v.check_result.as_deref().and_then(|t| serde_json::from_str(t).ok()).unwrap_or(Value::Null);
-    Ok(VersionDetail { summary, manifest: v.manifest, check_result, devices })
+    let signature = app.store.bundle_signature(&v.bundle).await?;
+    let signature = signature.map(|s| Signature { sha256: s.object.to_hex(), key: s.key });
+    Ok(VersionDetail { summary, manifest: v.manifest, check_result, devices, signature })
 }
 
 async fn whole(app: &App, m: catalogue::Model) -> Result<Model, Problem> {
@@ -238,10 +254,19 @@ pub async fn create(
         problem.errors = missing;
         return Err(problem);
     }
+    let bundle = Manifest::digest(new.manifest.as_bytes());
+    let signed_by = super::signature::check(&app.config.oms, new.signature.as_deref(), &manifest, &bundle)?;
+    let signature = match &new.signature {
+        None => None,
+        Some(text) => {
+            let object = app.objects.put(text.as_bytes()).await.map_err(|e| Problem::internal(&e))?;
+            Some(BundleSignature { object, key: signed_by })
+        }
+    };
     // Devices and operators fetch the manifest like every other file.
     let bundle = app.objects.put(new.manifest.as_bytes()).await.map_err(|e| Problem::internal(&e))?;
     let version = manifest.version.to_string();
-    add(&app, &actor.name, &manifest, &version, &bundle, &new.manifest).await?;
+    add(&app, &actor.name, &manifest, &version, &bundle, &new.manifest, signature.as_ref()).await?;
     let found = find(&app, &model, &version).await?;
     Ok((StatusCode::ACCEPTED, Json(detail(&app, found).await?)))
 }
@@ -253,6 +278,7 @@ async fn add(
     version: &str,
     bundle: &Digest,
     text: &str,
+    signature: Option<&BundleSignature>,
 ) -> Result<(), Problem> {
     let (now, name) = (now(), &manifest.model);
     let mut tx = app.store.write().await?;
@@ -289,6 +315,13 @@ async fn add(
             audit::record(&mut tx, now, actor, "version.create", &format!("{name}@{version}"), &detail)
                 .await?;
         }
+    }
+    if let Some(signature) = signature {
+        store::signature::put(&mut tx, bundle, signature, now).await?;
+        let by = signature.key.as_deref().unwrap_or("a key that this fleet does not know");
+        let detail = format!("{} by {by}", signature.object);
+        audit::record(&mut tx, now, actor, "version.signature", &format!("{name}@{version}"), &detail)
+            .await?;
     }
     tx.commit().await?;
     app.events.publish(FleetEvent::Model(name.clone()));

@@ -54,7 +54,7 @@ pub async fn sign_out(
 ) -> Result<StatusCode, Problem> {
     let cookies = headers.get_all(header::COOKIE).into_iter();
     if let Some(cookie) = cookies.filter_map(|v| v.to_str().ok()).find_map(session_cookie) {
-        crate::auth::sign_out(&app, cookie).await?;
+        crate::auth::sign_out(&app, cookie, crate::app::now()).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -13,7 +13,6 @@ use utoipa::ToSchema;
 use super::problem::{Body, Problem};
 use crate::app::{Shared, now};
 use crate::auth::Actor;
-use crate::store::audit;
 use crate::trust_repo::{Submitted, TrustRepoError};
 
 /// Signed metadata.
@@ -48,7 +47,7 @@ pub async fn submit(
     Body(submission): Body<Submission>,
 ) -> Result<Json<Outcome>, Problem> {
     let bytes = submission.bytes()?;
-    let submitted = app.trust.submit(&submission.role, &bytes, now()).await.map_err(problem)?;
+    let submitted = app.trust.submit(&actor.name, &submission.role, &bytes, now()).await.map_err(problem)?;
     let outcome = match submitted {
         Submitted::Published { version, signatures, threshold } => {
             Outcome { state: "published", version, signatures, threshold }
@@ -57,10 +56,6 @@ pub async fn submit(
             Outcome { state: "pending", version, signatures, threshold }
         }
     };
-    let mut tx = app.store.write().await?;
-    let detail = format!("version {} {}", outcome.version, outcome.state);
-    audit::record(&mut tx, now(), &actor.name, "trust.submit", &submission.role, &detail).await?;
-    tx.commit().await?;
     Ok(Json(outcome))
 }
 

@@ -118,8 +118,12 @@ pub async fn sign_in(app: &App, name: &str, password: &str, now: UnixMs) -> Resu
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn sign_out(app: &App, cookie: &str) -> Result<(), StoreError> {
+pub async fn sign_out(app: &App, cookie: &str, now: UnixMs) -> Result<(), StoreError> {
+    let ended = app.store.session(&token_hash(cookie), now).await?;
     let mut tx = app.store.write().await?;
+    if let Some(session) = ended {
+        audit::record(&mut tx, now, &session.person, "session.end", &session.person, "").await?;
+    }
     people::delete_session(&mut tx, &token_hash(cookie)).await?;
     tx.commit().await
 }

@@ -6,6 +6,7 @@
 
 mod actions;
 mod assets;
+mod audit;
 mod badge;
 mod bar;
 mod calls;
@@ -56,6 +57,7 @@ pub fn router(app: Shared) -> Router {
         .route("/rollouts/new", get(rollout_new::form).post(actions::plan))
         .route("/rollouts/{rollout}", get(rollout::page))
         .route("/rollouts/{rollout}/{act}", get(actions::ask_rollout).post(actions::do_rollout))
+        .route("/audit", get(audit::page))
         .route("/login", get(session::form).post(session::sign_in))
         .route("/logout", post(session::sign_out))
         .route("/live", get(live::stream))

@@ -205,6 +205,15 @@ async fn needs(
 ) -> Result<Vec<Need>, PageError> {
     let store = &ctx.app.store;
     let mut needs = Vec::new();
+    let [forks, changed, _] = store.audit_alarm_counts().await?;
+    if forks + changed > 0 {
+        needs.push(Need {
+            badge: Badge::new(Tone::Bad, "audit log"),
+            link: "/audit".into(),
+            what: "The audit log is not what was signed: entries were changed or removed".into(),
+            todo: "Keep a copy of the database, look at who had access to it, then restore a backup".into(),
+        });
+    }
     for rollout in open {
         let todo = match rollout.state.as_str() {
             "paused" => "Look at its gates, then resume, halt or revert it",

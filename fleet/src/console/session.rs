@@ -110,7 +110,7 @@ pub(super) async fn sign_out(
     ctx.check(&logout.csrf)?;
     let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|v| v.to_str().ok());
     for cookie in cookies.filter_map(auth::session_cookie) {
-        auth::sign_out(&ctx.app, cookie).await?;
+        auth::sign_out(&ctx.app, cookie, ctx.now).await?;
     }
     let cookie = set_cookie(&headers, "", 0);
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/login")).into_response())

@@ -29,16 +29,19 @@ pub(super) enum Section {
     Devices,
     Models,
     Rollouts,
+    Audit,
 }
 
 impl Section {
-    pub(super) const ALL: [Self; 4] = [Self::Overview, Self::Devices, Self::Models, Self::Rollouts];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Overview, Self::Devices, Self::Models, Self::Rollouts, Self::Audit];
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
             Self::Devices => "Devices",
             Self::Models => "Models",
             Self::Rollouts => "Rollouts",
+            Self::Audit => "Audit",
         }
     }
     pub(super) const fn path(self) -> &'static str {
@@ -47,6 +50,7 @@ impl Section {
             Self::Devices => "/devices",
             Self::Models => "/models",
             Self::Rollouts => "/rollouts",
+            Self::Audit => "/audit",
         }
     }
 }

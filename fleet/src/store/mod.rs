@@ -14,6 +14,7 @@ pub mod identity;
 pub mod ingest;
 pub mod people;
 pub mod rollout;
+pub mod signature;
 pub mod stream;
 pub mod trust;
 pub mod views;

@@ -295,7 +295,7 @@ pub async fn admit(
     Ok(())
 }
 
-/// Adds a line to a rollout's log.
+/// Adds a line to a rollout's log, and with it to the audit log.
 ///
 /// # Errors
 /// When the database refuses.
@@ -307,7 +307,7 @@ pub async fn log(tx: &mut Tx, id: &RolloutId, now: UnixMs, code: &str, text: &st
         .bind(text)
         .execute(tx.conn())
         .await?;
-    Ok(())
+    super::audit::record(tx, now, "server", &format!("rollout.{code}"), id.as_str(), text).await
 }
 
 async fn touch(tx: &mut Tx, id: &RolloutId) -> Result<(), StoreError> {

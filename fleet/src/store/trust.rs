@@ -84,7 +84,8 @@ pub async fn publish(
         .bind(to_i64(version))
         .execute(tx.conn())
         .await?;
-    Ok(())
+    let detail = format!("version {version}, SHA-256 {}", Digest::of(bytes));
+    super::audit::record(tx, now, "server", "trust.publish", role, &detail).await
 }
 
 /// Forgets old timestamps and snapshots: only the newest timestamp and the last `keep` snapshots are ever asked for.

@@ -16,7 +16,13 @@ impl TrustRepo {
     ///
     /// # Errors
     /// [`TrustRepoError`] says what is wrong and what to do; nothing is changed then.
-    pub async fn submit(&self, role: &str, bytes: &[u8], now: UnixMs) -> Result<Submitted, TrustRepoError> {
+    pub async fn submit(
+        &self,
+        actor: &str,
+        role: &str,
+        bytes: &[u8],
+        now: UnixMs,
+    ) -> Result<Submitted, TrustRepoError> {
         let document = Signed::from_bytes(bytes)?;
         let version = document.version();
         let mut tx = self.store.write().await?;
@@ -46,11 +52,15 @@ impl TrustRepo {
         let (signatures, threshold) = first.map_or((0, 0), |s| (s.signers.len(), s.keys.threshold));
         if !missing.is_empty() {
             store::trust::set_pending(&mut tx, role, version, &merged, now).await?;
+            let detail = format!("version {version}: {signatures} of {threshold} signatures");
+            audit::record(&mut tx, now, actor, "trust.submit", role, &detail).await?;
             tx.commit().await?;
             return Ok(Submitted::Pending { version, signatures, threshold });
         }
         let documents = BTreeMap::from([(role.to_owned(), merged)]);
         self.publish_all(&mut tx, &documents, now).await?;
+        let detail = format!("version {version} published");
+        audit::record(&mut tx, now, actor, "trust.submit", role, &detail).await?;
         tx.commit().await?;
         self.announce(&documents)?;
         Ok(Submitted::Published { version, signatures, threshold })

@@ -82,7 +82,7 @@ async fn a_session_cookie_needs_the_csrf_token_for_changes() {
     assert_eq!(post("").await.json["code"], "auth.csrf");
     assert_eq!(post("wrong").await.status, StatusCode::FORBIDDEN);
     assert_eq!(post(&signed.csrf).await.status, StatusCode::OK);
-    auth::sign_out(&fleet.app, &signed.cookie).await.unwrap();
+    auth::sign_out(&fleet.app, &signed.cookie, longshore_fleet::app::now()).await.unwrap();
     let get = bare("GET", "/api/v1/fleet").header("cookie", &cookie).body(Body::empty()).unwrap();
     assert_eq!(fleet.send(get).await.status, StatusCode::UNAUTHORIZED);
 }

@@ -165,3 +165,91 @@ async fn metadata_of_a_wrong_version_or_key_is_refused() {
     assert_eq!(fleet.get("/trust/pending/models%2Fm").await.json["code"], "trust.nothing_pending");
     assert_eq!(fleet.get("/no/such/route").await.json["code"], "route.unknown");
 }
+
+mod oms {
+    //! OpenSSF Model Signing at the door.
+
+    use std::collections::BTreeMap;
+
+    use longshore_bundle::Manifest;
+    use longshore_bundle::oms::{self, Model, PrivateKey};
+    use longshore_fleet::config::Oms;
+    use longshore_trust::Digest;
+    use serde_json::{Value, json};
+
+    use crate::support::{Answer, Fleet};
+
+    const P384: &str = include_str!("../../../shared/bundle/tests/keys/p384.pem");
+    const P256: &str = include_str!("../../../shared/bundle/tests/keys/p256.pem");
+    const P384_PUBLIC: &str = include_str!("../../../shared/bundle/tests/keys/p384.pub.pem");
+
+    fn signature(manifest: &str, key: &str, change: impl Fn(&mut BTreeMap<String, Digest>)) -> String {
+        let read = Manifest::parse(manifest.as_bytes()).unwrap();
+        let mut files: BTreeMap<String, Digest> =
+            read.files.iter().map(|f| (f.path.as_str().to_owned(), f.sha256)).collect();
+        files.insert("manifest.json".into(), Digest::of(manifest.as_bytes()));
+        change(&mut files);
+        let model = Model { name: "m".into(), files, ignored: vec!["model.sig".into()], follow_links: false };
+        oms::sign(&model, &PrivateKey::from_pem(key).unwrap()).unwrap()
+    }
+    async fn upload(fleet: &Fleet, signature: Value) -> Answer {
+        let manifest = Fleet::manifest("1.0.0");
+        for path in ["model.onnx", "golden.safetensors"] {
+            fleet.app.objects.put(format!("{path} 1.0.0").as_bytes()).await.unwrap();
+        }
+        fleet.post("/models/m/versions", json!({ "manifest": manifest, "signature": signature })).await
+    }
+
+    #[tokio::test]
+    async fn an_upload_without_the_signature_that_is_required_is_refused() {
+        let oms = Oms { require: true, public_keys: vec![P384_PUBLIC.into()] };
+        let fleet = Fleet::with(|c| c.oms = oms.clone()).await;
+        let manifest = Fleet::manifest("1.0.0");
+        let refused = async |signature: Value, code: &str| {
+            let answer = upload(&fleet, signature).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.json["code"].as_str()),
+                (422, Some(code)),
+                "{}",
+                answer.json
+            );
+        };
+        refused(Value::Null, "oms.required").await;
+        refused(signature(&manifest, P256, |_| {}).into(), "oms.other_key").await;
+        refused(
+            signature(&manifest, P384, |f| {
+                f.remove("model.onnx");
+            })
+            .into(),
+            "oms.mismatch",
+        )
+        .await;
+        refused(
+            signature(&manifest, P384, |f| {
+                f.insert("x".into(), Digest::of(b""));
+            })
+            .into(),
+            "oms.mismatch",
+        )
+        .await;
+        refused("{}".into(), "oms.malformed").await;
+        let answer = upload(&fleet, signature(&manifest, P384, |_| {}).into()).await;
+        assert_eq!(answer.status, 202, "{}", answer.json);
+        let hint = PrivateKey::from_pem(P384).unwrap().public().hint().unwrap();
+        assert_eq!(answer.json["signature"]["key"], hint.as_str());
+        let log = fleet.get("/audit/search?action=version.signature").await.json;
+        assert!(log["items"][0]["detail"].as_str().unwrap().ends_with(&hint), "{log}");
+    }
+
+    #[tokio::test]
+    async fn without_keys_a_signature_is_kept_and_said_to_be_unchecked() {
+        let fleet = Fleet::new().await;
+        let answer = upload(&fleet, signature(&Fleet::manifest("1.0.0"), P256, |_| {}).into()).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json["signature"]["key"]),
+            (202, &Value::Null),
+            "{}",
+            answer.json
+        );
+    }
+}

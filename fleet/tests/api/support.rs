@@ -59,10 +59,15 @@ pub struct Answer {
 
 impl Fleet {
     pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+    /// With another configuration.
+    pub async fn with(change: impl Fn(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("fleet.db")).await.unwrap();
         let fleet: FleetId = "harbour".parse().unwrap();
-        let config = Config::default();
+        let mut config = Config::default();
+        change(&mut config);
         let (events, (gateway, _asks)) = (Bus::new(), gateway::Handle::new());
         let director = Director::new(key(3), fleet.clone(), 1);
         let keys = OnlineSigners::new(vec![key(1)], vec![key(2)], director.clone(), None);
@@ -186,7 +191,7 @@ impl Fleet {
             spec.targets.insert(format!("m/{version}/manifest.json"), info);
             signed(edit::targets(&spec), &key(12))
         };
-        self.app.trust.submit("models/m", &bytes, now()).await.unwrap();
+        self.app.trust.submit("tester", "models/m", &bytes, now()).await.unwrap();
         bundle
     }
 

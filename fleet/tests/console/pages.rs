@@ -8,9 +8,10 @@ use crate::browser::{Browser, Page};
 use crate::fill::HOSTILE;
 
 /// Pages that exist with an empty database.
-pub const ALWAYS: [&str; 5] = ["/", "/devices", "/models", "/rollouts", "/rollouts/new"];
+pub const ALWAYS: [&str; 6] = ["/", "/devices", "/models", "/rollouts", "/rollouts/new", "/audit"];
 /// Pages that exist in the filled database.
-pub const FILLED: [&str; 24] = [
+pub const FILLED: [&str; 25] = [
+    "/audit?q=rollout&actor=admin&action=rollout&before=99",
     "/devices?status=silent",
     "/devices?q=meter-00&model=meter-digits&version=1.1.0",
     "/devices?after=meter-040",

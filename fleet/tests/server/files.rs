@@ -27,7 +27,7 @@ async fn targets_go_in_ranges_to_registered_devices_only() {
         delegations: Vec::new(),
     };
     let bytes = signed(edit::targets(&targets), &home.offline.targets[..2]);
-    app.trust.submit("targets", &bytes, app::now()).await.unwrap();
+    app.trust.submit("tester", "targets", &bytes, app::now()).await.unwrap();
 
     let path = format!("/targets/digits/1.0.0/{digest}.model.onnx");
     let whole = https(running.device, device.tls(), get(&path)).await.unwrap();

@@ -89,23 +89,27 @@ async fn clients_verify_what_a_threshold_has_signed_step_by_step() {
     // One of two: kept, not served.
     let targets = &home.offline.targets;
     let one = signed(edit::targets(&delegating(2)), &targets[..1]);
-    let pending = trust.submit("targets", &one, now).await.unwrap();
+    let pending = trust.submit("tester", "targets", &one, now).await.unwrap();
     assert_eq!(pending, Submitted::Pending { version: 2, signatures: 1, threshold: 2 });
-    assert_eq!(trust.submit("targets", &one, now).await.unwrap(), pending, "the same key twice counts once");
+    assert_eq!(
+        trust.submit("tester", "targets", &one, now).await.unwrap(),
+        pending,
+        "the same key twice counts once"
+    );
     assert_eq!(refresh(trust, &mut stored, now).await.unwrap()["targets"], 1);
     let waiting = trust.pending("targets").await.unwrap().unwrap();
     let mut waiting = edit::Signed::from_bytes(&waiting).unwrap();
     waiting.sign(&targets[1]);
-    let done = trust.submit("targets", &waiting.to_bytes(), now).await.unwrap();
+    let done = trust.submit("tester", "targets", &waiting.to_bytes(), now).await.unwrap();
     assert_eq!(done, Submitted::Published { version: 2, signatures: 2, threshold: 2 });
     assert_eq!(refresh(trust, &mut stored, now).await.unwrap()["targets"], 2);
 
     // The second signer starts from the unsigned document: signatures are joined here.
     let document = |keys: &[SigningKey]| signed(edit::targets(&model(1, LATER)), keys);
     let release = release_keys();
-    let first = trust.submit("models/digits", &document(&release[..1]), now).await.unwrap();
+    let first = trust.submit("tester", "models/digits", &document(&release[..1]), now).await.unwrap();
     assert!(matches!(first, Submitted::Pending { signatures: 1, .. }));
-    let second = trust.submit("models/digits", &document(&release[1..2]), now).await.unwrap();
+    let second = trust.submit("tester", "models/digits", &document(&release[1..2]), now).await.unwrap();
     assert!(matches!(second, Submitted::Published { signatures: 2, .. }));
     let versions = refresh(trust, &mut stored, now).await.unwrap();
     assert_eq!((versions["models/digits"], versions["snapshot"]), (1, 3));
@@ -113,7 +117,7 @@ async fn clients_verify_what_a_threshold_has_signed_step_by_step() {
         running.app.store.is_target("digits/1.0.0/manifest.json", &Digest::of(b"manifest")).await.unwrap()
     );
     assert!(!running.app.store.is_target("digits/1.0.0/manifest.json", &Digest::of(b"other")).await.unwrap());
-    let again = trust.submit("models/digits", &document(&release[..2]), now).await.unwrap();
+    let again = trust.submit("tester", "models/digits", &document(&release[..2]), now).await.unwrap();
     assert!(matches!(again, Submitted::Published { version: 1, .. }), "a late signature changes nothing");
 
     // Before the timestamp has used up its time, fresh ones are signed.
@@ -150,11 +154,11 @@ async fn metadata_that_is_not_right_is_refused() {
         ("not JSON", "targets", b"{".to_vec()),
         ("another document", "root", targets(&delegating(2), &keys[..2])),
     ] {
-        assert!(trust.submit(role, &bytes, now).await.is_err(), "{what}");
+        assert!(trust.submit("tester", role, &bytes, now).await.is_err(), "{what}");
     }
-    let older = trust.submit("targets", &targets(&delegating(3), &keys[..2]), now).await;
+    let older = trust.submit("tester", "targets", &targets(&delegating(3), &keys[..2]), now).await;
     assert!(matches!(older, Err(TrustRepoError::Version { next: 2, .. })));
-    assert!(matches!(trust.submit("targets", &good, now).await, Ok(Submitted::Published { .. })));
+    assert!(matches!(trust.submit("tester", "targets", &good, now).await, Ok(Submitted::Published { .. })));
     running.stop().await;
 }
 
@@ -168,13 +172,13 @@ async fn a_new_root_needs_both_thresholds_and_this_server_s_keys() {
     let new: Vec<SigningKey> = (41..=43).map(key).collect();
     let mut spec = home.offline.root_spec(2);
     spec.root = role(&new, 2);
-    let only_old = trust.submit("root", &signed(edit::root(&spec), &old[..2]), now).await.unwrap();
+    let only_old = trust.submit("tester", "root", &signed(edit::root(&spec), &old[..2]), now).await.unwrap();
     assert!(matches!(only_old, Submitted::Pending { .. }));
     let mut other_online = spec.clone();
     other_online.director = role(&[key(99)], 1);
     let both: Vec<SigningKey> = vec![key(1), key(2), key(41), key(42)];
-    assert!(trust.submit("root", &signed(edit::root(&other_online), &both), now).await.is_err());
-    let done = trust.submit("root", &signed(edit::root(&spec), &new[..2]), now).await.unwrap();
+    assert!(trust.submit("tester", "root", &signed(edit::root(&other_online), &both), now).await.is_err());
+    let done = trust.submit("tester", "root", &signed(edit::root(&spec), &new[..2]), now).await.unwrap();
     assert!(matches!(done, Submitted::Published { version: 2, .. }));
     let mut stored: BTreeMap<String, Vec<u8>> = [("root.json".to_owned(), home.keys().root)].into();
     assert_eq!(refresh(trust, &mut stored, now).await.unwrap()["root"], 2);
@@ -194,11 +198,11 @@ async fn documents_of_a_ceremony_are_published_together_or_not_at_all() {
     let now = app::now();
     let release = release_keys();
     trust
-        .submit("targets", &signed(edit::targets(&delegating(2)), &home.offline.targets[..2]), now)
+        .submit("tester", "targets", &signed(edit::targets(&delegating(2)), &home.offline.targets[..2]), now)
         .await
         .unwrap();
     trust
-        .submit("models/digits", &signed(edit::targets(&model(1, LATER)), &release[..2]), now)
+        .submit("tester", "models/digits", &signed(edit::targets(&model(1, LATER)), &release[..2]), now)
         .await
         .unwrap();
     let mut stored: BTreeMap<String, Vec<u8>> = [("root.json".to_owned(), home.keys().root)].into();
@@ -265,7 +269,7 @@ async fn a_new_root_that_devices_could_not_follow_is_refused() {
         ("a threshold beyond its keys", root(&|r| r.root = role(&[key(1), key(2)], 3)), "threshold"),
         ("another fleet", root(&|r| r.fleet = "other".parse().unwrap()), "fleet other"),
     ] {
-        let e = trust.submit("root", &bytes, now).await.map(|_| ()).unwrap_err().to_string();
+        let e = trust.submit("tester", "root", &bytes, now).await.map(|_| ()).unwrap_err().to_string();
         assert!(e.contains(part), "{what}: {e}");
     }
     running.stop().await;
@@ -283,13 +287,13 @@ async fn new_online_keys_sign_from_the_root_that_names_them_on() {
     (spec.snapshot, spec.timestamp) = (role(&[key(71)], 1), role(&[key(72)], 1));
     spec.director = role(&[key(73)], 1);
     let root = signed(edit::root(&spec), &home.offline.root[..2]);
-    assert!(trust.submit("root", &root, now).await.is_err(), "their private halves are not here");
+    assert!(trust.submit("tester", "root", &root, now).await.is_err(), "their private halves are not here");
     for (name, n) in [("snapshot", 71), ("timestamp", 72), ("director", 73)] {
         let text = format!("{{\"keytype\":\"ed25519\",\"seed\":\"{}\"}}", hex::encode([n; 32]));
         std::fs::write(home.data().online().join(format!("{name}-2.key")), text).unwrap();
     }
     let before = running.app.director.public();
-    trust.submit("root", &root, now).await.unwrap();
+    trust.submit("tester", "root", &root, now).await.unwrap();
     assert_ne!(running.app.director.public(), before);
     assert_eq!(running.app.director.public(), key(73).public());
     let versions = refresh(trust, &mut stored, now).await.unwrap();
