@@ -119,7 +119,7 @@ impl Site {
             delegations: delegations.into(),
         };
         let bytes = server::signed(edit::targets(&targets), &home.offline.targets[..2]);
-        runtime.block_on(running.app.trust.submit("targets", &bytes, app::now())).unwrap();
+        runtime.block_on(running.app.trust.submit("tester", "targets", &bytes, app::now())).unwrap();
         let site = Self {
             runtime,
             home,
@@ -264,7 +264,7 @@ impl Site {
         let spec = self.roles.get_mut(role).unwrap();
         spec.version = published + 1;
         let bytes = server::signed(edit::targets(spec), &self.release[..2]);
-        self.runtime.block_on(self.running.app.trust.submit(role, &bytes, app::now())).unwrap();
+        self.runtime.block_on(self.running.app.trust.submit("tester", role, &bytes, app::now())).unwrap();
     }
     /// The version of a role that is served.
     pub fn published(&self, role: &str) -> u64 {
