@@ -284,8 +284,7 @@ fn table(attacks: &[Attack]) -> String {
         let codes: Vec<String> = d.codes.iter().map(|c| format!("`{c}`")).collect();
         let codes = if codes.is_empty() { "-".to_owned() } else { codes.join(" ") };
         // Writing to a string cannot fail.
-        let _ =
-            writeln!(text, "| [{}](#{name}) | {} | {} | {} |", d.title, d.has, d.answers, codes);
+        let _ = writeln!(text, "| [{}](#{name}) | {} | {} | {} |", d.title, d.has, d.answers, codes);
     }
     for Attack { name, description: d, own_tests } in attacks {
         let _ = write!(
