@@ -19,8 +19,8 @@ use crate::serve::models::{Gone, Served};
 use crate::serve::queries::Reply;
 use crate::serve::{Service, Stop};
 
-/// Niceness of the loading thread: requests come first.
-const LOADER_NICE: i32 = 10;
+/// Niceness of what loads and tries models: requests come first.
+pub(super) const BACKGROUND_NICE: i32 = 10;
 
 /// Starts the three threads. `stop` is set when the supervisor says so or is gone.
 ///
@@ -107,7 +107,7 @@ fn load_all(
     room: &Room,
 ) {
     // Refused only where priorities cannot be lowered at all; then loading is merely less polite.
-    let _ = rustix::process::setpriority_process(None, LOADER_NICE);
+    let _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
     while let Ok((request, fds)) = loads.recv() {
         let load = request.load;
         let done = catch_unwind(AssertUnwindSafe(|| load_one(&request, fds, outbox, room)));
