@@ -6,6 +6,7 @@ mod doctor;
 mod graph;
 mod inspect;
 mod junit;
+mod labelled;
 mod sign;
 
 use longshore_bundle::ManifestError;

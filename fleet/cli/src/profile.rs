@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use longshore_bundle::{Role, read_dir};
 use longshore_stats::Profile;
 use longshore_stats::profile::{FeatureProfile, FeatureValues};
+use longshore_stats::quality::calibration::{Calibration, ReferenceQuality};
 use longshore_stats::window::ReferenceId;
 use serde_json::{Value, json};
 
@@ -50,11 +51,27 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
         let list: Vec<Value> = features.iter().map(|f| json(f)).collect();
         println!(
             "{}",
-            json!({ "rows": profile.rows, "reference_id": format!("{:016x}", ReferenceId::of(&profile).0), "features": list })
+            json!({
+                "rows": profile.rows,
+                "reference_id": format!("{:016x}", ReferenceId::of(&profile).0),
+                "quality": profile.quality.as_ref().map(quality),
+                "features": list,
+            })
         );
         return Ok(());
     }
     println!("{} rows, {} features", profile.rows, profile.features.len());
+    match &profile.quality {
+        Some(q) => {
+            let share = q.right as f64 / q.rows as f64;
+            println!(
+                "{} labelled rows, {:.1} % answered rightly; scores are calibrated",
+                q.rows,
+                share * 100.0
+            );
+        }
+        None => println!("not labelled: accuracy cannot be estimated without labels"),
+    }
     match (&args.feature, features.first()) {
         (Some(_), Some(f)) => println!("{}", bins(f)),
         _ => println!("{}", overview(&features)),
@@ -126,6 +143,16 @@ fn bins(f: &FeatureProfile) -> comfy_table::Table {
         }
     };
     show::table(&["from", "to, without", "rows", ""], rows)
+}
+
+fn quality(q: &ReferenceQuality) -> Value {
+    let calibration = |c: &Calibration| json!({ "values": c.values(), "rows": c.rows() });
+    json!({
+        "rows": q.rows,
+        "right": q.right,
+        "top": calibration(&q.top),
+        "positive": q.positive.as_ref().map(calibration),
+    })
 }
 
 fn json(f: &FeatureProfile) -> Value {

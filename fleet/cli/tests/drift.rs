@@ -276,3 +276,58 @@ fn the_profile_of_a_bundle_can_be_shown() {
     assert_eq!(longshore(&["profile", "show", out, "--feature", "nose"]).status.code(), Some(2));
     assert_eq!(longshore(&["profile", "show", &file("card.md")]).status.code(), Some(1));
 }
+
+#[test]
+fn labelled_reference_data_say_what_scores_are_worth() {
+    let tmp = tempfile::tempdir().unwrap();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/meter-digits");
+    let file = |f: &str| examples.join(f).to_str().unwrap().to_owned();
+    let (model, golden) = (file("1.0.0/model.onnx"), file("1.0.0/golden.npz"));
+    let build = |reference: &str, name: &str| {
+        let out = tmp.path().join(name).to_str().unwrap().to_owned();
+        let args = [
+            "bundle",
+            "build",
+            "--name",
+            "meter-digits",
+            "--version",
+            "1.0.0",
+            "--model",
+            &model,
+            "--golden",
+            &golden,
+        ];
+        let built = longshore(
+            &[
+                &args[..],
+                &["--labels", "0,1,2,3,4,5,6,7,8,9", "--out", &out, "--reference", reference, "--json"],
+            ]
+            .concat(),
+        );
+        assert!(built.status.success(), "{}{}", text(&built.stdout), text(&built.stderr));
+        (out, text(&built.stdout))
+    };
+    let (out, _) = build(&file("field/stream.csv"), "labelled");
+    let quality = json(&["profile", "show", &out, "--json"])["quality"].clone();
+    let (rows, right) = (quality["rows"].as_u64().unwrap(), quality["right"].as_u64().unwrap());
+    assert!(rows == 800 && (700..800).contains(&right), "{right} of {rows}");
+    let worth = quality["top"]["values"].as_array().unwrap();
+    assert!(
+        worth.len() == 50 && worth[49].as_f64().unwrap() > 0.9 && worth[20].as_f64().unwrap() < 0.8,
+        "{worth:?}"
+    );
+    // Calibrated scores add up to what was right: isotonic regression keeps the mean.
+    let known = quality["top"]["rows"].as_array().unwrap();
+    let sum: f64 = worth.iter().zip(known).map(|(v, n)| v.as_f64().unwrap() * n.as_f64().unwrap()).sum();
+    assert!((sum - right as f64).abs() < 1e-6, "{sum} is not {right}");
+    let (out, _) = build(&file("1.0.0/reference.csv"), "unlabelled");
+    assert!(json(&["profile", "show", &out, "--json"])["quality"].is_null());
+    let few: String = fs::read_to_string(file("field/stream.csv"))
+        .unwrap()
+        .lines()
+        .take(50)
+        .fold(String::new(), |s, l| s + l + "\n");
+    let (out, said) = build(&write(tmp.path(), "few.csv", &few), "few");
+    assert!(said.contains("49 labelled rows"), "{said}");
+    assert!(json(&["profile", "show", &out, "--json"])["quality"].is_null());
+}

@@ -12,8 +12,12 @@ use serde::{Deserialize, Serialize};
 pub use categories::Categories;
 pub use histogram::Histogram;
 
+use crate::quality::calibration::ReferenceQuality;
+
 /// First bytes of a `reference.lsp` file: magic and version.
 const HEADER: &[u8; 8] = b"LSPROF\x00\x01";
+/// Version 2 is version 1 followed by what labelled rows showed.
+const HEADER_WITH_QUALITY: &[u8; 8] = b"LSPROF\x00\x02";
 /// Most bins of a numeric feature.
 pub const BINS_MAX: usize = 64;
 /// Most features in a profile.
@@ -27,7 +31,7 @@ pub const PROFILE_MAX_BYTES: usize = 4 << 20;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ProfileError {
     /// Not written by this program, or by a newer one.
-    #[error("not a reference profile of version 1")]
+    #[error("not a reference profile of version 1 or 2")]
     Header,
     /// Cut short, or not what the header promises.
     #[error("the profile cannot be read: {0}")]
@@ -53,13 +57,16 @@ pub enum ProfileError {
     OtherFeatures,
 }
 
-/// A profile of a data set.
+/// A profile of a data set. Its quality is not part of the counts: merging leaves it alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
     /// Rows that were counted.
     pub rows: u64,
     /// One entry a feature.
     pub features: Vec<FeatureProfile>,
+    /// How good the model was, where the reference was labelled.
+    #[serde(skip)]
+    pub quality: Option<ReferenceQuality>,
 }
 
 /// One feature.
@@ -126,7 +133,7 @@ impl Profile {
             rows = rows.max(n as u64);
             features.push(FeatureProfile { name: name.clone(), values, missing: missing as u64 });
         }
-        let profile = Self { rows, features };
+        let profile = Self { rows, features, quality: None };
         profile.check()?;
         Ok(profile)
     }
@@ -175,8 +182,12 @@ impl Profile {
     /// The bytes of a `reference.lsp` file.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = HEADER.to_vec();
-        out.extend(postcard::to_stdvec(self).expect("a profile has only sized sequences"));
+        let sized = "a profile has only sized sequences";
+        let mut out = if self.quality.is_some() { HEADER_WITH_QUALITY } else { HEADER }.to_vec();
+        out.extend(postcard::to_stdvec(self).expect(sized));
+        if let Some(quality) = &self.quality {
+            out.extend(postcard::to_stdvec(quality).expect(sized));
+        }
         out
     }
     /// Reads the bytes of a `reference.lsp` file and checks every rule.
@@ -187,9 +198,17 @@ impl Profile {
         if bytes.len() > PROFILE_MAX_BYTES {
             return Err(ProfileError::Corrupt(format!("{} bytes are too many", bytes.len())));
         }
-        let body = bytes.strip_prefix(HEADER.as_slice()).ok_or(ProfileError::Header)?;
-        let (profile, rest) =
-            postcard::take_from_bytes::<Self>(body).map_err(|e| ProfileError::Corrupt(e.to_string()))?;
+        let corrupt = |e: postcard::Error| ProfileError::Corrupt(e.to_string());
+        let labelled = bytes.strip_prefix(HEADER_WITH_QUALITY.as_slice());
+        let body = labelled.or_else(|| bytes.strip_prefix(HEADER.as_slice())).ok_or(ProfileError::Header)?;
+        let (mut profile, mut rest) = postcard::take_from_bytes::<Self>(body).map_err(corrupt)?;
+        if labelled.is_some() {
+            let (quality, after) = postcard::take_from_bytes::<ReferenceQuality>(rest).map_err(corrupt)?;
+            if !quality.is_sound() {
+                return Err(ProfileError::Corrupt("the calibration is none".to_owned()));
+            }
+            (profile.quality, rest) = (Some(quality), after);
+        }
         if !rest.is_empty() {
             return Err(ProfileError::Corrupt(format!("{} bytes after its end", rest.len())));
         }

@@ -187,7 +187,11 @@ proptest! {
         let mut values: Vec<Option<f64>> = values.into_iter().map(Some).collect();
         values.push(Some(1.0));
         let words = Column::Categorical(words.into_iter().map(Some).collect());
-        let p = Profile::of(&[("x".into(), Column::Numeric(values)), ("w".into(), words)]).unwrap();
+        let mut p = Profile::of(&[("x".into(), Column::Numeric(values)), ("w".into(), words)]).unwrap();
+        if with % 2 == 0 {
+            let rows: Vec<_> = (0..300).map(|i| (i % 2, i % 3 % 2, f64::from(with) / 300.0)).collect();
+            p.quality = ReferenceQuality::of(&rows, 2);
+        }
         let bytes = p.to_bytes();
         prop_assert_eq!(&Profile::from_bytes(&bytes).unwrap(), &p);
         prop_assert!(Profile::from_bytes(&bytes[..at.index(bytes.len())]).is_err());

@@ -10,6 +10,7 @@ use longshore_trust::{Digest, ModelName};
 use serde_json::{Value, json};
 
 use super::graph::{self, Identity, Shape};
+use super::labelled;
 use super::{not_loaded, read, refused, size, table};
 use crate::context::{Context, Failure};
 
@@ -29,7 +30,9 @@ pub struct Args {
     /// Version of this bundle (semantic versioning)
     #[arg(long)]
     version: semver::Version,
-    /// Training or validation data, to compare the field with: CSV with a header, or NPZ
+    /// Validation (or training) data, to compare the field with: CSV with a header, or NPZ. With a further column `label`
+    /// it also says what scores are worth, so that accuracy can be estimated where there are no labels; use rows that the
+    /// model was not trained on for that
     #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
     /// Inputs and the outputs your framework gives for them: NPZ or safetensors, arrays `input.<name>` and
@@ -83,11 +86,13 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     }
     let mut files = vec![NewFile::of(Role::Model, onnx.clone())];
     let mut columns = Vec::new();
+    let mut profile = None;
+    let mut answers = None;
     if let Some(path) = &args.reference {
-        columns = reference(&mut manifest, path)?;
-        let profile = Profile::of(&columns)
+        (columns, answers) = reference(&mut manifest, path)?;
+        let made = Profile::of(&columns)
             .map_err(|e| Failure::refused("bundle.reference", format!("{}: {e}", path.display())))?;
-        files.push(NewFile::of(Role::Reference, profile.to_bytes()));
+        profile = Some(made);
     } else {
         notes.push("no --reference: drift cannot be measured in the field".to_owned());
     }
@@ -96,6 +101,15 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     }
     let limits = Limits::default();
     let model = Model::load(&manifest, &onnx, &limits).map_err(|e| not_loaded(&file, &e))?;
+    if let Some(mut profile) = profile {
+        if let Some(answers) = &answers {
+            match labelled::quality(&model, &manifest, &columns, answers) {
+                Ok(quality) => profile.quality = Some(quality),
+                Err(reason) => notes.push(format!("no accuracy without labels in the field: {reason}")),
+            }
+        }
+        files.push(NewFile::of(Role::Reference, profile.to_bytes()));
+    }
     let vectors = match &args.golden {
         Some(path) => author::golden_of(arrays(path)?, &manifest)
             .map_err(|e| Failure::refused(e.reason.code(), format!("{}: {e}", path.display())))?,
@@ -160,25 +174,36 @@ fn arrays(path: &std::path::Path) -> Result<Vec<Tensor>, Failure> {
     }
 }
 
-/// Reads reference data and names the features it has. An author who lists features gets just those.
-fn reference(manifest: &mut Manifest, path: &std::path::Path) -> Result<Vec<(String, Column)>, Failure> {
+/// Reads reference data and names the features it has. An author who lists features gets just those. Beside them the
+/// column of answers, if there is one.
+fn reference(
+    manifest: &mut Manifest,
+    path: &std::path::Path,
+) -> Result<(author::NamedColumns, Option<Column>), Failure> {
     let refuse = |e: longshore_bundle::ManifestError| {
         Failure::refused(e.reason.code(), format!("{}: {e}", path.display()))
     };
     let is_archive = path.extension().is_some_and(|e| e == "npz" || e == "safetensors");
-    let columns = if is_archive {
-        author::columns_of_arrays(manifest, &arrays(path)?).map_err(refuse)?
+    let (columns, answers) = if is_archive {
+        let arrays = arrays(path)?;
+        let answers = author::answers_of_arrays(&arrays);
+        (author::columns_of_arrays(manifest, &arrays).map_err(refuse)?, answers)
     } else {
-        author::read_columns(&read(path)?)
-            .map_err(|e| Failure::refused("bundle.data", format!("{}: {e}", path.display())))?
+        let columns = author::read_columns(&read(path)?)
+            .map_err(|e| Failure::refused("bundle.data", format!("{}: {e}", path.display())))?;
+        (columns.clone(), author::answers(columns))
     };
-    if manifest.monitor.features.is_empty() {
+    let kept = if manifest.monitor.features.is_empty() {
         let (features, kept) = author::features_of(manifest, columns).map_err(refuse)?;
         manifest.monitor.features = features;
-        return Ok(kept);
-    }
-    let wanted = |name: &str| manifest.monitor.features.iter().any(|f| f.name == name);
-    Ok(columns.into_iter().filter(|(n, _)| wanted(n)).collect())
+        kept
+    } else {
+        let wanted = |name: &str| manifest.monitor.features.iter().any(|f| f.name == name);
+        columns.into_iter().filter(|(n, _)| wanted(n)).collect()
+    };
+    // What the model takes as input is no answer, whatever its name.
+    let answers = answers.filter(|(name, _)| !kept.iter().any(|(n, _)| n == name)).map(|(_, column)| column);
+    Ok((kept, answers))
 }
 
 /// Lays the fields of a TOML file over the manifest.

@@ -114,6 +114,20 @@ pub fn describe_classes(manifest: &mut Manifest, labels: Option<Vec<String>>) ->
 /// Columns that are answers, not features.
 const ANSWERS: [&str; 8] = ["label", "labels", "target", "class", "y", "Y", "output", "expected"];
 
+/// The first column of a table that is named like an answer.
+#[must_use]
+pub fn answers(columns: NamedColumns) -> Option<(String, Column)> {
+    columns.into_iter().find(|(n, _)| ANSWERS.contains(&n.as_str()))
+}
+
+/// The first array that is named like an answer and has one number a row.
+#[must_use]
+pub fn answers_of_arrays(arrays: &[Tensor]) -> Option<(String, Column)> {
+    let one_a_row = |a: &&Tensor| a.shape.iter().skip(1).product::<usize>() == 1 && a.dtype != DType::Bytes;
+    let array = arrays.iter().find(|a| ANSWERS.contains(&a.name.as_str()) && one_a_row(a))?;
+    Some((array.name.clone(), Column::Numeric(array.values().map(Some).collect())))
+}
+
 /// Matches the columns of a reference table with the inputs: as many columns as one row of the only numeric input has
 /// elements, or one column for each input of one element. A further column with an answer is left out.
 ///

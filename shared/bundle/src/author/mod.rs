@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 use longshore_trust::Digest;
 
 pub use data::{DataError, read_columns, read_columns_with, read_npz};
-pub use draft::{columns_of_arrays, describe_classes, draft, features_of, infer_outputs};
+pub use draft::{
+    answers, answers_of_arrays, columns_of_arrays, describe_classes, draft, features_of, infer_outputs,
+};
 pub use mlbom::mlbom;
 pub use number::Digits;
 pub use vectors::golden_of;

@@ -20,7 +20,51 @@ pub struct Calibration {
     rows: Vec<u64>,
 }
 
+/// How good the model was on labelled reference rows, and what its scores are worth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReferenceQuality {
+    /// Labelled rows.
+    pub rows: u64,
+    /// Rows answered rightly.
+    pub right: u64,
+    /// Score of the predicted class against "the answer was right".
+    pub top: Calibration,
+    /// For two classes: score of the second against "the row is of it".
+    pub positive: Option<Calibration>,
+}
+
+impl ReferenceQuality {
+    /// From (true class, predicted class, score of the predicted class) of each row, `classes` classes. Rows whose score is
+    /// no probability count as labelled rows and calibrate nothing. `None` with fewer than [`ROWS_MIN`] usable rows.
+    #[must_use]
+    pub fn of(rows: &[(usize, usize, f64)], classes: usize) -> Option<Self> {
+        let (mut top, mut positive) = (LabelledScores::default(), LabelledScores::default());
+        for (truth, predicted, score) in rows {
+            top.insert(*score, truth == predicted);
+            positive.insert(if *predicted == 1 { *score } else { 1.0 - score }, *truth == 1);
+        }
+        Some(Self {
+            rows: rows.len() as u64,
+            right: rows.iter().filter(|(truth, predicted, _)| truth == predicted).count() as u64,
+            top: Calibration::of(&top)?,
+            positive: if classes == 2 { Calibration::of(&positive) } else { None },
+        })
+    }
+    /// Whether it holds what it promises; for what came from outside.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.right <= self.rows
+            && self.top.is_sound()
+            && self.positive.as_ref().is_none_or(Calibration::is_sound)
+    }
+}
+
 impl Calibration {
+    fn is_sound(&self) -> bool {
+        let in_range = self.values.iter().all(|v| (0.0..=1.0).contains(v));
+        let rising = self.values.windows(2).all(|w| w[0] <= w[1]);
+        in_range && rising && self.values.len() == SCORE_BINS && self.rows.len() == SCORE_BINS
+    }
     /// From labelled reference data: `positive` are the rows that were right (or of the class). `None` with fewer than
     /// [`ROWS_MIN`] rows.
     #[must_use]
@@ -93,6 +137,24 @@ mod tests {
         assert_eq!((c.values()[2], c.values()[22], c.values()[47]), (0.5, 0.5, 0.9));
         assert!(c.values()[35] > 0.5 && c.values()[35] < 0.9 && c.values()[49] == 0.9);
         assert_eq!((c.rows()[22], c.rows()[35]), (40, 0));
+    }
+    #[test]
+    fn quality_of_two_classes_has_both_calibrations() {
+        let rows: Vec<(usize, usize, f64)> =
+            (0..1000).map(|i| (usize::from(i % 4 != 0), usize::from(i % 2 == 0), 0.75)).collect();
+        let q = ReferenceQuality::of(&rows, 2).unwrap();
+        assert_eq!((q.rows, q.right), (1000, 250));
+        assert!(q.is_sound() && q.positive.is_some());
+        assert_eq!(q.top.values()[37], 0.25);
+        assert!(ReferenceQuality::of(&rows, 3).unwrap().positive.is_none());
+        assert_eq!(ReferenceQuality::of(&rows[..99], 2), None);
+        let mut bad = q.clone();
+        bad.right = 1001;
+        let mut short = q.clone();
+        short.top.values.pop();
+        let mut falling = q;
+        falling.top.values[3] = f64::NAN;
+        assert!(!bad.is_sound() && !short.is_sound() && !falling.is_sound());
     }
     #[test]
     fn too_few_rows_make_none() {
