@@ -12,7 +12,8 @@ const WINDOWS: [usize; 8] = [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000]
 const TRIALS: u32 = 2_000;
 
 /// Ways a feature can be distributed.
-const SHAPES: [(&str, fn(&mut Draw) -> f64); 4] = [
+type Shape = fn(&mut Draw) -> f64;
+const SHAPES: [(&str, Shape); 4] = [
     ("normal", Draw::normal),
     ("whole numbers", |d| (d.normal() * 2.0).round()),
     ("half zeros", |d| if d.uniform() < 0.5 { 0.0 } else { d.normal().exp() }),

@@ -143,7 +143,8 @@ fn rounded(v: f64) -> f64 {
 }
 
 /// Ways a sensor breaks, none of which leaves the reference's range.
-const BREAKS: [(&str, fn(f64) -> f64); 4] = [
+type Break = fn(f64) -> f64;
+const BREAKS: [(&str, Break); 4] = [
     ("stuck", |_| 0.3),
     ("offset", |v| (v + 1.0).clamp(-3.0, 3.0)),
     ("sign", |v| if v > 0.0 { v } else { -v }),
