@@ -16,7 +16,7 @@ mod outbox;
 mod process;
 mod query;
 mod renewal;
-mod sealed;
+pub mod sealed;
 mod serving;
 mod stop;
 pub mod trial;

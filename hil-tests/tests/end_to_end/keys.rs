@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use longshore_hil_tests::script::{MODEL, await_state, build, release, roll_out};
 use longshore_hil_tests::stage::Stage;
+use longshore_hil_tests::{bin_dir, output, root, shell_blocks};
 use serde_json::Value;
 
 use crate::fleet;
@@ -62,6 +63,12 @@ fn a_solo_fleet_is_raised_to_two_of_three_and_its_device_follows() {
         "{status}"
     );
 
+    // A timer sees it coming: root expires within 400 days, with and without the server.
+    let code = |args: &[&str]| stage.longshore(args).output().unwrap().status.code();
+    assert_eq!(code(&["keys", "status", "--within", "400"]), Some(4));
+    assert_eq!(code(&["keys", "status", "--within", "400", "--offline"]), Some(4));
+    assert_eq!(code(&["keys", "status", "--offline"]), Some(0));
+
     // One key alone approves nothing any more; two do, and the device takes what they approved.
     build(&stage, "1.1.0").unwrap();
     stage.json(&["publish", "bundles/1.1.0", "--wait"]).unwrap();
@@ -105,5 +112,35 @@ fn every_online_key_is_rotated_and_a_device_follows_the_new_director() {
     stage.kill("fleet").unwrap();
     stage.start_fleet().unwrap();
     deliver(&mut stage, "1.2.0");
+    stage.strike();
+}
+
+/// `docs/guides/keys.md`: every `sh` block, in order, in one shell.
+#[test]
+fn the_runbook_does_what_it_says() {
+    let mut stage = fleet(1);
+    deliver(&mut stage, "1.0.0");
+    let script = shell_blocks(&std::fs::read_to_string(root().join("docs/guides/keys.md")).unwrap());
+    assert!(script.contains("keys revoke") && script.contains("keys renew"), "the blocks were not found");
+    let mut shell = std::process::Command::new("bash");
+    let path = format!("{}:{}", bin_dir().display(), std::env::var("PATH").unwrap());
+    shell.args(["-c", &format!("set -euo pipefail\n{script}")]).current_dir(&stage.dir);
+    shell.env("PATH", path).env("XDG_CONFIG_HOME", stage.dir.join("config"));
+    let said = output(shell).unwrap();
+    for part in ["the fleet is no longer marked as solo", "2 of 3", " leaves", "no change but its validity"] {
+        assert!(said.contains(part), "{part:?} is not in what the commands printed:\n{said}");
+    }
+    build(&stage, "1.1.0").unwrap();
+    stage.json(&["publish", "bundles/1.1.0", "--wait"]).unwrap();
+    let bundle = format!("{MODEL}@1.1.0");
+    let one = stage.json(&["approve", &bundle, "--keys", "keys/offline", "--yes"]).unwrap();
+    assert_eq!(one["state"], "pending");
+    let gone = stage.json(&["approve", &bundle, "--key", "holder-3/release-3.key", "--yes"]);
+    assert!(gone.unwrap_err().to_string().contains("none of the keys at hand is a release key"));
+    let two = stage.json(&["approve", &bundle, "--key", "holder-2/release-2.key", "--yes"]).unwrap();
+    assert_eq!(two["state"], "published");
+    let rollout = roll_out(&stage, "1.1.0", ALL_AT_ONCE).unwrap();
+    await_state(&mut stage, &rollout, "completed", Duration::from_secs(60)).unwrap();
+    assert_eq!(trusted(&stage, "root"), 4);
     stage.strike();
 }

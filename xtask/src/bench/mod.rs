@@ -21,15 +21,15 @@ use crate::{assets, prerequisites};
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// What to measure: agent, api, swap, ingest, stats [default: all]
+    /// What to measure: agent, api, swap, ingest, stats, trust [default: all]
     names: Vec<String>,
 }
 
 type Bench = (&'static str, fn() -> Result<Value>);
 const BENCHES: &[Bench] =
-    &[("agent", agent::run), ("api", api::run), ("swap", swap::run), ("ingest", ingest), ("stats", stats)];
+    &[("agent", agent::run), ("api", api::run), ("swap", swap::run), ("ingest", ingest), ("stats", stats), ("trust", trust)];
 /// What needs no program of ours, only a crate.
-const WITHOUT_PROGRAMS: &[&str] = &["stats"];
+const WITHOUT_PROGRAMS: &[&str] = &["stats", "trust"];
 
 /// Everything at once, without soak: a benchmark is no rollout.
 const AT_ONCE: &str = r#"name = "bench"
@@ -51,7 +51,7 @@ on_inconclusive = "pause"
 /// When a measurement fails.
 pub fn main(args: &Args) -> Result<()> {
     if let Some(unknown) = args.names.iter().find(|n| !BENCHES.iter().any(|(name, _)| name == n)) {
-        bail!("there is no benchmark {unknown:?}; there are agent, api, swap, ingest, stats");
+        bail!("there is no benchmark {unknown:?}; there are agent, api, swap, ingest, stats, trust");
     }
     let is_light = |n: &String| WITHOUT_PROGRAMS.contains(&n.as_str());
     if args.names.is_empty() || !args.names.iter().all(is_light) {
@@ -89,6 +89,9 @@ fn ingest() -> Result<Value> {
 
 fn stats() -> Result<Value> {
     in_crate("longshore-stats", "stats")
+}
+fn trust() -> Result<Value> {
+    in_crate("longshore-agent", "trust")
 }
 
 /// A benchmark that lies in its crate and prints JSON.

@@ -101,6 +101,7 @@ pub(super) fn add(
     }
     let release = FleetFile::read(&context.trust_dir()?)?.release()?;
     let current = targets_of(store)?;
+    still_release_keys(&current, &release)?;
     let wanted = next(&current, model, &release);
     let mut document = match submit::pending(client, "targets")? {
         Some(document) => same(document, &wanted, model)?,
@@ -123,6 +124,20 @@ pub(super) fn add(
         ));
     }
     submit::submit(client, "targets", &document)
+}
+
+/// `fleet.json` is not signed and may have missed a rotation: keys that no model's role names any more may have been
+/// revoked, and a new model is not given to them.
+fn still_release_keys(current: &TargetsSpec, release: &RoleKeys) -> Result<(), Failure> {
+    let named = |key| current.delegations.iter().any(|d| d.keys.keys.contains(key));
+    if current.delegations.is_empty() || release.keys.iter().all(named) {
+        return Ok(());
+    }
+    Err(Failure::refused(
+        "delegate.stale",
+        "fleet.json in the trust folder names release keys that no model's role names: they may have been revoked. Run \
+         `longshore keys status`, or copy the fleet.json that was written when the release keys were rotated last",
+    ))
 }
 
 fn next(current: &TargetsSpec, model: &ModelName, release: &RoleKeys) -> TargetsSpec {

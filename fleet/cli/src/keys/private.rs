@@ -118,7 +118,7 @@ impl KeyFile {
     /// Reads one with its private part.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let file = Self::read_any(path)?;
-        if file.seed.is_none() && file.encrypted.is_none() {
+        if !file.is_private() {
             let path = path.display();
             return Err(Failure::usage(format!(
                 "{path} holds only the public half of a key: name the .key file"
@@ -130,7 +130,8 @@ impl KeyFile {
     pub fn read_public(path: &Path) -> Result<PublicKey, Failure> {
         Self::read_any(path)?.public(path)
     }
-    fn read_any(path: &Path) -> Result<Self, Failure> {
+    /// Reads a `.key` or `.pub` file.
+    pub fn read_any(path: &Path) -> Result<Self, Failure> {
         let bad = |why: String| Failure::usage(format!("{} is not a key file: {why}", path.display()));
         let length = std::fs::metadata(path).map_err(|e| bad(e.to_string()))?.len();
         if length > MAX_FILE_BYTES {
@@ -153,6 +154,10 @@ impl KeyFile {
     /// Whether a passphrase is needed.
     pub fn is_encrypted(&self) -> bool {
         self.encrypted.is_some()
+    }
+    /// Whether it holds a private part at all.
+    pub fn is_private(&self) -> bool {
+        self.seed.is_some() || self.encrypted.is_some()
     }
     /// The public half. No passphrase is needed.
     pub fn public(&self, path: &Path) -> Result<PublicKey, Failure> {

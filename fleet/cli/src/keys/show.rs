@@ -91,13 +91,17 @@ fn row(path: &PathBuf) -> Result<Value, Failure> {
             json!({"file": name, "role": "ca", "kind": "P-256", "id": "", "private": "plain (server)"}),
         );
     }
-    let file = KeyFile::read(path)?;
+    let file = KeyFile::read_any(path)?;
     let public = file.public(path)?;
     let role = match file.role.as_str() {
         "" => name.trim_end_matches(".key").to_owned(),
         role => role.to_owned(),
     };
-    let private = if file.is_encrypted() { "encrypted" } else { "plain" };
+    let private = match (file.is_private(), file.is_encrypted()) {
+        (false, _) => "none: the public half",
+        (true, true) => "encrypted",
+        (true, false) => "plain",
+    };
     let id = tuf::key_id(&public);
     Ok(json!({
         "file": name, "role": role, "kind": "ed25519", "id": id[..16], "key_id": id,
