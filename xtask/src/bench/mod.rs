@@ -26,8 +26,14 @@ pub struct Args {
 }
 
 type Bench = (&'static str, fn() -> Result<Value>);
-const BENCHES: &[Bench] =
-    &[("agent", agent::run), ("api", api::run), ("swap", swap::run), ("ingest", ingest), ("stats", stats), ("trust", trust)];
+const BENCHES: &[Bench] = &[
+    ("agent", agent::run),
+    ("api", api::run),
+    ("swap", swap::run),
+    ("ingest", ingest),
+    ("stats", stats),
+    ("trust", trust),
+];
 /// What needs no program of ours, only a crate.
 const WITHOUT_PROGRAMS: &[&str] = &["stats", "trust"];
 
