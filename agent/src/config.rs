@@ -105,6 +105,10 @@ pub struct Link {
     /// Longest wait before connecting again.
     #[serde(with = "duration")]
     pub retry_max: Duration,
+    /// At the start, after a connection that held, and at news for everybody: a wait drawn up to this, so that a whole fleet
+    /// does not come at once.
+    #[serde(with = "duration")]
+    pub spread: Duration,
 }
 
 /// The log, on standard error.
@@ -173,7 +177,7 @@ impl Default for Limits {
 impl Default for Link {
     fn default() -> Self {
         let s = Duration::from_secs;
-        Self { keep_alive: s(60), retry_min: s(1), retry_max: s(300) }
+        Self { keep_alive: s(60), retry_min: s(1), retry_max: s(300), spread: s(5) }
     }
 }
 impl Default for Log {

@@ -99,10 +99,9 @@ fn disk(config: &Config) -> Finding {
 
 /// A clock far from any time at which this program can run.
 fn clock(now: UnixMs) -> Finding {
-    const BUILT_NOT_BEFORE: UnixMs = UnixMs::from_secs(1_780_000_000);
     const TEN_YEARS_MS: u64 = 10 * 366 * 86_400_000;
     let said = format!("{} s since 1970", now.secs());
-    if now < BUILT_NOT_BEFORE || now.since(BUILT_NOT_BEFORE) > TEN_YEARS_MS {
+    if now < host::BUILT || now.since(host::BUILT) > TEN_YEARS_MS {
         Finding::Weak(
             format!("{said} cannot be right"),
             "set the clock or start a time service; until then expiry is judged by signed times only",

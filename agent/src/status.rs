@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use longshore_trust::{AssignmentVersion, DeviceId, Digest, FleetId, ModelName, UnixMs};
+use longshore_trust::{AssignmentVersion, DeviceId, Digest, FleetId, ModelName, TimeQuality, UnixMs};
 use longshore_wire::v1::UpdateState;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,9 @@ pub struct Status {
     pub started: UnixMs,
     /// When this was written.
     pub written: UnixMs,
+    /// How far the device's time can be believed.
+    #[serde(default)]
+    pub time_quality: TimeQuality,
     /// The connection to the fleet.
     pub link: LinkStatus,
     /// Versions of the trusted metadata.
@@ -142,7 +145,16 @@ fn for_people(s: &Status, alive: bool, now: UnixMs) -> String {
         "\n{} message(s) wait for a receipt, {} gap(s) in the ledger\n",
         s.outbox_rows, s.gaps
     ));
-    text.push_str(&format!("assignment {}, engine starts {}\n", s.assignment_version, s.engine.starts));
+    let time = match s.time_quality {
+        TimeQuality::None => "not known (only the board's clock)",
+        TimeQuality::Floor => "not before what was signed",
+        TimeQuality::Ntp => "from the network, unsigned",
+        TimeQuality::Attested => "attested by the fleet",
+    };
+    text.push_str(&format!(
+        "assignment {}, engine starts {}, time {time}\n",
+        s.assignment_version, s.engine.starts
+    ));
     if !s.engine.sandbox.is_empty() {
         text.push_str(&format!("engine sandbox {}\n", s.engine.sandbox.join(", ")));
     }
@@ -183,6 +195,7 @@ mod tests {
             pid: 1,
             started: UnixMs(0),
             written: UnixMs(0),
+            time_quality: TimeQuality::Attested,
             link: LinkStatus { up: false, since: UnixMs(0), error: Some("refused".into()) },
             trust: BTreeMap::new(),
             assignment_version: AssignmentVersion(3),

@@ -116,6 +116,7 @@ impl World {
                     Output::Hello { .. } if self.up => {
                         inputs.push_back(Input::Receipt(self.fleet.receipt(self.store.stream())));
                     }
+                    Output::Restart { .. } => panic!("the fleet never has more than this device sent"),
                     Output::Hello { .. } | Output::Refused(_) => {}
                     Output::Seal { first, max, window_bytes } => {
                         let s = self.store.seal(first, max, window_bytes, self.now, &sign).unwrap();

@@ -429,3 +429,37 @@ fn the_replay_ring_is_bounded_by_its_bytes_too() {
     let held: Vec<bool> = (1..=10).map(|i| s.sealed(Seq(i)).unwrap().is_some()).collect();
     assert_eq!(held, [false, false, false, false, false, true, true, true, true, true], "what waits stays");
 }
+
+#[test]
+fn a_new_stream_takes_over_what_the_fleet_does_not_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut s = store(dir.path());
+    let (old, new) = (s.stream(), StreamId(7));
+    let event = |n: u64| EventKind::AgentStart { last_end: n.to_string() };
+    for n in 1..=3 {
+        s.event(T0, &event(n)).unwrap();
+        assert_eq!(s.seal(Seq(n), 10, 0, T0, &sign).unwrap().rows, [Seq(n)]);
+    }
+    s.receipted(Seq(1), 1, T0).unwrap();
+    // 1 was receipted, 2 was sealed before the image was taken, 3 since the start.
+    let told = EventKind::StreamRestarted { fleet_had: 40, sealed: 3 };
+    let reseal = |seq, kind, bytes: &[u8]| {
+        assert_eq!(kind, Kind::Events);
+        let body = open::<Events>(bytes, &key().public()).unwrap().into_inner().body;
+        Ok(sign(seq, &Pending::Events(body)).unwrap())
+    };
+    assert_eq!(s.restart_stream(old, new, Seq(3), T0, &told, &reseal).unwrap(), [Seq(1)]);
+    drop(s);
+    let mut s = store(dir.path());
+    assert_eq!(s.stream(), new);
+    let r = s.restored().unwrap();
+    assert_eq!((r.next, r.receipted, r.unreceipted), (Seq(2), Seq(0), vec![Seq(1)]));
+    let (_, bytes) = s.sealed(Seq(1)).unwrap().unwrap();
+    let kept = open::<Events>(&bytes, &key().public()).unwrap().into_inner().body;
+    assert_eq!(kept.events[0].kind, event(3));
+    assert_eq!(s.gaps().unwrap(), [("counters".to_owned(), "rolled_back".to_owned(), 0)]);
+    let sealed = s.seal(Seq(2), 10, 0, T0, &sign).unwrap();
+    let (_, bytes) = s.sealed(sealed.rows[0]).unwrap().unwrap();
+    let next = open::<Events>(&bytes, &key().public()).unwrap().into_inner().body;
+    assert!(next.events.iter().any(|e| e.kind == told), "the fleet hears of it first");
+}

@@ -10,6 +10,7 @@
 
 pub mod assignment;
 pub mod backoff;
+pub mod clock;
 pub mod guard;
 pub mod renewal;
 pub mod sync;
@@ -18,5 +19,6 @@ pub mod witness;
 
 pub use assignment::{Refusal, TargetView, TargetsView};
 pub use backoff::{Allowance, Backoff};
+pub use clock::{Clock, Moment};
 pub use sync::Sync;
 pub use update::Updates;

@@ -3,7 +3,7 @@
 //! Rows wait unsealed in the store, where they may be reordered and merged. A row that is *sealed* gets the next number
 //! of its stream and never changes again. Always true here: a number is published only after the transaction that
 //! sealed it was confirmed; a sealed row is offered again until the fleet's signed receipt covers it; a receipt for
-//! more than was sent is refused; a newer fleet epoch with a lower receipt re-offers the replay ring.
+//! more than was sent is refused, one for more than was ever sealed here begins a new stream; a newer fleet epoch with a lower receipt re-offers the replay ring.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,6 +12,9 @@ use longshore_wire::v1::Receipt;
 
 use crate::backoff::{Backoff, Jitter};
 use crate::update::NEVER;
+
+/// A new stream is begun at most this often, ms.
+const RESTART_EVERY_MS: u64 = 3_600_000;
 
 /// Limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +66,13 @@ pub enum Input {
     Reoffered(Vec<Seq>),
     /// Answer to [`Output::Reoffer`]: the store could not, nothing has changed.
     NotReoffered,
+    /// Answer to [`Output::Restart`]: the new stream, and what went over into it, durable.
+    Restarted {
+        /// The new stream.
+        stream: StreamId,
+        /// Its rows.
+        rows: Vec<Seq>,
+    },
     /// Time has passed.
     Tick,
 }
@@ -108,6 +118,15 @@ pub enum Output {
     },
     /// A receipt that cannot be right.
     Refused(&'static str),
+    /// The fleet has more of the stream than was ever sealed here: an older image of the disk was put back. Begin a new
+    /// stream; rows from `keep_from` on were sealed since the start and go over into it, the fleet has those before. Answer
+    /// [`Input::Restarted`].
+    Restart {
+        /// What the fleet has.
+        fleet_had: Seq,
+        /// The first row to keep.
+        keep_from: Seq,
+    },
     /// Nothing more; call `handle` with [`Input::Tick`] at this time.
     WakeAt(UnixMs),
 }
@@ -130,6 +149,10 @@ pub struct Sync {
     rows: BTreeMap<Seq, Row>,
     /// The greatest number that may have been sent.
     sent: Seq,
+    /// The first number given out since the start.
+    born: Seq,
+    /// No new stream is begun before: whoever can sign receipts must not make a device count without end.
+    restart_after: UnixMs,
     up: bool,
     backlog: bool,
     sealing: bool,
@@ -172,6 +195,8 @@ impl Sync {
             epoch,
             rows,
             sent: Seq(next.0.saturating_sub(1)),
+            born: next,
+            restart_after: UnixMs(0),
             up: false,
             backlog: true,
             sealing: false,
@@ -195,6 +220,11 @@ impl Sync {
     #[must_use]
     pub fn unreceipted(&self) -> usize {
         self.rows.len()
+    }
+    /// The greatest number ever sealed in this stream.
+    #[must_use]
+    pub fn last_sealed(&self) -> Seq {
+        Seq(self.next.0.saturating_sub(1))
     }
     /// The end of the receipted prefix.
     #[must_use]
@@ -269,6 +299,18 @@ impl Sync {
                 self.answered = false;
                 self.hello_due = now.plus_ms(self.config.hello_wait_ms);
             }
+            Input::Restarted { stream, rows } => {
+                self.stream = stream;
+                self.next = rows.last().map_or(Seq(1), |s| s.next());
+                (self.receipted, self.sent, self.born) = (Seq(0), Seq(0), Seq(1));
+                self.rows = rows.into_iter().map(|s| (s, Row { sends: 0, due: now })).collect();
+                self.answered = false;
+                self.hellos = 0;
+                self.backlog = true;
+                if self.up {
+                    self.hello();
+                }
+            }
             Input::Tick => {}
         }
         self.work();
@@ -308,9 +350,14 @@ impl Sync {
         if r.stream != self.stream || r.fleet_epoch < self.epoch || self.reoffering.is_some() {
             return;
         }
-        self.answered = true;
+        // Only what answers a greeting can tell of a past that this database has lost.
+        let greeted = !std::mem::replace(&mut self.answered, true);
         if r.up_to > self.sent {
             self.out.push_back(Output::Refused("a receipt for more than was sent"));
+            if greeted && r.up_to > self.last_sealed() && self.now >= self.restart_after {
+                self.restart_after = self.now.plus_ms(RESTART_EVERY_MS);
+                self.out.push_back(Output::Restart { fleet_had: r.up_to, keep_from: self.born });
+            }
             return;
         }
         let newer = r.fleet_epoch > self.epoch;

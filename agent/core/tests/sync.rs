@@ -170,6 +170,8 @@ impl World {
                         inputs.push_back(Input::Reoffered(held));
                     }
                     Output::Refused(_) => {}
+                    // The lie of somebody who can sign receipts; this store refuses, and nothing has changed.
+                    Output::Restart { .. } => {}
                 }
             }
         }
@@ -480,4 +482,53 @@ fn a_store_that_cannot_offer_its_ring_again_loses_nothing() {
     w.calm();
     assert_eq!((w.full, w.fleet.gaps, w.disk.gaps), (0, 0, 0));
     w.check();
+}
+
+#[test]
+fn an_older_image_of_the_disk_begins_a_new_stream_and_a_liar_begins_one_an_hour() {
+    let mut core = Sync::restore(Config::default(), StreamId(1), Seq(11), Seq(8), &[Seq(9), Seq(10)], 1, 3);
+    let now = UnixMs(1_800_000_000_000);
+    let drain = |core: &mut Sync| {
+        let mut out = Vec::new();
+        loop {
+            match core.poll() {
+                Output::WakeAt(_) => return out,
+                wish => out.push(wish),
+            }
+        }
+    };
+    core.handle(now, Input::LinkUp);
+    // Before the receipt comes, one more row is sealed under a number that the fleet has seen with other contents.
+    core.handle(now, Input::Sealed { rows: vec![Seq(11)], window_bytes: 0, more: false });
+    drain(&mut core);
+    let receipt =
+        |stream, up_to| Receipt { stream: StreamId(stream), up_to: Seq(up_to), fleet_epoch: 1, log: None };
+    core.handle(now, Input::Receipt(receipt(1, 11)));
+    assert!(
+        drain(&mut core).contains(&Output::Receipted { up_to: Seq(11), fleet_epoch: 1 }),
+        "what was sent can be stored"
+    );
+
+    let mut core = Sync::restore(Config::default(), StreamId(1), Seq(11), Seq(8), &[Seq(9), Seq(10)], 1, 3);
+    core.handle(now, Input::LinkUp);
+    core.handle(now, Input::Sealed { rows: vec![Seq(11)], window_bytes: 0, more: false });
+    drain(&mut core);
+    core.handle(now, Input::Receipt(receipt(1, 40)));
+    let wishes = drain(&mut core);
+    assert!(wishes.contains(&Output::Restart { fleet_had: Seq(40), keep_from: Seq(11) }), "{wishes:?}");
+    core.handle(now, Input::Restarted { stream: StreamId(2), rows: vec![Seq(1)] });
+    let wishes = drain(&mut core);
+    assert_eq!(core.stream(), StreamId(2));
+    assert!(wishes.contains(&Output::Publish(Seq(1))), "{wishes:?}");
+    assert!(wishes.contains(&Output::Hello { first_unreceipted: Seq(1), fleet_epoch: 1 }));
+    core.handle(now, Input::Receipt(receipt(1, 41)));
+    assert!(drain(&mut core).iter().all(|w| !matches!(w, Output::Restart { .. })), "of the old stream");
+    core.handle(now, Input::Receipt(receipt(2, 5)));
+    let wishes = drain(&mut core);
+    assert!(
+        wishes.contains(&Output::Refused("a receipt for more than was sent")),
+        "not within the hour: {wishes:?}"
+    );
+    core.handle(now, Input::Receipt(receipt(2, 1)));
+    assert!(drain(&mut core).contains(&Output::Receipted { up_to: Seq(1), fleet_epoch: 1 }));
 }

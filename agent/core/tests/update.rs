@@ -9,7 +9,7 @@ use longshore_agent_core::guard::Sample;
 use longshore_agent_core::update::{FetchFailure, Input, Output, Phase, RollbackTo};
 use longshore_trust::{ReleaseCounter, UnixMs};
 use longshore_wire::v1::UpdateState::{self, *};
-use longshore_wire::v1::{CommandAction, Commit, Mode};
+use longshore_wire::v1::{Command, CommandAction, Commit, Mode};
 use twin::*;
 
 const LEASE: Commit = Commit::Lease { lease_ms: 60_000 };
@@ -398,7 +398,7 @@ fn every_state_that_is_not_final_has_a_deadline() {
             }
         }
         if let Some(update) = &t.record().update {
-            assert!(update.deadline() < UnixMs(u64::MAX));
+            assert!(update.deadline(t.now.into()) < UnixMs(u64::MAX));
         }
         // The world stops answering; the engine is the only thing that still does what it is told.
         t.wishes.retain(|w| matches!(w, Output::Serve(..)));
@@ -522,4 +522,92 @@ fn no_room_for_a_counter_page_takes_no_committed_bundle_back() {
     t.pass(60_000);
     assert_eq!(t.serving, Some(bundle(2)));
     assert_eq!(t.states(2).last(), Some(&Committed));
+}
+
+#[test]
+fn a_clock_that_jumps_ends_no_lease_early_and_prolongs_none() {
+    let years: i64 = 10 * 366 * 86_400_000;
+    for leap in [years, -years, 47 * 3_600_000] {
+        let mut t = Twin::new();
+        t.install(1, 1);
+        start(&mut t, 2, 2, LEASE);
+        t.pass(1_000);
+        assert_eq!(t.states(2).last(), Some(&Probation));
+        t.leap_ms = leap;
+        t.pass(50_000);
+        assert_eq!(t.states(2).last(), Some(&Probation), "a lease of a minute has ten seconds left");
+        t.pass(20_000);
+        assert_eq!(t.states(2).last(), Some(&RolledBack), "and has lapsed, whatever the clock says");
+        assert_eq!(t.serving, Some(bundle(1)));
+    }
+}
+#[test]
+fn a_command_is_obeyed_once_in_order_by_its_device_and_that_is_acknowledged() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    let flushes = |t: &mut Twin| {
+        t.settle();
+        t.disk.obeyed.len()
+    };
+    t.feed(command(5, CommandAction::Flush));
+    assert_eq!(flushes(&mut t), 1);
+    assert_eq!((t.disk.commanded, t.disk.obeyed[0]), ((1, 5), (5, 0)));
+    let mut refused = 0;
+    let mut refuses = |t: &mut Twin, what: &str, input: Input| {
+        t.feed(input);
+        assert_eq!(flushes(t), 1, "{what}");
+        refused += 1;
+    };
+    let body = |not_before, not_after| Command { not_before, not_after, action: CommandAction::Flush };
+    let good = || body(T0, T0.plus_ms(86_400_000));
+    refuses(&mut t, "replayed", command(5, CommandAction::Flush));
+    refuses(&mut t, "reordered", command(4, CommandAction::Flush));
+    t.crash();
+    refuses(&mut t, "replayed across a reboot", command(5, CommandAction::Flush));
+    refuses(&mut t, "reordered across a reboot", command(1, CommandAction::Flush));
+    refuses(&mut t, "of an older epoch", command_with(header(0, 99), good()));
+    let mut foreign = header(1, 6);
+    foreign.device = "dev-2".parse().unwrap();
+    refuses(&mut t, "for another device", command_with(foreign, good()));
+    let mut foreign = header(1, 6);
+    foreign.fleet = "other".parse().unwrap();
+    refuses(&mut t, "for another fleet", command_with(foreign, good()));
+    refuses(&mut t, "too late", command_with(header(1, 6), body(T0, UnixMs(T0.0 - 1))));
+    refuses(
+        &mut t,
+        "too early",
+        command_with(header(1, 6), body(T0.plus_ms(3_600_000), T0.plus_ms(7_200_000))),
+    );
+    println!("commands refused: {refused}");
+    // Not one of them used a number up.
+    t.feed(command(6, CommandAction::Flush));
+    assert_eq!(flushes(&mut t), 2);
+    // A device without a clock takes the director's word for the date, and no floor from it.
+    let mut late = header(1, 7);
+    late.time = T0.plus_ms(400 * 86_400_000);
+    t.leap_ms = -(T0.0 as i64);
+    t.feed(command_with(late.clone(), body(late.time, late.time.plus_ms(1_000))));
+    assert_eq!(flushes(&mut t), 3);
+}
+#[test]
+fn a_halt_says_what_it_changed_and_a_wipe_is_on_the_disk_before_it_begins() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    start(&mut t, 2, 2, LEASE);
+    t.pass(1_000);
+    let version = longshore_trust::AssignmentVersion(2);
+    t.feed(command(8, CommandAction::Halt { version }));
+    t.settle();
+    assert_eq!(t.disk.obeyed, [(8, 1)]);
+    t.feed(command(9, CommandAction::Halt { version }));
+    t.settle();
+    assert_eq!(t.disk.obeyed[1], (9, 0), "there was nothing left to do");
+    t.feed(command(10, CommandAction::Wipe));
+    assert!(
+        t.wishes.iter().all(|w| !matches!(w, Output::Wipe(..))),
+        "nothing begins before it is written down"
+    );
+    assert!(t.commit());
+    assert_eq!(t.disk.wiping, Some((1, 10)));
+    assert_eq!(t.wishes.pop_back(), Some(Output::Wipe(1, 10)));
 }

@@ -47,6 +47,9 @@ pub struct MqttSettings {
     pub keep_alive: Duration,
     /// Waits between attempts.
     pub backoff: Backoff,
+    /// The first connection, and the first after one that held, wait for up to this: what many devices lost together they must
+    /// not take up together.
+    pub spread: Duration,
 }
 
 /// Host and port of `mqtts://host:port`.
@@ -146,6 +149,8 @@ async fn connect_for_ever(
     on_event: OnEvent,
 ) {
     let mut failures = 0;
+    let spread = u64::try_from(settings.spread.as_millis()).unwrap_or(u64::MAX);
+    tokio::time::sleep(Duration::from_millis(jitter.up_to(spread))).await;
     loop {
         let begun = Instant::now();
         let (client, mut events) = AsyncClient::new(options.clone(), CHANNEL);
@@ -161,8 +166,9 @@ async fn connect_for_ever(
         *shared.lock().unwrap_or_else(PoisonError::into_inner) = None;
         on_event(LinkEvent::Down(why));
         // A connection that held proves the broker well; the wait is then only a spread of many devices.
-        failures = if begun.elapsed() > Duration::from_secs(30) { 0 } else { failures + 1 };
-        let wait = settings.backoff.wait_ms(failures, &mut jitter);
+        let held = begun.elapsed() > Duration::from_secs(30);
+        failures = if held { 0 } else { failures + 1 };
+        let wait = if held { jitter.up_to(spread) } else { settings.backoff.wait_ms(failures, &mut jitter) };
         tokio::time::sleep(Duration::from_millis(wait)).await;
     }
 }

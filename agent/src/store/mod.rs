@@ -216,6 +216,13 @@ impl Store {
     pub fn set_number(&mut self, key: &str, value: u64) -> Result<(), StoreError> {
         self.write(|tx| put(tx, key, value))
     }
+    /// Sets several numbers of `kv`, in one transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set_numbers(&mut self, numbers: &[(&str, u64)]) -> Result<(), StoreError> {
+        self.write(|tx| numbers.iter().try_for_each(|(key, value)| put(tx, key, *value)))
+    }
     /// Queues an event.
     ///
     /// # Errors

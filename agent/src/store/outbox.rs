@@ -4,9 +4,10 @@
 //! transaction with its removal from where it waited. Receipted rows stay in a bounded ring: a fleet restored from a
 //! backup asks for them again.
 
-use longshore_trust::{Digest, EnvelopeError, Kind, ModelName, Seq, UnixMs};
+use longshore_trust::{Digest, EnvelopeError, Kind, ModelName, Seq, StreamId, UnixMs};
 use longshore_wire::v1::{
-    Event, EventKind, Events, Gap, GapCause, GapKind, Report, ReportBody, Window, WindowKey, Windows,
+    Event, EventKind, Events, Gap, GapCause, GapKind, MessageError, Report, ReportBody, Window, WindowKey,
+    Windows,
 };
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
@@ -317,6 +318,67 @@ impl Store {
             Ok(())
         })?;
         self.unreceipted()
+    }
+}
+
+/// Seals a row of this kind anew, under this number.
+pub type Reseal<'a> = dyn Fn(Seq, Kind, &[u8]) -> Result<Vec<u8>, MessageError> + 'a;
+
+impl Store {
+    /// Begins a new stream in place of `old`, of which the fleet has more than was ever sealed here: rows before
+    /// `keep_from` it has, later ones go over. Answers their new numbers.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing has changed.
+    pub fn restart_stream(
+        &mut self,
+        old: StreamId,
+        new: StreamId,
+        keep_from: Seq,
+        now: UnixMs,
+        told: &EventKind,
+        reseal: &Reseal<'_>,
+    ) -> Result<Vec<Seq>, StoreError> {
+        let rows = self.write(|tx| {
+            let mut q = tx
+                .prepare("SELECT seq, kind, bytes FROM outbox WHERE stream = ?1 AND receipted IS NULL ORDER BY seq")
+                .op("read the outbox")?;
+            let found = q
+                .query_map([sql(old.0)], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, u8>(1)?, r.get::<_, Vec<u8>>(2)?)))
+                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                .op("read the outbox")?;
+            let mut seq = Seq(1);
+            let (mut rows, mut lost) = (Vec::new(), 0);
+            for (_, kind, bytes) in found.iter().filter(|(at, ..)| unsql(*at) >= keep_from.0) {
+                let again = Kind::from_u8(*kind).map(|k| reseal(seq, k, bytes));
+                let Some(Ok(again)) = again else {
+                    lost += 1;
+                    continue;
+                };
+                tx.execute(
+                    "INSERT INTO outbox VALUES (?1, ?2, ?3, ?4, ?5, NULL)",
+                    params![sql(new.0), sql(seq.0), kind, again, sql(now.0)],
+                )
+                .op("seal anew")?;
+                rows.push(seq);
+                seq = seq.next();
+            }
+            tx.execute("DELETE FROM outbox WHERE stream = ?1", [sql(old.0)]).op("end a stream")?;
+            put(tx, "stream", new.0)?;
+            put(tx, "sealed", seq.0 - 1)?;
+            put(tx, "receipted", 0)?;
+            super::event(tx, now, told.clone())?;
+            // What was sent from the lost state may come again, and what it held and was not sent is gone: how much cannot
+            // be known here.
+            let row = |kind, count| Gap { kind, cause: GapCause::RolledBack, count, from: UnixMs(0), to: now };
+            gap(tx, now, row(GapKind::Counters, 0))?;
+            if lost > 0 {
+                gap(tx, now, row(GapKind::Reports, lost))?;
+            }
+            Ok(rows)
+        })?;
+        self.stream = new;
+        Ok(rows)
     }
 }
 

@@ -16,13 +16,15 @@ use super::{Store, StoreError, put};
 /// Its name.
 const FILE: &str = "second.json";
 /// Numbers of `kv` that it holds.
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 10] = [
     "assigned",
     "commanded_epoch",
     "commanded_seq",
     "fleet_epoch",
     "next_load",
-    "time_floor",
+    "time_keys",
+    "time_offline",
+    "time_online",
     "wipe_epoch",
     "wipe_seq",
 ];

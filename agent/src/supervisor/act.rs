@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use longshore_agent_core::assignment::reason;
-use longshore_agent_core::update::{Batch, FetchFailure, Input, Installed, Output, Phase};
+use longshore_agent_core::update::{Batch, FetchFailure, Input, Installed, Output, Phase, Write};
 use longshore_agent_core::{TargetsView, sync};
 use longshore_trust::tuf::{Trusted, TufError};
 use longshore_trust::{Digest, ModelName};
@@ -31,8 +31,8 @@ impl Supervisor {
         }
         self.feeding = true;
         while let Some(input) = self.inputs.pop_front() {
-            let now = self.now();
-            self.updates.handle(now, input);
+            let at = self.moment();
+            self.updates.handle(at, input);
             loop {
                 match self.updates.poll() {
                     Output::WakeAt(at) => {
@@ -85,6 +85,10 @@ impl Supervisor {
                 Ok(()) => {
                     let batch = self.unwritten.pop_front().expect("it was just looked at");
                     log_batch(&batch);
+                    if batch.writes.iter().any(|w| matches!(w, Write::Record(_))) {
+                        // Deadlines were set by the steady clock: it must be found where it was.
+                        self.save_clock();
+                    }
                     self.feed(Input::Persisted(batch.token));
                     self.feed_sync(sync::Input::Backlog);
                 }
@@ -182,7 +186,8 @@ impl Supervisor {
         paths.sort();
         paths.dedup();
         self.refresh.running = Some(paths.clone());
-        let (remote, dir, now) = (self.remote.clone(), self.config.state_dir.join("trust"), self.now());
+        let (remote, dir, now) =
+            (self.remote.clone(), self.config.state_dir.join("trust"), self.moment().now);
         self.spawn("refresh", move || {
             Happening::Refreshed(fetch::refresh(&remote, &dir, &paths, now).map(Box::new))
         });
@@ -218,6 +223,7 @@ impl Supervisor {
                 Err(why)
             }
         };
+        self.follow_trust();
         // An answer that did not look at what the offer names says nothing about it.
         if self.refresh.offer.iter().all(|p| looked_at.contains(p)) {
             self.feed(Input::Targets(answer));
@@ -286,7 +292,6 @@ fn refresh_code(e: &TufError) -> &'static str {
 }
 
 fn log_batch(batch: &Batch) {
-    use longshore_agent_core::update::Write;
     for write in &batch.writes {
         match write {
             Write::Report(r) => {

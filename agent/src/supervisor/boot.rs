@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use longshore_agent_core::assignment::Device;
+use longshore_agent_core::backoff::Jitter;
 use longshore_agent_core::renewal::Renewals;
 use longshore_agent_core::{Allowance, Backoff, Sync, Updates, sync, update};
-use longshore_trust::{AssignmentVersion, StreamId, UnixMs};
+use longshore_trust::{AssignmentVersion, StreamId};
 use longshore_wire::Topic;
 use longshore_wire::v1::EventKind;
 use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
@@ -22,7 +23,7 @@ use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::Subscriber
 use super::event::{Happening, Queue};
 use super::loads::Loads;
 use super::serving::{Listeners, Serving};
-use super::{Supervisor, Timers, lock};
+use super::{Supervisor, Timers, clock, lock};
 use crate::config::{Config, LogFormat};
 use crate::fetch::{HttpError, Remote, load_trusted};
 use crate::host::{self, notify};
@@ -170,6 +171,7 @@ pub(super) fn link(
         key_pem: me.key_pem.clone(),
         keep_alive: config.link.keep_alive,
         backoff: Backoff { first_ms: ms(config.link.retry_min), cap_ms: ms(config.link.retry_max) },
+        spread: config.link.spread,
     };
     MqttLink::start(net, settings, u64::from_ne_bytes(host::random()), move |event| {
         // The receiver is gone only when the process ends.
@@ -197,10 +199,9 @@ pub(super) fn start(config_path: &Path) -> anyhow::Result<(Supervisor, Receiver<
     let listeners = listen(&config)?;
     let token = feedback_token(&config)?;
 
-    let now = host::now().0;
+    let now = host::now().0.max(host::BUILT);
     let stream = StreamId(u64::from_ne_bytes(host::random()));
     let mut store = Store::open(&config.state_dir, stream, now)?;
-    let floor = UnixMs(store.number("time_floor")?.unwrap_or(0));
     let last_end = match store.number("running")? {
         None => "first",
         Some(0) => "clean",
@@ -209,6 +210,7 @@ pub(super) fn start(config_path: &Path) -> anyhow::Result<(Supervisor, Receiver<
     store.set_number("running", 1)?;
     store.event(now, &EventKind::AgentStart { last_end: last_end.into() })?;
     let boot_id = host::boot_id()?;
+    let clock = clock::restore(&store, &trusted, boot_id)?;
     // An agent that never lives long enough to close a window must not fill the disk with its starts.
     if let Err(e) = store.enforce(&super::quota(&config), now) {
         tracing::error!("{e}");
@@ -254,6 +256,8 @@ pub(super) fn start(config_path: &Path) -> anyhow::Result<(Supervisor, Receiver<
         health: at + Duration::from_secs(2).min(config.intervals.health),
         refresh: at + config.intervals.refresh,
         renewal: at,
+        time: at,
+        save: at,
         status: at,
         retry: None,
         watchdog: notify::watchdog_interval().map(|every| (at + every, every)),
@@ -292,10 +296,10 @@ pub(super) fn start(config_path: &Path) -> anyhow::Result<(Supervisor, Receiver<
         refresh: Default::default(),
         hints: Allowance::new(20, 10_000),
         unwritten: Default::default(),
-        floor,
-        floor_at: at,
+        clock,
+        jitter: Jitter::new(seed()),
+        asking_time: false,
         started: now,
-        born: at,
         boot: seed(),
         boot_id,
         sandbox: Vec::new(),

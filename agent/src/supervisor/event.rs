@@ -8,6 +8,7 @@ use longshore_trust::tuf::{Trusted, TufError};
 use longshore_trust::{Digest, ModelName};
 use longshore_wire::v1::{Reason, TrialReport};
 
+use super::clock::TimeReply;
 use super::process::Told;
 use super::sealed::{SealError, SealedBundle};
 use crate::link::LinkEvent;
@@ -41,6 +42,8 @@ pub enum Happening {
     Tried(ModelName, Digest, Result<TrialReport, Reason>),
     /// An attempt to renew the certificate ended.
     Renewed(Result<Outcome, RenewError>),
+    /// A question for the time was answered, or not.
+    Time(Result<TimeReply, String>),
     /// A refresh ended.
     Refreshed(Result<Box<(Trusted, TargetsView)>, TufError>),
 }

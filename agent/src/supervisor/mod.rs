@@ -7,6 +7,7 @@
 
 mod act;
 mod boot;
+mod clock;
 mod event;
 mod heard;
 mod loads;
@@ -30,16 +31,17 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use longshore_agent_core::backoff::Jitter;
 use longshore_agent_core::renewal::Renewals;
 use longshore_agent_core::update::{Batch, Input, NEVER};
-use longshore_agent_core::{Allowance, Sync, Updates, sync};
+use longshore_agent_core::{Allowance, Clock, Sync, Updates, sync};
 use longshore_trust::tuf::Trusted;
 use longshore_trust::{DeviceId, FleetId, ModelName, SigningKey, UnixMs};
 
 use crate::config::Config;
 use crate::engine::protocol::Label;
 use crate::fetch::Remote;
-use crate::host::{self, notify};
+use crate::host::notify;
 use crate::link::Link;
 use crate::store::Store;
 use crate::wipe;
@@ -79,7 +81,7 @@ pub struct Supervisor {
     feeding: bool,
     sync_inputs: VecDeque<sync::Input>,
     feeding_sync: bool,
-    /// When update and sync core want to be woken: by [`Self::now`] and by [`Self::steady`].
+    /// When update and sync core want to be woken, by [`Self::steady`].
     wake: (UnixMs, UnixMs),
     /// Labels that wait for the next transaction: engine, query, labels.
     feedback: Vec<(u64, u64, Vec<Label>)>,
@@ -91,11 +93,11 @@ pub struct Supervisor {
     hints: Allowance,
     /// Batches that the database could not take yet; nothing overtakes them.
     unwritten: VecDeque<Batch>,
-    /// Not before this, and when that was known: from then on the monotonic clock counts.
-    floor: UnixMs,
-    floor_at: Instant,
+    clock: Clock,
+    jitter: Jitter,
+    /// The fleet has been asked for the time.
+    asking_time: bool,
     started: UnixMs,
-    born: Instant,
     boot: u64,
     boot_id: [u8; 16],
     sandbox: Vec<String>,
@@ -129,6 +131,8 @@ struct Timers {
     health: Instant,
     refresh: Instant,
     renewal: Instant,
+    time: Instant,
+    save: Instant,
     status: Instant,
     retry: Option<Instant>,
     watchdog: Option<(Instant, Duration)>,
@@ -144,17 +148,19 @@ pub fn run(config_path: &Path) -> anyhow::Result<ExitCode> {
         return Ok(ended);
     }
     let (mut supervisor, happenings) = boot::start(config_path)?;
-    if supervisor.wiping.is_none() {
+    // A wipe that was written down and not begun comes before everything else.
+    if supervisor.wiping.is_some() {
+        supervisor.finish();
+    } else {
         supervisor.turn(&happenings);
     }
     match supervisor.wiping {
         None => Ok(ExitCode::SUCCESS),
         Some((epoch, seq)) => {
-            supervisor.finish();
             wipe::ask(&config.state_dir, epoch, seq)?;
             // Threads, sockets, lock: all of it ends here, and the wipe begins in a process of its own.
             drop(supervisor);
-            Err(std::process::Command::new(std::env::current_exe()?)
+            Err(std::process::Command::new(process::program()?)
                 .args(std::env::args_os().skip(1))
                 .exec()
                 .into())
@@ -168,17 +174,6 @@ fn quota(config: &Config) -> crate::store::Quota {
 }
 
 impl Supervisor {
-    /// Now, never before a time that something signed has named.
-    fn now(&self) -> UnixMs {
-        let floor = self.floor.plus_ms(boot::ms(self.floor_at.elapsed()));
-        host::now().0.max(floor)
-    }
-
-    /// A clock that nobody sets, for what only measures spans: when a message is sent again.
-    fn steady(&self) -> UnixMs {
-        self.started.plus_ms(boot::ms(self.born.elapsed()))
-    }
-
     /// The main loop.
     fn turn(&mut self, happenings: &Receiver<Happening>) {
         self.feed(Input::Boot);
@@ -208,11 +203,13 @@ impl Supervisor {
             let wait = if at == NEVER { 3_600_000 } else { at.since(now).min(3_600_000) };
             Instant::now() + Duration::from_millis(wait)
         };
-        let (update, sync) = (from_core(self.now(), self.wake.0), from_core(self.steady(), self.wake.1));
+        let steady = self.steady();
+        let (update, sync) = (from_core(steady, self.wake.0), from_core(steady, self.wake.1));
         let t = &self.timers;
         let soon = Instant::now() + Duration::from_millis(if self.on_probation() { 500 } else { 3_600_000 });
-        [t.journal, t.window, t.health, t.refresh, t.renewal, update, sync, soon]
+        [t.journal, t.window, t.health, t.refresh, t.renewal, t.save, update, sync, soon]
             .into_iter()
+            .chain((self.link_up && !self.asking_time).then_some(t.time))
             .chain(t.retry)
             .chain(t.watchdog.map(|(at, _)| at))
             .chain(self.status_dirty.then_some(t.status))
@@ -241,6 +238,7 @@ impl Supervisor {
             }
             Happening::Refreshed(result) => self.on_refreshed(result),
             Happening::Renewed(result) => self.on_renewed(result),
+            Happening::Time(reply) => self.on_time(reply),
         }
     }
 
@@ -274,6 +272,7 @@ impl Supervisor {
             self.write_waiting();
         }
         self.tick_renewal(now);
+        self.tick_clock(now);
         self.observe();
         self.tick_engine(now);
         self.feed(Input::Tick);

@@ -6,20 +6,41 @@ use longshore_agent_core::assignment::reason;
 use longshore_agent_core::sync::{Input, Output};
 use longshore_agent_core::update;
 use longshore_trust::log::LogHead;
-use longshore_trust::{Envelope, EnvelopeError, KeyId, Seq, UnixMs};
+use longshore_trust::{Envelope, EnvelopeError, KeyId, Kind, Seq, SigningKey};
 use longshore_wire::topic::Direction;
 use longshore_wire::v1::{
-    Assignment, Command, EventKind, Header, Hello, MessageError, Receipt, SCHEMA, open, seal,
+    Assignment, Body, Command, EventKind, Events, Header, Hello, MessageError, Receipt, Report, SCHEMA,
+    Windows, open, seal,
 };
 use longshore_wire::{Down, Topic, Up};
 
 use super::Supervisor;
-use crate::host;
 use crate::link::LinkEvent;
 use crate::store::Pending;
 
 /// Refused messages are recorded at most this often.
 const REFUSED_EVERY: Duration = Duration::from_secs(60);
+
+/// A message of ours, sealed before, with its place in another stream.
+pub(super) fn reseal(
+    header: &Header,
+    seq: Seq,
+    kind: Kind,
+    bytes: &[u8],
+    key: &SigningKey,
+) -> Result<Vec<u8>, MessageError> {
+    fn again<B: Body>(header: Header, bytes: &[u8], key: &SigningKey) -> Result<Vec<u8>, MessageError> {
+        let message = open::<B>(bytes, &key.public())?.into_inner();
+        let Header { time, time_quality, .. } = message.header;
+        Ok(seal(Header { time, time_quality, ..header }, message.body, key)?)
+    }
+    let header = Header { seq, ..header.clone() };
+    match kind {
+        Kind::Windows => again::<Windows>(header, bytes, key),
+        Kind::Events => again::<Events>(header, bytes, key),
+        _ => again::<Report>(header, bytes, key),
+    }
+}
 
 impl Supervisor {
     /// Hands a fact to the sync core and does what it wishes.
@@ -73,6 +94,7 @@ impl Supervisor {
                     }
                 }
             }
+            Output::Restart { fleet_had, keep_from } => self.restart_stream(fleet_had, keep_from),
             Output::Refused(what) => self.refused(reason("receipt.refused", what)),
             Output::WakeAt(at) => self.wake.1 = at,
         }
@@ -96,14 +118,15 @@ impl Supervisor {
     }
 
     pub(super) fn header(&self, seq: Seq) -> Header {
+        let told = self.told();
         Header {
             schema: SCHEMA,
             fleet: self.fleet.clone(),
             device: self.device.clone(),
             stream: self.store.stream(),
             seq,
-            time: self.now(),
-            time_quality: host::now().1,
+            time: told.time,
+            time_quality: told.quality,
         }
     }
 
@@ -220,11 +243,9 @@ impl Supervisor {
         };
         let refused = match kind {
             Down::Assign => open::<Assignment>(bytes, &key).map(|m| {
-                self.raise_floor(m.header.time);
                 self.feed(update::Input::Assignment(m));
             }),
             Down::Command => open::<Command>(bytes, &key).map(|m| {
-                self.raise_floor(m.header.time);
                 self.feed(update::Input::Command(m));
             }),
             Down::Receipt => open::<Receipt>(bytes, &key).map(|m| {
@@ -252,7 +273,9 @@ impl Supervisor {
         let known =
             std::fs::read(self.config.state_dir.join("trust").join("timestamp.json")).unwrap_or_default();
         if known != bytes {
-            self.start_refresh();
+            // Everybody hears it at the same moment.
+            let wait = self.jitter.up_to(super::boot::ms(self.config.link.spread));
+            self.timers.refresh = self.timers.refresh.min(Instant::now() + Duration::from_millis(wait));
         }
         self.feed(update::Input::Doorbell);
     }
@@ -270,18 +293,6 @@ impl Supervisor {
         }
         self.sync_inputs.push_back(Input::Backlog);
         self.feed_sync(Input::Tick);
-    }
-
-    /// Something signed was issued then: it is not earlier now.
-    fn raise_floor(&mut self, issued: UnixMs) {
-        let worth = issued.since(self.floor) > 3_600_000;
-        if issued <= self.now() {
-            return;
-        }
-        (self.floor, self.floor_at) = (issued, Instant::now());
-        if worth && let Err(e) = self.store.set_number("time_floor", self.floor.0) {
-            tracing::error!("{e}");
-        }
     }
 
     /// Closes windows and sends everything now.

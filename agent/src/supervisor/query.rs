@@ -94,6 +94,7 @@ impl Supervisor {
             pid: std::process::id(),
             started: self.started,
             written: self.now(),
+            time_quality: self.told().quality,
             link: LinkStatus { up: self.link_up, since: self.link_since, error: self.link_error.clone() },
             trust: self.trusted.versions(),
             assignment_version: self.updates.assigned(),

@@ -55,6 +55,7 @@ impl Supervisor {
         self.close_windows(None);
         self.write_status();
         self.link.close();
+        self.save_clock();
         if let Err(e) = self.store.set_number("running", 0) {
             tracing::error!("{e}");
         }

@@ -66,7 +66,7 @@ enum Command {
     Publish(publish::Args),
     /// Show what a version changes, then sign it for release
     Approve(approve::Args),
-    /// List devices, make claim tokens, revoke
+    /// List devices, make claim tokens, decommission, revoke
     #[command(subcommand)]
     Devices(devices::Command),
     /// List models and versions; move aliases; deprecate and retire

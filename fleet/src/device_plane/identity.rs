@@ -118,7 +118,7 @@ pub(super) async fn time(
         Problem::new(
             StatusCode::NOT_FOUND,
             "time.no_key",
-            "this fleet has no time key: make one with `longshore keys rotate time`",
+            "this fleet has no time key: make one with `longshore keys new --role time`, add it with `longshore keys rotate time`",
         )
     })?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], answer).into_response())

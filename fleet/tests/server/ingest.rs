@@ -176,3 +176,46 @@ async fn a_device_that_lies_about_versions_does_not_use_them_up() {
         longshore_fleet::store::director::next_assignment_version(&mut tx, &device.id, 1).await.unwrap();
     assert_eq!(next, AssignmentVersion(1));
 }
+
+#[tokio::test]
+async fn what_nobody_here_can_read_is_kept_and_receipted_and_holds_nothing_up() {
+    let (_home, store, device) = fleet().await;
+    // A body of a kind of report that this build does not know, and one of a newer schema; both signed by the device.
+    let mut newer = device.header(2);
+    newer.schema = 9;
+    let unreadable = |header: longshore_wire::v1::Header| {
+        let mut body = postcard::to_stdvec(&header).unwrap();
+        body.extend([0xff, 0x01, 0x02]);
+        longshore_trust::Envelope::seal(longshore_trust::Kind::Report, body, &device.report).unwrap()
+    };
+    let topic = Topic::up(&device.fleet, &device.id, Up::Report);
+    let key = device.report.public();
+    let mut batch: Vec<Accepted> =
+        [device.header(1), newer].map(|header| verify(&topic, &unreadable(header), &key).unwrap()).into();
+    batch.push(windows(&device, 3, counters(7)));
+    let out = store_batch(&store, &batch, 1, UnixMs(5)).await.unwrap();
+    assert_eq!((out.stored, out.quarantined), (3, 2));
+    assert_eq!(out.receipts[&(device.id.clone(), device.stream)], Seq(3), "the device goes on");
+    assert_eq!(total(&store, &device).await.rows, 7);
+    let again = store_batch(&store, &batch, 1, UnixMs(6)).await.unwrap();
+    assert_eq!((again.stored, again.duplicates), (0, 3));
+    // Not signed by the device, for another device, or under another kind: refused as ever.
+    let foreign = Topic::up(&device.fleet, &"dev-2".parse().unwrap(), Up::Report);
+    assert!(verify(&foreign, &unreadable(device.header(4)), &key).is_err());
+    assert!(verify(&topic, &unreadable(device.header(4)), &support::key(99).public()).is_err());
+    let events = Topic::up(&device.fleet, &device.id, Up::Events);
+    assert!(verify(&events, &unreadable(device.header(4)), &key).is_err());
+    assert!(verify(&topic, &unreadable(device.header(0)), &key).is_err(), "no place in a stream");
+}
+
+#[tokio::test]
+async fn a_device_that_was_revoked_meanwhile_stores_nothing() {
+    let (_home, store, device) = fleet().await;
+    let verified = windows(&device, 1, counters(7));
+    let mut tx = store.write().await.unwrap();
+    longshore_fleet::store::device::revoke(&mut tx, &device.id, UnixMs(4)).await.unwrap();
+    tx.commit().await.unwrap();
+    let out = store_batch(&store, &[verified], 1, UnixMs(5)).await.unwrap();
+    assert_eq!((out.stored, out.refused, out.receipts.len()), (0, 1, 0));
+    assert_eq!(total(&store, &device).await.rows, 0);
+}

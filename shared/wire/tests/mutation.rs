@@ -76,7 +76,7 @@ fn no_mutant_of_a_real_message_is_accepted() {
     };
     let command =
         Command { not_before: UnixMs(1), not_after: UnixMs(2), action: CommandAction::Halt { version } };
-    let receipt = Receipt { stream: StreamId(5), up_to: Seq(70_000), fleet_epoch: 1 };
+    let receipt = Receipt { stream: StreamId(5), up_to: Seq(70_000), fleet_epoch: 1, log: None };
     let hello = Hello {
         stream: StreamId(5),
         first_unreceipted: Seq(8),
@@ -84,6 +84,7 @@ fn no_mutant_of_a_real_message_is_accepted() {
         tuf_versions: BTreeMap::from([("root".to_owned(), 2)]),
         fleet_epoch: 1,
         boot: 77,
+        log: Vec::new(),
     };
     let why = Reason { code: "trial.golden_mismatch".into(), detail: "row 3".into() };
     let gap =
@@ -116,6 +117,10 @@ fn no_mutant_of_a_real_message_is_accepted() {
         csr_sha256: Digest::of(b"csr"),
         serial: "sn-1".into(),
     };
+    let renewal = Renewal { nonce: [1; 32], present: Digest::of(b"cert"), csr_sha256: Digest::of(b"csr") };
+    let wiped =
+        Wiped { epoch: 1, seq: Seq(9), stage: WipeStage::Done, bundles: 2, files: 40, bytes: 5_000_000 };
+    let time = TimeAnswer { nonce: [1; 32], time: UnixMs(1_800_000_000_000) };
     let counts = [
         ("assignment", mutate(&assignment)),
         ("command", mutate(&command)),
@@ -125,6 +130,9 @@ fn no_mutant_of_a_real_message_is_accepted() {
         ("events", mutate(&events)),
         ("report", mutate(&report)),
         ("claim", mutate(&claim)),
+        ("renewal", mutate(&renewal)),
+        ("wiped", mutate(&wiped)),
+        ("time", mutate(&time)),
     ];
     let mut all = 0;
     for (what, (tried, accepted)) in counts {

@@ -24,6 +24,7 @@ use longshore_wire::v1::{
 
 use crate::assignment::{Device, TargetsView};
 use crate::backoff::{Backoff, Jitter};
+use crate::clock::Moment;
 use crate::guard::Sample;
 use offer::Offer;
 pub use record::{Exit, Installed, ModelRecord, Origin, Phase, RollbackTo, Update, Wanted};
@@ -170,7 +171,7 @@ pub enum Output {
     Flush,
     /// Wipe this device, by this command: director's epoch and sequence number.
     Wipe(u64, u64),
-    /// Nothing more; call `handle` with [`Input::Tick`] at this time.
+    /// Nothing more; call `handle` with [`Input::Tick`] at this time of the steady clock.
     WakeAt(UnixMs),
 }
 
@@ -208,7 +209,7 @@ pub struct Updates {
     held: VecDeque<(Token, Vec<Output>)>,
     out: VecDeque<Output>,
     next: Token,
-    now: UnixMs,
+    at: Moment,
 }
 
 impl Updates {
@@ -237,7 +238,7 @@ impl Updates {
             held: VecDeque::new(),
             out: VecDeque::new(),
             next: Token(1),
-            now: UnixMs(0),
+            at: Moment::default(),
         }
     }
     /// The models.
@@ -261,8 +262,8 @@ impl Updates {
     }
 
     /// Takes one fact.
-    pub fn handle(&mut self, now: UnixMs, input: Input) {
-        self.now = now;
+    pub fn handle(&mut self, at: impl Into<Moment>, input: Input) {
+        self.at = at.into();
         match input {
             Input::Boot => self.each(model::boot),
             Input::Assignment(message) => self.on_assignment(&message),
@@ -284,7 +285,7 @@ impl Updates {
             }
             Input::Serving(m, bundle) => {
                 match bundle {
-                    Some(b) => self.engine.serving.insert(m.clone(), (b, now)),
+                    Some(b) => self.engine.serving.insert(m.clone(), (b, self.at.steady)),
                     None => self.engine.serving.remove(&m),
                 };
                 self.with(&m, |rec, step| serving::serving(rec, bundle, step));
@@ -314,16 +315,18 @@ impl Updates {
             let served = self.engine.serving.get(&r.model);
             let health = served.filter(|_| r.starts > 0).map_or(NEVER, |(_, since)| since.plus_ms(healthy));
             let again = self.engine.retries.get(&r.model).map_or(NEVER, |r| r.at);
-            model::wake_at(r, self.now).min(again).min(if health > self.now { health } else { NEVER })
+            let health = if health > self.at.steady { health } else { NEVER };
+            model::wake_at(r, self.at).min(again).min(health)
         });
-        models.chain(self.offer.as_ref().map(Offer::wake_at)).min().unwrap_or(NEVER)
+        models.chain(self.offer.as_ref().map(|o| o.wake_at(self.at))).min().unwrap_or(NEVER)
     }
 
     /// Runs `f` on one model, which is made if it is not known.
     fn with(&mut self, name: &ModelName, f: impl FnOnce(&mut ModelRecord, &mut Step<'_>)) {
         let mut rec = self.models.remove(name).unwrap_or_else(|| ModelRecord::new(name.clone()));
         let mut step = Step {
-            now: self.now,
+            now: self.at.now,
+            steady: self.at.steady,
             config: &self.config,
             jitter: &mut self.jitter,
             engine_up: self.engine.up,
@@ -375,8 +378,8 @@ impl Updates {
         let (header, command) = (&message.header, &message.body);
         let at = (header.stream.0, header.seq.0);
         let mine = header.fleet == self.me.fleet && header.device == self.me.device;
-        let due =
-            command.not_before <= self.now.plus_ms(self.config.skew_ms) && self.now <= command.not_after;
+        let now = self.at.now.max(header.time);
+        let due = command.not_before <= now.plus_ms(self.config.skew_ms) && now <= command.not_after;
         if !mine || !due || at <= self.commanded {
             return;
         }

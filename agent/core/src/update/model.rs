@@ -9,6 +9,7 @@ use super::serving::{commit, probation_deadline, roll_back, rolled_back};
 use super::step::Step;
 use super::{FetchFailure, NEVER, Output, Retry};
 use crate::assignment::reason;
+use crate::clock::Moment;
 
 /// REJECTED before anything began.
 pub(super) fn reject(rec: &mut ModelRecord, wanted: &Wanted, why: Reason, step: &mut Step<'_>) {
@@ -98,16 +99,16 @@ pub(super) fn boot(rec: &mut ModelRecord, step: &mut Step<'_>) {
         Phase::Deferred { .. } => {}
         Phase::Trial { deadline, .. } => {
             // It begins anew, and the time the device was off is not held against it.
-            *deadline = step.now.plus_ms(step.config.trial_ms);
+            *deadline = step.steady.plus_ms(step.config.trial_ms);
             step.effects.push(Output::Trial(model, bundle));
         }
         Phase::Activating { deadline, .. } | Phase::RollingBack { deadline, .. } => {
-            *deadline = step.now.plus_ms(step.config.activate_ms);
+            *deadline = step.steady.plus_ms(step.config.activate_ms);
         }
         Phase::Probation { deadline, .. } => {
             // A lease goes on running while the device is off; the time to become healthy does not.
             if update.wanted.probation.commit == Commit::Local {
-                *deadline = (*deadline).max(step.now.plus_ms(step.config.grace_ms));
+                *deadline = (*deadline).max(step.steady.plus_ms(step.config.grace_ms));
             }
         }
     }
@@ -130,14 +131,14 @@ pub(super) fn fetched(
     let wanted = update.wanted.bundle.clone();
     match result {
         Ok(()) => {
-            update.at = Phase::Trial { rollback, deadline: step.now.plus_ms(step.config.trial_ms) };
+            update.at = Phase::Trial { rollback, deadline: step.steady.plus_ms(step.config.trial_ms) };
             step.report(rec, &wanted, UpdateState::Verified, None, None);
             step.report(rec, &wanted, UpdateState::Staged, None, None);
             step.report(rec, &wanted, UpdateState::Trial, None, None);
             step.effects.push(Output::Trial(model, wanted));
         }
         Err(FetchFailure::Transient(why)) => {
-            *retry_at = Some(step.now.plus_ms(step.config.retry.wait_ms(*attempts, step.jitter)));
+            *retry_at = Some(step.steady.plus_ms(step.config.retry.wait_ms(*attempts, step.jitter)));
             *attempts += 1;
             // The fleet hears why it takes so long, less and less often.
             if attempts.is_power_of_two() {
@@ -145,7 +146,7 @@ pub(super) fn fetched(
             }
         }
         Err(FetchFailure::NoSpace(why)) => {
-            let until = step.now.plus_ms(step.config.no_space_ms);
+            let until = step.steady.plus_ms(step.config.no_space_ms);
             update.at = Phase::Deferred { until, attempts: *attempts + 1 };
             step.report(rec, &wanted, UpdateState::Deferred, Some(why), None);
         }
@@ -181,7 +182,7 @@ pub(super) fn tried(
         // The trial may end long after the last tick.
         Ok(_) if step.now > update.wanted.activate_by => too_late(rec, step),
         Ok(trial) => {
-            let (rollback, deadline) = (rollback.clone(), step.now.plus_ms(step.config.activate_ms));
+            let (rollback, deadline) = (rollback.clone(), step.steady.plus_ms(step.config.activate_ms));
             update.at = Phase::Activating { rollback, trial, deadline };
             rec.starts = 0;
             step.changed = true;
@@ -217,16 +218,17 @@ pub(super) fn halted(rec: &mut ModelRecord, version: AssignmentVersion, step: &m
 
 /// Deadlines, retries, health and commits.
 pub(super) fn tick(rec: &mut ModelRecord, step: &mut Step<'_>) {
-    let now = step.now;
+    let at = Moment { now: step.now, steady: step.steady };
+    let (now, steady) = (step.now, step.steady);
     if rec.starts > 0
         && let Some((bundle, since)) = step.serving
         && rec.serving().map(|i| i.bundle) == Some(bundle)
-        && now.since(since) >= step.config.healthy_ms
+        && steady.since(since) >= step.config.healthy_ms
     {
         rec.starts = 0;
         step.changed = true;
     }
-    if let Some(retry) = step.retry.filter(|r| r.at <= now) {
+    if let Some(retry) = step.retry.filter(|r| r.at <= steady) {
         let served = step.serving.map(|(b, _)| b) == rec.serving().map(|i| i.bundle);
         // Its answer arms it again.
         step.retry = (!served).then_some(Retry { at: NEVER, ..retry });
@@ -237,7 +239,7 @@ pub(super) fn tick(rec: &mut ModelRecord, step: &mut Step<'_>) {
     let model = rec.model.clone();
     let Some(update) = &mut rec.update else { return };
     bound(update, step);
-    let overdue = now > update.deadline();
+    let overdue = update.is_overdue(at);
     let (bundle, probation) = (update.wanted.bundle.clone(), update.wanted.probation);
     match &mut update.at {
         Phase::Downloading { .. } | Phase::Deferred { .. } if overdue => {
@@ -251,13 +253,13 @@ pub(super) fn tick(rec: &mut ModelRecord, step: &mut Step<'_>) {
             );
         }
         Phase::Downloading { retry_at, .. } => {
-            if retry_at.is_some_and(|t| t <= now) {
+            if retry_at.is_some_and(|t| t <= steady) {
                 *retry_at = None;
                 step.effects.push(Output::Fetch(model, bundle));
             }
         }
         Phase::Deferred { until, attempts } => {
-            if *until <= now {
+            if *until <= steady {
                 update.at = Phase::Downloading { attempts: *attempts, retry_at: None };
                 step.changed = true;
                 step.effects.push(Output::Fetch(model, bundle));
@@ -273,7 +275,7 @@ pub(super) fn tick(rec: &mut ModelRecord, step: &mut Step<'_>) {
             roll_back(rec, reason("activate.deadline", "it did not answer in time"), step);
         }
         Phase::Probation { since, granted, .. } => {
-            let ripe = now.since(*since) >= probation.min_ms;
+            let ripe = steady.since(*since) >= probation.min_ms;
             let serves = step.serving.map(|(b, _)| b) == Some(bundle.bundle);
             let word = *granted || probation.commit == Commit::Local;
             if ripe && serves && word {
@@ -294,9 +296,10 @@ pub(super) fn tick(rec: &mut ModelRecord, step: &mut Step<'_>) {
     }
 }
 
-/// A clock that was put back must not put off what is due: nothing is further away than it can have been set.
+/// A steady clock that lost what it had counted (a database put back from an image) must not put off what is due: nothing
+/// is further away than it can have been set.
 fn bound(update: &mut Update, step: &Step<'_>) {
-    let within = |ms: u64| step.now.plus_ms(ms);
+    let within = |ms: u64| step.steady.plus_ms(ms);
     let probation = update.wanted.probation;
     match &mut update.at {
         Phase::Downloading { retry_at, .. } => {
@@ -308,7 +311,7 @@ fn bound(update: &mut Update, step: &Step<'_>) {
             *deadline = (*deadline).min(within(step.config.activate_ms));
         }
         Phase::Probation { since, deadline, .. } => {
-            *since = (*since).min(step.now);
+            *since = (*since).min(step.steady);
             let longest = match probation.commit {
                 Commit::Local => probation.min_ms.saturating_add(step.config.grace_ms),
                 Commit::Lease { lease_ms } => lease_ms,
@@ -318,17 +321,17 @@ fn bound(update: &mut Update, step: &Step<'_>) {
     }
 }
 
-/// When this model next needs a tick. What was due before `now` and did not happen waits for a fact, not for time.
-pub(super) fn wake_at(rec: &ModelRecord, now: UnixMs) -> UnixMs {
+/// When this model next needs a tick, by the steady clock. What was due before and did not happen waits for a fact, not for time.
+pub(super) fn wake_at(rec: &ModelRecord, at: Moment) -> UnixMs {
     let Some(update) = &rec.update else { return NEVER };
     // A deadline is over when it has passed.
-    let deadline = update.deadline().plus_ms(1);
+    let deadline = update.deadline(at).plus_ms(1);
     let other = match &update.at {
         Phase::Downloading { retry_at, .. } => retry_at.unwrap_or(NEVER),
         Phase::Deferred { until, .. } => *until,
-        Phase::Trial { .. } => update.wanted.activate_by.plus_ms(1),
+        Phase::Trial { .. } => at.steady_at(update.wanted.activate_by).plus_ms(1),
         Phase::Probation { since, .. } => since.plus_ms(update.wanted.probation.min_ms),
         _ => NEVER,
     };
-    deadline.min(if other > now { other } else { NEVER })
+    deadline.min(if other > at.steady { other } else { NEVER })
 }

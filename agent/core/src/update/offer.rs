@@ -5,6 +5,7 @@ use longshore_wire::v1::{Assignment, EventKind, Message, Reason, UpdateReport, U
 
 use super::{Installed, NEVER, Origin, Output, Updates, Wanted, Write, model};
 use crate::assignment::{self, Refusal, TargetsView, reason};
+use crate::clock::Moment;
 
 /// An assignment under examination. Not persisted: the fleet sends it again on every connect until it is accepted.
 #[derive(Debug)]
@@ -20,9 +21,9 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    pub fn wake_at(&self) -> UnixMs {
+    pub fn wake_at(&self, at: Moment) -> UnixMs {
         // A deadline is over when it has passed.
-        self.deadline.plus_ms(1).min(self.retry_at.unwrap_or(NEVER))
+        at.steady_at(self.deadline).plus_ms(1).min(self.retry_at.unwrap_or(NEVER))
     }
 }
 
@@ -45,7 +46,9 @@ fn wanted(a: &Assignment, slot: &longshore_wire::v1::Slot) -> Wanted {
 
 impl Updates {
     pub(super) fn on_assignment(&mut self, message: &Message<Assignment>) {
-        let a = match assignment::arrive(&self.me, self.assigned, self.now, message) {
+        // Its own date is no floor for anything else, but by it the director says that it is not earlier.
+        let now = self.at.now.max(message.header.time);
+        let a = match assignment::arrive(&self.me, self.assigned, now, message) {
             Ok(Some(a)) => a,
             Ok(None) => return,
             Err(refusal) => {
@@ -76,7 +79,7 @@ impl Updates {
     }
 
     pub(super) fn on_doorbell(&mut self) {
-        let now = self.now;
+        let now = self.at.steady;
         if let Some(o) = self.offer.as_mut().filter(|o| o.retry_at.is_some()) {
             o.retry_at = Some(now);
         }
@@ -94,7 +97,7 @@ impl Updates {
     }
 
     pub(super) fn tick_offer(&mut self) {
-        let now = self.now;
+        let Moment { now, steady } = self.at;
         let Some(offer) = &mut self.offer else { return };
         if now > offer.deadline {
             let why = offer
@@ -102,14 +105,14 @@ impl Updates {
                 .clone()
                 .unwrap_or_else(|| reason("offer.expired", "no metadata arrived in time"));
             self.drop_offer(UpdateState::Expired, why);
-        } else if offer.retry_at.is_some_and(|t| t <= now) {
+        } else if offer.retry_at.is_some_and(|t| t <= steady) {
             offer.retry_at = None;
             self.refresh();
         }
     }
 
     pub(super) fn on_targets(&mut self, result: Result<TargetsView, Reason>) {
-        let now = self.now;
+        let now = self.at.steady;
         let Some(offer) = self.offer.as_mut().filter(|o| o.retry_at.is_none()) else { return };
         let view = match result {
             Ok(view) if assignment::recent_enough(&offer.assignment, &view) => view,

@@ -1,8 +1,12 @@
 //! What the device remembers of each model: written in one transaction with the reports it justifies.
+//!
+//! `activate_by` and `not_after` are dates; everything else that looks like a time is of the steady clock.
 
 use longshore_trust::{AssignmentVersion, Digest, Generation, ModelName, ReleaseCounter, RolloutId, UnixMs};
 use longshore_wire::v1::{Guard, Probation, Reason, TrialReport, UpdateState};
 use serde::{Deserialize, Serialize};
+
+use crate::clock::Moment;
 
 /// The assignment something comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -153,16 +157,27 @@ impl Update {
             Phase::Probation { .. } | Phase::RollingBack { .. } => UpdateState::Probation,
         }
     }
-    /// By when something happens in this state, whatever else does not.
+    /// By when, by the steady clock, something happens in this state, whatever else does not.
     #[must_use]
-    pub fn deadline(&self) -> UnixMs {
-        let by = self.wanted.activate_by.min(self.wanted.not_after);
+    pub fn deadline(&self, at: Moment) -> UnixMs {
+        self.span_ends().unwrap_or_else(|| at.steady_at(self.last_date()))
+    }
+    /// Whether that has passed.
+    #[must_use]
+    pub fn is_overdue(&self, at: Moment) -> bool {
+        self.span_ends().map_or(at.now > self.last_date(), |end| at.steady > end)
+    }
+    fn last_date(&self) -> UnixMs {
+        self.wanted.activate_by.min(self.wanted.not_after)
+    }
+    /// States that last for a span; the others end at a date.
+    fn span_ends(&self) -> Option<UnixMs> {
         match &self.at {
-            Phase::Downloading { .. } | Phase::Deferred { .. } => by,
+            Phase::Downloading { .. } | Phase::Deferred { .. } => None,
             Phase::Trial { deadline, .. }
             | Phase::Activating { deadline, .. }
             | Phase::Probation { deadline, .. }
-            | Phase::RollingBack { deadline, .. } => *deadline,
+            | Phase::RollingBack { deadline, .. } => Some(*deadline),
         }
     }
     /// What a failed trial goes back to, once there is one.

@@ -16,7 +16,7 @@ pub const NO_PAGE: &str = "activate.page";
 pub(super) fn probation_deadline(wanted: &Wanted, since: UnixMs, step: &Step<'_>) -> UnixMs {
     match wanted.probation.commit {
         Commit::Local => since.plus_ms(wanted.probation.min_ms).plus_ms(step.config.grace_ms),
-        Commit::Lease { lease_ms } => step.now.plus_ms(lease_ms),
+        Commit::Lease { lease_ms } => step.steady.plus_ms(lease_ms),
     }
 }
 
@@ -34,13 +34,13 @@ pub(super) fn serving(rec: &mut ModelRecord, bundle: Option<Digest>, step: &mut 
     match &update.at {
         Phase::Activating { rollback, trial, .. } if bundle == Some(update.wanted.bundle.bundle) => {
             let (rollback, trial) = (rollback.clone(), trial.clone());
-            let deadline = probation_deadline(&update.wanted, step.now, step);
+            let deadline = probation_deadline(&update.wanted, step.steady, step);
             let wanted = update.wanted.bundle.clone();
             let granted = false;
             update.at = Phase::Probation {
                 rollback,
                 trial: trial.clone(),
-                since: step.now,
+                since: step.steady,
                 deadline,
                 granted,
                 crashes: 0,
@@ -66,7 +66,7 @@ pub(super) fn rolled_back(rec: &mut ModelRecord, state: UpdateState, why: Reason
 
 /// Sends what serves on probation back.
 pub(super) fn roll_back(rec: &mut ModelRecord, why: Reason, step: &mut Step<'_>) {
-    let deadline = step.now.plus_ms(step.config.activate_ms);
+    let deadline = step.steady.plus_ms(step.config.activate_ms);
     if let Some(update) = &mut rec.update
         && let Phase::Activating { rollback, .. } | Phase::Probation { rollback, .. } = &update.at
     {
@@ -109,7 +109,7 @@ pub(super) fn fall_back(rec: &mut ModelRecord, why: Reason, step: &mut Step<'_>)
 
 fn try_again(step: &mut Step<'_>) {
     let attempts = step.retry.map_or(0, |r| r.attempts);
-    let at = step.now.plus_ms(step.config.retry.wait_ms(attempts + 2, step.jitter));
+    let at = step.steady.plus_ms(step.config.retry.wait_ms(attempts + 2, step.jitter));
     step.retry = Some(Retry { at, attempts: attempts + 1 });
 }
 
@@ -215,7 +215,7 @@ pub(super) fn renewed(rec: &mut ModelRecord, version: AssignmentVersion, step: &
     if let (Phase::Probation { deadline, .. }, Commit::Lease { lease_ms }) =
         (&mut update.at, update.wanted.probation.commit)
     {
-        *deadline = step.now.plus_ms(lease_ms);
+        *deadline = step.steady.plus_ms(lease_ms);
         step.changed = true;
     }
 }

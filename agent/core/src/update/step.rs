@@ -9,7 +9,10 @@ use crate::backoff::Jitter;
 
 /// One fact's surroundings, and its effects.
 pub(super) struct Step<'a> {
+    /// What dates are held against.
     pub now: UnixMs,
+    /// What spans are measured by.
+    pub steady: UnixMs,
     pub config: &'a Config,
     pub jitter: &'a mut Jitter,
     pub engine_up: bool,

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use longshore_agent_core::Moment;
 use longshore_agent_core::assignment::{Device, reason};
 use longshore_agent_core::update::{
     Batch, Config, FetchFailure, Input, ModelRecord, Output, RollbackTo, Updates, Write,
@@ -76,7 +77,10 @@ pub fn assigned(header: Header, a: Assignment) -> Input {
 }
 pub fn command(seq: u64, action: CommandAction) -> Input {
     let body = Command { not_before: T0, not_after: T0.plus_ms(86_400_000), action };
-    let bytes = seal(header(1, seq), body, &director()).unwrap();
+    command_with(header(1, seq), body)
+}
+pub fn command_with(header: Header, body: Command) -> Input {
+    let bytes = seal(header, body, &director()).unwrap();
     Input::Command(open(&bytes, &director().public()).unwrap())
 }
 pub fn view() -> TargetsView {
@@ -143,7 +147,10 @@ impl Disk {
 pub struct Twin {
     pub core: Updates,
     pub disk: Disk,
+    /// The clock that nobody sets.
     pub now: UnixMs,
+    /// How far the other one is off, ms.
+    pub leap_ms: i64,
     pub waiting: VecDeque<Batch>,
     pub wishes: VecDeque<Output>,
     pub wake: UnixMs,
@@ -159,6 +166,7 @@ impl Twin {
             core: Updates::restore(me(), Config::default(), AssignmentVersion(0), (0, 0), [], 1),
             disk: Disk::default(),
             now: T0,
+            leap_ms: 0,
             waiting: VecDeque::new(),
             wishes: VecDeque::new(),
             wake: UnixMs(0),
@@ -174,7 +182,8 @@ impl Twin {
     }
     /// Hands over one fact and collects wishes; nothing is committed and nothing done.
     pub fn feed(&mut self, input: Input) {
-        self.core.handle(self.now, input);
+        let now = UnixMs(self.now.0.saturating_add_signed(self.leap_ms));
+        self.core.handle(Moment { now, steady: self.now }, input);
         loop {
             match self.core.poll() {
                 Output::WakeAt(t) => {

@@ -98,7 +98,7 @@ impl Draft {
             hw: Vec::new(),
         };
         let spec = spec_of(current, candidate, &release, now.plus_ms(VALID_MS));
-        Ok(Some(Self::with(edit::targets(&spec), spec.expires, release, current, before, false)))
+        Ok(Some(Self::with(edit::targets(&spec).issued(now), spec.expires, release, current, before, false)))
     }
 
     /// A version that others have begun to sign: taken byte for byte if it approves exactly this bundle on top of what

@@ -29,6 +29,7 @@ fn root() -> RootSpec {
         snapshot: keys(&[7], 1),
         timestamp: keys(&[8], 1),
         director: keys(&[9], 1),
+        time: Some(keys(&[13], 1)),
     }
 }
 fn targets(models: &[&str]) -> TargetsSpec {

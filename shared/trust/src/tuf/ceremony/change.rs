@@ -164,7 +164,7 @@ impl Draft {
                     _ => &mut root.director,
                 };
                 *keys = change.apply(&role.to_string(), keys)?;
-                self.documents.insert("root".into(), edit::root(&root));
+                self.documents.insert("root".into(), edit::root(&root).issued(now));
             }
         }
         self.complete(published, release_threshold, now)
@@ -187,7 +187,7 @@ impl Draft {
             return Err(CeremonyError::NotDelegated { role: role.to_owned() });
         }
         if found {
-            self.documents.insert("targets".into(), edit::targets(&targets));
+            self.documents.insert("targets".into(), edit::targets(&targets).issued(now));
         }
         Ok(())
     }
@@ -248,11 +248,11 @@ impl Draft {
         match role {
             KeyRole::Root => {
                 let root = self.next_root(published, now)?;
-                self.documents.insert("root".into(), edit::root(&root));
+                self.documents.insert("root".into(), edit::root(&root).issued(now));
             }
             KeyRole::Targets => {
                 let targets = self.next_targets(published, now)?;
-                self.documents.insert("targets".into(), edit::targets(&targets));
+                self.documents.insert("targets".into(), edit::targets(&targets).issued(now));
             }
             KeyRole::Release => {
                 for role in published.models.keys() {
@@ -273,7 +273,7 @@ impl Draft {
             current.cloned().ok_or_else(|| CeremonyError::change(role, "nothing of it is published yet"))?;
         spec.version += 1;
         spec.expires = now.plus_ms(MODEL_VALID_MS);
-        self.documents.insert(role.to_owned(), edit::targets(&spec));
+        self.documents.insert(role.to_owned(), edit::targets(&spec).issued(now));
         Ok(())
     }
 
@@ -287,7 +287,7 @@ impl Draft {
         let mut root = self.root(published)?;
         if published.has("targets") && published.stays_valid(self, "targets", &root.targets).is_err() {
             let targets = self.next_targets(published, now)?;
-            self.documents.insert("targets".into(), edit::targets(&targets));
+            self.documents.insert("targets".into(), edit::targets(&targets).issued(now));
         }
         let targets = self.targets(published)?;
         let delegations = targets.as_ref().map(|t| t.delegations.as_slice()).unwrap_or_default();
@@ -299,7 +299,7 @@ impl Draft {
         if self.get("root").is_some() {
             let release = delegations.iter().map(|d| d.keys.threshold).min().or(release_threshold);
             root.solo = root.root.threshold == 1 || root.targets.threshold == 1 || release == Some(1);
-            self.documents.insert("root".into(), edit::root(&root));
+            self.documents.insert("root".into(), edit::root(&root).issued(now));
         }
         Ok(())
     }
