@@ -2,6 +2,7 @@
 //! two pending releases of different models never void each other's signatures.
 
 use longshore_trust::ModelName;
+use longshore_trust::tuf::ceremony::check_plain;
 use longshore_trust::tuf::edit::{self, DelegationSpec, RoleKeys, Signed, TargetsSpec};
 use serde_json::json;
 
@@ -164,10 +165,34 @@ fn same(document: Signed, wanted: &TargetsSpec, model: &ModelName) -> Result<Sig
             ),
         )
     };
+    check_plain("targets", &document, now()).map_err(|_| differs())?;
     let found = edit::read_targets(&document.to_bytes()).map_err(|_| differs())?;
     let expires = found.expires;
     let adjusted = TargetsSpec { expires, ..wanted.clone() };
     // Signed days ago at the earliest; one that expires later than a fresh one, or sooner than that, is odd.
     let in_time = expires <= wanted.expires.plus_ms(DAY_MS) && expires.plus_ms(60 * DAY_MS) >= wanted.expires;
     if in_time && found == adjusted { Ok(document) } else { Err(differs()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use longshore_trust::SigningKey;
+
+    #[test]
+    fn the_second_holder_signs_whatever_the_order_of_the_keys_in_fleet_json() {
+        let model: ModelName = "digits".parse().unwrap();
+        let keys: Vec<_> = (1..=4).map(|n| SigningKey::from_seed(&[n; 32]).public()).collect();
+        let none = TargetsSpec { version: 1, expires: now(), targets: [].into(), delegations: vec![] };
+        for turn in 0..keys.len() {
+            let mut keys = keys.clone();
+            keys.rotate_left(turn);
+            let wanted = next(&none, &model, &RoleKeys { keys, threshold: 2 });
+            let pending = Signed::from_bytes(&edit::targets(&wanted).to_bytes()).unwrap();
+            assert!(same(pending, &wanted, &model).is_ok(), "turned by {turn}");
+        }
+        let other = next(&none, &model, &RoleKeys { keys: keys[1..].to_vec(), threshold: 2 });
+        let wanted = next(&none, &model, &RoleKeys { keys, threshold: 2 });
+        assert!(same(edit::targets(&other), &wanted, &model).is_err());
+    }
 }

@@ -1,5 +1,6 @@
 //! The next version of a model's role: what was approved before, and the new bundle. No I/O in [`Draft`].
 
+use longshore_trust::tuf::ceremony::check_plain;
 use longshore_trust::tuf::edit::{self, Signed, TargetsSpec};
 use longshore_trust::tuf::{ReleaseInfo, RollbackOk, TargetInfo};
 use longshore_trust::{Digest, ModelName, ReleaseCounter, UnixMs};
@@ -124,6 +125,8 @@ impl Draft {
         }
         let found =
             edit::read_targets(&document.to_bytes()).map_err(|e| differs(&format!("is malformed ({e})")))?;
+        check_plain(&role_of(&candidate.name.model), &document, now)
+            .map_err(|e| differs(&format!("is odd ({e})")))?;
         let before = current.map(approved).unwrap_or_default();
         let custom = found.targets.get(&candidate.path_of(MANIFEST)).map(|t| &t.custom);
         let custom = custom.ok_or_else(|| differs(&format!("does not approve {}", candidate.name)))?;

@@ -127,6 +127,23 @@ fn a_pending_release_of_exactly_this_bundle_is_signed_as_it_is() {
     pending(|s| s.targets.get_mut(&manifest).unwrap().custom["rollback_ok"] = json!([])).unwrap();
 }
 #[test]
+fn a_pending_release_with_anything_that_is_not_shown_is_not_signed() {
+    let current = role_with(&["1.0.0"]).unwrap();
+    let next = candidate("1.1.0", None);
+    let draft = Draft::new(Some(&current), &next, true, NOW).unwrap().unwrap();
+    let plain: serde_json::Value = serde_json::from_slice(&draft.document.to_bytes()).unwrap();
+    let taken = |member: &str, value: &str| {
+        let mut tree = plain.clone();
+        tree["signed"][member] = json!(value);
+        let document = Signed::from_bytes(&serde_json::to_vec(&tree).unwrap()).unwrap();
+        Draft::of_pending(document, Some(&current), &next, NOW)
+    };
+    // Every device without a clock would believe that it is 2199.
+    assert_eq!(taken("x-issued", "2199-01-01T00:00:00Z").unwrap_err().code, "approve.pending");
+    assert_eq!(taken("x-more", "").unwrap_err().code, "approve.pending");
+    assert!(taken("x-issued", "2025-12-31T00:00:00Z").is_ok());
+}
+#[test]
 fn a_pending_release_that_does_anything_else_is_not_signed() {
     let manifest = format!("digits/1.1.0/{MANIFEST}");
     let old = format!("digits/1.0.0/{MANIFEST}");

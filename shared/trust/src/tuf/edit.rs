@@ -16,14 +16,25 @@ use crate::{FleetId, PublicKey, SigningKey, UnixMs};
 
 const SPEC_VERSION: &str = "1.0.34";
 
-/// The keys of a role and how many of them must sign.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The keys of a role and how many of them must sign. Equal when they are the same keys, in whatever order.
+#[derive(Debug, Clone)]
 pub struct RoleKeys {
     /// Distinct public keys.
     pub keys: Vec<PublicKey>,
     /// How many must sign, at least 1.
     pub threshold: u32,
 }
+
+impl PartialEq for RoleKeys {
+    fn eq(&self, other: &Self) -> bool {
+        let within = |a: &[PublicKey], b: &[PublicKey]| a.iter().all(|k| b.contains(k));
+        self.threshold == other.threshold
+            && self.keys.len() == other.keys.len()
+            && within(&self.keys, &other.keys)
+            && within(&other.keys, &self.keys)
+    }
+}
+impl Eq for RoleKeys {}
 
 impl RoleKeys {
     fn to_set(&self) -> RoleKeySet {
@@ -168,6 +179,10 @@ impl Signed {
         for (id, sig) in &other.signatures {
             self.signatures.entry(id.clone()).or_insert_with(|| sig.clone());
         }
+    }
+    /// The part that is signed.
+    pub(super) fn signed(&self) -> &Map<String, Value> {
+        &self.signed
     }
     /// The version, as signed.
     #[must_use]

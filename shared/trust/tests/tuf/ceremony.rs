@@ -300,3 +300,62 @@ proptest! {
         let _ = Draft::of_file(&file, &fleet()).map(|d| solo().check(&d, NOW));
     }
 }
+
+/// `document` with `member` set to `value` behind its maker's back.
+fn altered(document: &Signed, member: &str, value: serde_json::Value) -> Signed {
+    let mut tree: serde_json::Value = serde_json::from_slice(&document.to_bytes()).unwrap();
+    *tree["signed"].pointer_mut(member).unwrap() = value;
+    Signed::from_bytes(&serde_json::to_vec(&tree).unwrap()).unwrap()
+}
+#[test]
+fn what_no_signer_is_shown_is_not_signed() {
+    let next = || TargetsSpec { version: 4, ..targets(&["a", "b"]) };
+    let plain = edit::targets(&next());
+    assert_eq!(solo().check(&single("targets", plain.clone()), NOW).unwrap().len(), 1);
+    let issued = |at| single("targets", edit::targets(&next()).issued(at));
+    assert!(solo().check(&issued(NOW), NOW).is_ok());
+    let later = issued(NOW.plus_ms(30 * DAY_MS));
+    assert_eq!(solo().check(&later, NOW).unwrap_err(), CeremonyError::IssuedLater { role: "targets".into() });
+    let first = "/delegations/roles/0";
+    for (at, value) in [
+        ("", serde_json::json!({"x-hidden": true})),
+        (first, serde_json::json!({"x-hidden": true})),
+        ("/delegations/keys", serde_json::json!({"unused": {"keytype": "x"}})),
+    ] {
+        let mut tree: serde_json::Value = serde_json::from_slice(&plain.to_bytes()).unwrap();
+        let place = tree["signed"].pointer_mut(at).unwrap().as_object_mut().unwrap();
+        place.extend(value.as_object().unwrap().clone());
+        let document = Signed::from_bytes(&serde_json::to_vec(&tree).unwrap()).unwrap();
+        let refused = solo().check(&single("targets", document), NOW).unwrap_err();
+        assert!(matches!(refused, CeremonyError::Unsaid { .. }), "{at}: {refused}");
+    }
+    let root = edit::root(&RootSpec { version: 2, ..root() });
+    let mixed = altered(&root, "/consistent_snapshot", false.into());
+    let refused = solo().check(&single("root", mixed), NOW).unwrap_err();
+    assert!(refused.to_string().contains("consistent_snapshot"), "{refused}");
+}
+#[test]
+fn root_says_when_one_key_can_approve_whoever_made_the_draft() {
+    let lie = edit::root(&RootSpec { version: 2, solo: false, ..root() });
+    assert_eq!(solo().check(&single("root", lie), NOW).unwrap_err(), CeremonyError::NotMarkedSolo);
+
+    // Two of three everywhere, until the release threshold is lowered: then root is part of the draft, and says so.
+    let both = RootSpec { solo: false, root: keys(&[1, 2], 2), targets: keys(&[4, 5], 2), ..root() };
+    let mut delegating = targets(&["a"]);
+    delegating.delegations[0].keys = keys(&[10, 11], 2);
+    let bytes = [
+        ("root", signed(edit::root(&both), &[1, 2])),
+        ("targets", signed(edit::targets(&delegating), &[4, 5])),
+    ];
+    let published = Offline::new(bytes.into_iter().map(|(r, b)| (r.to_owned(), b)).collect()).unwrap();
+    let mut draft = Draft::default();
+    draft.rotate(&published, &KeyRole::Release, &change(&[], &[], Some(1)), Some(2), NOW).unwrap();
+    assert_eq!(roles(&draft), ["root", "targets"]);
+    assert!(edit::read_root(&draft.get("root").unwrap().to_bytes()).unwrap().solo);
+    published.check(&draft, NOW).unwrap();
+    let alone = single("targets", draft.get("targets").unwrap().clone());
+    assert_eq!(published.check(&alone, NOW).unwrap_err(), CeremonyError::NotMarkedSolo);
+    let mut renewed = Draft::default();
+    renewed.renew(&published, &KeyRole::Targets, Some(2), NOW).unwrap();
+    assert_eq!(roles(&renewed), ["targets"]);
+}

@@ -296,9 +296,13 @@ impl Draft {
                 self.renew_model(published, &d.role, now)?;
             }
         }
-        if self.get("root").is_some() {
-            let release = delegations.iter().map(|d| d.keys.threshold).min().or(release_threshold);
-            root.solo = root.root.threshold == 1 || root.targets.threshold == 1 || release == Some(1);
+        let solo = super::one_key_approves(&root, targets.as_ref(), release_threshold);
+        // A threshold of a model's role that changes what root says of the fleet needs a new root, too.
+        if self.get("root").is_some() || (self.get("targets").is_some() && solo != root.solo) {
+            if self.get("root").is_none() {
+                root = self.next_root(published, now)?;
+            }
+            root.solo = solo;
             self.documents.insert("root".into(), edit::root(&root).issued(now));
         }
         Ok(())

@@ -122,6 +122,31 @@ pub enum CeremonyError {
         /// How many are needed.
         need: u32,
     },
+    /// Something that no reader of the draft is shown.
+    #[error(
+        "{role} in the draft holds a `{member}` that this program does not write and cannot show: do not sign it;          if a newer longshore made the draft, use that one"
+    )]
+    Unsaid {
+        /// The role.
+        role: String,
+        /// Where.
+        member: String,
+    },
+    /// A time of issue to come.
+    #[error(
+        "{role} in the draft claims to be issued in the future, which devices without a clock would believe: begin the \
+         draft again, on a machine whose clock is right"
+    )]
+    IssuedLater {
+        /// The role.
+        role: String,
+    },
+    /// One key can approve, and root does not say so.
+    #[error(
+        "one key alone could approve, but root does not mark the fleet as solo: change the threshold with \
+         `longshore keys rotate`, which lets root say so"
+    )]
+    NotMarkedSolo,
     /// A change that cannot be made.
     #[error("{role}: {why}")]
     Change {

@@ -7,6 +7,7 @@
 
 mod change;
 mod error;
+mod plain;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 pub use change::{KeyChange, KeyRole};
 pub use error::CeremonyError;
+pub use plain::check as check_plain;
 
 use super::edit::{self, RoleKeys, RootSpec, Signed, TargetsSpec};
 use super::error::TufError;
@@ -89,7 +91,7 @@ impl Offline {
             match role {
                 "root" => {
                     seat(Side::Present, &self.root.root);
-                    if !same_keys(&self.root.root, &new_root.root) {
+                    if self.root.root != new_root.root {
                         seat(Side::New, &new_root.root);
                     }
                 }
@@ -123,6 +125,7 @@ impl Offline {
             if expires <= now {
                 return Err(CeremonyError::Expired { role: role.to_owned() });
             }
+            plain::check(role, document, now)?;
         }
         let root = draft.root(self)?;
         let targets = draft.targets(self)?;
@@ -133,6 +136,10 @@ impl Offline {
         for d in targets.iter().flat_map(|t| &t.delegations) {
             check_keys(&d.role, &d.keys)?;
             not_online(&root, &d.role, &d.keys)?;
+        }
+        let changes_keys = draft.get("root").is_some() || draft.get("targets").is_some();
+        if changes_keys && !root.solo && one_key_approves(&root, targets.as_ref(), None) {
+            return Err(CeremonyError::NotMarkedSolo);
         }
         if let Some(targets) = targets.filter(|_| draft.get("targets").is_some()) {
             for role in self.models.keys() {
@@ -169,11 +176,6 @@ fn side(draft: &Draft, delegator: &str) -> Side {
 fn delegation<'a>(targets: &'a TargetsSpec, role: &str) -> Option<&'a RoleKeys> {
     targets.delegations.iter().find(|d| d.role == role).map(|d| &d.keys)
 }
-/// Whether two roles have the same keys and threshold, in whatever order.
-pub(super) fn same_keys(a: &RoleKeys, b: &RoleKeys) -> bool {
-    a.threshold == b.threshold && a.keys.len() == b.keys.len() && a.keys.iter().all(|k| b.keys.contains(k))
-}
-
 fn check_keys(role: &str, keys: &RoleKeys) -> Result<(), CeremonyError> {
     let distinct = keys.keys.iter().enumerate().all(|(i, k)| !keys.keys[..i].contains(k));
     if !distinct || keys.threshold == 0 || keys.threshold as usize > keys.keys.len() {
@@ -197,6 +199,11 @@ fn check_root(old: &RootSpec, new: &RootSpec) -> Result<(), CeremonyError> {
     }
     not_online(new, "root", &new.root)?;
     not_online(new, "targets", &new.targets)
+}
+/// Whether one key alone can approve. `release`: how many release keys sign while no model has its role.
+fn one_key_approves(root: &RootSpec, targets: Option<&TargetsSpec>, release: Option<u32>) -> bool {
+    let models = targets.iter().flat_map(|t| &t.delegations).map(|d| d.keys.threshold).min();
+    root.root.threshold == 1 || root.targets.threshold == 1 || models.or(release) == Some(1)
 }
 /// A key that lies on a server must never be able to approve.
 fn not_online(root: &RootSpec, role: &str, keys: &RoleKeys) -> Result<(), CeremonyError> {
