@@ -2,15 +2,12 @@
 
 use longshore_trust::UnixMs;
 use longshore_trust::tuf::ceremony::{Draft, Offline, Seat, Side};
-use longshore_trust::tuf::edit::{self, RoleKeys, RootSpec, TargetsSpec};
+use longshore_trust::tuf::edit::{self, DelegationSpec, RoleKeys, RootSpec, TargetsSpec};
 use longshore_trust::tuf::key_id;
 use serde_json::{Value, json};
 
 use super::current::refused;
 use crate::context::Failure;
-
-/// Names listed before the rest is only counted.
-const NAMED: usize = 12;
 
 /// One document of a draft.
 pub(super) struct Document {
@@ -49,18 +46,21 @@ pub(super) fn documents(published: &Offline, draft: &Draft) -> Result<Vec<Docume
 
 /// As a person reads it.
 pub(super) fn print(documents: &[Document]) {
+    print!("{}", to_text(documents));
+}
+/// As a person reads it, without what a terminal would obey.
+pub(super) fn to_text(documents: &[Document]) -> String {
+    let mut lines = Vec::new();
     for d in documents {
-        println!("{} version {}, valid until {}", d.role, d.version, date(d.expires));
-        for change in &d.changes {
-            println!("  {change}");
-        }
+        lines.push(format!("{} version {}, valid until {}", d.role, d.version, date(d.expires)));
+        lines.extend(d.changes.iter().map(|change| format!("  {change}")));
         if d.changes.is_empty() {
-            println!("  no change but its validity");
+            lines.push("  no change but its validity".into());
         }
-        for seat in &d.seats {
-            println!("  signatures: {}", seat_text(seat));
-        }
+        lines.extend(d.seats.iter().map(|seat| format!("  signatures: {}", seat_text(seat))));
     }
+    let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    lines.into_iter().map(|line| line.chars().map(clean).collect::<String>() + "\n").collect()
 }
 /// For machines.
 pub(super) fn to_json(documents: &[Document]) -> Value {
@@ -124,7 +124,9 @@ fn targets_changes(old: Option<&TargetsSpec>, new: &TargetsSpec) -> Vec<String> 
     for d in &new.delegations {
         match old.delegations.iter().find(|o| o.role == d.role) {
             None => {
-                out.push(format!("NEW ROLE {}, {} of {} keys", d.role, d.keys.threshold, d.keys.keys.len()))
+                out.push(format!("NEW ROLE {}, {} of {} keys", d.role, d.keys.threshold, d.keys.keys.len()));
+                out.push(format!("{}: may name {}", d.role, d.paths.join(", ")));
+                out.extend(d.keys.keys.iter().map(|k| format!("{}: key {} comes", d.role, &key_id(k)[..16])));
             }
             Some(o) => {
                 keys_changes(&d.role, &o.keys, &d.keys, &mut out);
@@ -137,17 +139,23 @@ fn targets_changes(old: Option<&TargetsSpec>, new: &TargetsSpec) -> Vec<String> 
     for o in old.delegations.iter().filter(|o| new.delegations.iter().all(|d| d.role != o.role)) {
         out.push(format!("ROLE {} IS GONE", o.role));
     }
-    let added: Vec<&str> =
-        new.targets.iter().filter(|(p, t)| old.targets.get(*p) != Some(t)).map(|(p, _)| p.as_str()).collect();
-    let gone: Vec<&str> =
-        old.targets.keys().filter(|p| !new.targets.contains_key(*p)).map(String::as_str).collect();
-    for (what, names) in [("APPROVES", added), ("NO LONGER APPROVES", gone)] {
-        if !names.is_empty() {
-            let more = names.len().saturating_sub(NAMED);
-            let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-            out.push(format!("{what} {}{rest}", names[..names.len().min(NAMED)].join(", ")));
-        }
+    let kept = |d: &&DelegationSpec| new.delegations.iter().any(|n| n.role == d.role);
+    let before = old.delegations.iter().filter(kept).map(|d| &d.role);
+    let after = new.delegations.iter().filter(|d| old.delegations.iter().any(|o| o.role == d.role));
+    if !before.eq(after.map(|d| &d.role)) {
+        let order: Vec<&str> = new.delegations.iter().map(|d| d.role.as_str()).collect();
+        out.push(format!("OTHER ORDER OF PRECEDENCE: {}", order.join(", ")));
     }
+    // All of them: what is only counted is where a file could hide.
+    for (path, file) in new.targets.iter().filter(|(path, file)| old.targets.get(*path) != Some(file)) {
+        let custom = match file.custom.is_empty() {
+            true => String::new(),
+            false => format!(", {}", Value::Object(file.custom.clone())),
+        };
+        out.push(format!("APPROVES {path}: SHA-256 {}, {} bytes{custom}", file.sha256, file.length));
+    }
+    let gone = old.targets.keys().filter(|path| !new.targets.contains_key(*path));
+    out.extend(gone.map(|path| format!("NO LONGER APPROVES {path}")));
     out
 }
 

@@ -44,9 +44,11 @@ pub(super) fn sign(context: &Context, args: &SignArgs) -> Result<(), Failure> {
     let fleet = &current.fleet.fleet;
     let mut draft = draft_file::read(&args.draft, fleet)?;
     current.published.check(&draft, now()).map_err(|e| refused(&e))?;
-    if !context.json() {
-        describe::print(&describe::documents(&current.published, &draft)?);
-        println!();
+    let before = describe::documents(&current.published, &draft)?;
+    match context.json() {
+        // Where the answer is for a machine, whoever confirms still sees what is signed.
+        true => eprint!("{}", describe::to_text(&before)),
+        false => println!("{}", describe::to_text(&before)),
     }
     let seats = current.published.seats(&draft).map_err(|e| refused(&e))?;
     if seats.iter().all(|s| keyring.count(&s.keys) == 0) {
