@@ -164,6 +164,13 @@ pub fn export(server: &Server<'_>, out: &Path, quiet: bool) -> Result<(), Failur
     if out.exists() {
         return Err(Failure::usage(format!("{} exists already: name a new directory", out.display())));
     }
+    // Before the newest: the server goes on signing while entries are fetched, and a checkpoint of more entries than the
+    // newest has would be proof of a log that was cut.
+    let mut all = String::new();
+    for c in server.checkpoints()? {
+        all.push_str(&json!({ "note": c }).to_string());
+        all.push('\n');
+    }
     let note = server.checkpoint()?;
     std::fs::create_dir_all(out)?;
     let mut entries = BufWriter::new(File::create(out.join("entries.jsonl"))?);
@@ -185,11 +192,6 @@ pub fn export(server: &Server<'_>, out: &Path, quiet: bool) -> Result<(), Failur
     bar.finish_and_clear();
     entries.flush()?;
     entries.get_ref().sync_all()?;
-    let mut all = String::new();
-    for c in server.checkpoints()? {
-        all.push_str(&json!({ "note": c }).to_string());
-        all.push('\n');
-    }
     std::fs::write(out.join("checkpoints.jsonl"), all)?;
     std::fs::write(out.join("log-key"), server.claimed_key()? + "\n")?;
     // Last: a directory without it is an export that was not finished.
