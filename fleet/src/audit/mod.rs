@@ -66,8 +66,8 @@ impl AuditLog {
         let public = LogKey::new(&origin(fleet), key.public())?;
         let newest = store.audit_checkpoint().await?;
         // One of another key is left behind: whoever replaces the key begins to be believed anew.
-        let latest = newest.and_then(|c| LogHead::from_note(c.note.as_bytes(), &public).ok());
-        Ok(Self {
+        let latest = newest.as_ref().and_then(|c| LogHead::from_note(c.note.as_bytes(), &public).ok());
+        let log = Self {
             store,
             key,
             public,
@@ -76,7 +76,22 @@ impl AuditLog {
             signing: tokio::sync::Mutex::default(),
             judged: witness::Judged::default(),
             refused: AtomicU64::new(0),
-        })
+        };
+        if let Some(foreign) = newest.filter(|_| latest.is_none()) {
+            log.key_was_replaced(&foreign).await?;
+        }
+        Ok(log)
+    }
+    async fn key_was_replaced(&self, foreign: &audit::checkpoint::Signed) -> Result<(), StoreError> {
+        let detail = format!(
+            "the newest checkpoint, of {} entries, is not signed by the key in {KEY_FILE}: the key was replaced or the \
+             checkpoint changed. Nothing that was signed before can be checked with this key: put the old one back \
+             (every backup holds it)",
+            foreign.size
+        );
+        let root = longshore_trust::log::tree::empty_root();
+        let (time, epoch, size) = (crate::app::now(), foreign.epoch, foreign.size);
+        self.alarm(Alarm { time, kind: AlarmKind::Fork, device: None, epoch, size, root, detail }).await
     }
     /// Whose signatures count.
     #[must_use]

@@ -142,3 +142,21 @@ async fn a_restore_is_said_to_be_one_with_its_epoch_and_what_it_cost() {
     assert!(told_now.is_none_or(|h| h.epoch == 2));
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_key_that_was_replaced_is_told() {
+    let home = Home::new().await;
+    let running = home.start().await;
+    running.app.audit.checkpoint(app::now()).await.unwrap().unwrap();
+    running.stop().await;
+    let key = home.data().root().join(longshore_fleet::audit::KEY_FILE);
+    std::fs::remove_file(key).unwrap();
+    for _ in 0..2 {
+        let running = home.start().await;
+        let found = alarms(&running).await;
+        assert_eq!((found.len(), found[0].kind.as_str(), &found[0].device), (1, "fork", &None), "{found:?}");
+        assert!(found[0].detail.contains("log.key"), "{}", found[0].detail);
+        running.app.audit.checkpoint(app::now()).await.unwrap().unwrap();
+        running.stop().await;
+    }
+}
