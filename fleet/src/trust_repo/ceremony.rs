@@ -12,7 +12,7 @@ use crate::store::{self, Tx, audit};
 
 impl TrustRepo {
     /// Takes signed metadata of `root`, `targets` or `models/<name>`: publishes it when its threshold is met, keeps it
-    /// with the signatures it has otherwise.
+    /// with the signatures it has otherwise. `actor` goes into the audit log with it.
     ///
     /// # Errors
     /// [`TrustRepoError`] says what is wrong and what to do; nothing is changed then.

@@ -9,6 +9,9 @@ use crate::events::FleetEvent;
 use crate::store::{self, Tx};
 
 const HOUR_MS: u64 = 3_600_000;
+/// Versions of snapshot and timestamp that belong to one epoch. A restored record does not know how many its lost days
+/// had signed; devices do, and take nothing that is older. Above all of them is what the next epoch begins with.
+const VERSIONS_AN_EPOCH: u64 = 1_000_000;
 /// Snapshots that are still served for clients that have just read an older timestamp.
 const KEEP_SNAPSHOTS: u32 = 20;
 
@@ -97,16 +100,17 @@ impl TrustRepo {
         Ok(store::trust::mark_approved(tx, model.as_str(), version, bundle, counter, now).await?)
     }
 
-    /// Signs snapshot and timestamp anew when they have used up half of their time. Whether it did.
+    /// Signs snapshot and timestamp anew when they have used up half of their time, or are of an epoch before a restore.
+    /// Whether it did.
     ///
     /// # Errors
     /// When the database refuses.
     pub async fn refresh(&self, now: UnixMs) -> Result<bool, TrustRepoError> {
+        let before = first_version(self.store.epoch().await?);
         let due = async |role: &str, validity_h: u64| -> Result<bool, TrustRepoError> {
-            match self.store.role_bytes(role, None).await? {
-                None => Ok(false),
-                Some(bytes) => Ok(edit::head_of(role, &bytes)?.1.0 < now.plus_ms(validity_h * HOUR_MS / 2).0),
-            }
+            let Some(bytes) = self.store.role_bytes(role, None).await? else { return Ok(false) };
+            let (version, expires) = edit::head_of(role, &bytes)?;
+            Ok(version < before || expires < now.plus_ms(validity_h * HOUR_MS / 2))
         };
         let snapshot_due = due("snapshot", self.validity.snapshot_d * 24).await?;
         if !snapshot_due && !due("timestamp", self.validity.timestamp_h).await? {
@@ -130,13 +134,18 @@ impl TrustRepo {
         let root = current_root(tx).await?;
         let meta = store::trust::targets_versions(tx).await?;
         let meta = meta.into_iter().map(|(role, v)| (format!("{role}.json"), v)).collect();
-        let version = store::trust::newest_version(tx, "snapshot").await?.unwrap_or(0) + 1;
+        let version = self.next_version(tx, "snapshot").await?;
         let expires = now.plus_ms(self.validity.snapshot_d * 24 * HOUR_MS);
         let mut snapshot = edit::snapshot(version, expires, meta).issued(now);
         snapshot.sign(&*self.signers.snapshot(&root)?);
         let bytes = snapshot.to_bytes();
         store::trust::publish(tx, "snapshot", version, &bytes, now).await?;
         self.sign_timestamp(tx, &bytes, version, now).await
+    }
+
+    async fn next_version(&self, tx: &mut Tx, role: &str) -> Result<u64, TrustRepoError> {
+        let newest = store::trust::newest_version(tx, role).await?.unwrap_or(0);
+        Ok(first_version(self.store.epoch().await?).max(newest + 1))
     }
 
     async fn sign_timestamp(
@@ -146,7 +155,7 @@ impl TrustRepo {
         snapshot_version: u64,
         now: UnixMs,
     ) -> Result<(), TrustRepoError> {
-        let version = store::trust::newest_version(tx, "timestamp").await?.unwrap_or(0) + 1;
+        let version = self.next_version(tx, "timestamp").await?;
         let expires = now.plus_ms(self.validity.timestamp_h * HOUR_MS);
         let mut timestamp = edit::timestamp(version, expires, snapshot, snapshot_version).issued(now);
         timestamp.sign(&*self.signers.timestamp(&current_root(tx).await?)?);
@@ -154,6 +163,11 @@ impl TrustRepo {
         store::trust::prune_online(tx, KEEP_SNAPSHOTS).await?;
         Ok(())
     }
+}
+
+/// The first version of snapshot and timestamp in an epoch of the fleet.
+fn first_version(epoch: u64) -> u64 {
+    epoch.saturating_sub(1) * VERSIONS_AN_EPOCH + 1
 }
 
 /// The root under which the server signs.

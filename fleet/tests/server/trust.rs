@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use longshore_fleet::app;
+use longshore_fleet::store::audit::Search;
 use longshore_fleet::trust_repo::{Submitted, TrustRepo, TrustRepoError};
+use longshore_fleet::{app, backup};
 use longshore_trust::tuf::edit::{self, DelegationSpec, TargetsSpec};
 use longshore_trust::tuf::{Change, ReleaseInfo, TargetInfo, Updater, drive};
 use longshore_trust::{Digest, Envelope, Kind, ReleaseCounter, SigningKey, UnixMs};
@@ -119,6 +120,11 @@ async fn clients_verify_what_a_threshold_has_signed_step_by_step() {
     assert!(!running.app.store.is_target("digits/1.0.0/manifest.json", &Digest::of(b"other")).await.unwrap());
     let again = trust.submit("tester", "models/digits", &document(&release[..2]), now).await.unwrap();
     assert!(matches!(again, Submitted::Published { version: 1, .. }), "a late signature changes nothing");
+    // Three submissions of targets, two of the model's role: each stands in the log that commits with it.
+    let search = Search { action: Some("trust.submit".into()), ..Search::default() };
+    let entries = running.app.store.audit_search(&search, 9).await.unwrap();
+    let newest = (entries[0].actor.as_str(), entries[0].object.as_str(), entries[0].detail.as_str());
+    assert_eq!((entries.len(), newest), (5, ("tester", "models/digits", "version 1 published")));
 
     // Before the timestamp has used up its time, fresh ones are signed.
     assert!(!trust.refresh(now).await.unwrap());
@@ -343,4 +349,31 @@ async fn metrics_warn_thirty_days_ahead() {
     assert_eq!(due(UnixMs(LATER.0 - 29 * day)).await, 2, "root and targets");
     assert_eq!(due(LATER.plus_ms(day)).await, 2);
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_go_on_after_a_restore_that_forgot_what_they_have_seen() {
+    let home = Home::new().await;
+    let running = home.start().await;
+    let now = app::now();
+    let out = home.dir.path().join("backup");
+    backup::backup(&home.data(), &out, now).await.unwrap();
+    // Days pass in which the server signs again and again; the clients follow.
+    let mut stored: BTreeMap<String, Vec<u8>> = [("root.json".to_owned(), home.keys().root)].into();
+    for days in [40, 80, 120] {
+        let later = now.plus_ms(days * 24 * 3_600_000);
+        assert!(running.app.trust.refresh(later).await.unwrap());
+        refresh(&running.app.trust, &mut stored, later).await.unwrap();
+    }
+    running.stop().await;
+    let mut last = 4;
+    for epoch in [2, 3] {
+        assert_eq!(backup::restore(&out, &home.data(), true, now).await.unwrap(), epoch);
+        let running = home.start().await;
+        let versions = refresh(&running.app.trust, &mut stored, app::now()).await.unwrap();
+        assert!(versions["timestamp"] > last && versions["snapshot"] > last, "{versions:?}");
+        last = versions["timestamp"];
+        assert!(!running.app.trust.refresh(app::now()).await.unwrap(), "once is enough");
+        running.stop().await;
+    }
 }
