@@ -12,6 +12,9 @@
 
 use longshore_trust::{TimeQuality, UnixMs};
 
+/// The longest absence that the steady clock makes up for, ms: a time key that was stolen must not put it where no span ends
+/// any more, because nothing takes that back.
+const LONGEST_ABSENCE_MS: u64 = 20 * 366 * 86_400_000;
 /// The board's clock alone puts expiry forward by at most this, ms.
 pub const LEAP_MS: u64 = 48 * 3_600_000;
 
@@ -219,7 +222,7 @@ impl Clock {
             return Err(TimeRefusal::BeforeFloor { attested: time, floor: self.offline });
         }
         if let Some((then, steady)) = self.before.take() {
-            let really = time.since(then);
+            let really = time.since(then).min(LONGEST_ABSENCE_MS);
             let counted = self.steady.at(boot_ms).since(steady);
             self.steady =
                 Anchor { time: self.steady.at(boot_ms).plus_ms(really.saturating_sub(counted)), boot_ms };

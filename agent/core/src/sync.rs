@@ -231,6 +231,10 @@ impl Sync {
     pub fn receipted(&self) -> Seq {
         self.receipted
     }
+    /// The director who signed the last receipt is trusted no more: the epoch it named may be one that no fleet ever reaches.
+    pub fn new_director(&mut self) {
+        self.epoch = 0;
+    }
     /// The last epoch of the fleet.
     #[must_use]
     pub fn epoch(&self) -> u64 {

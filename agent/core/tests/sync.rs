@@ -532,3 +532,27 @@ fn an_older_image_of_the_disk_begins_a_new_stream_and_a_liar_begins_one_an_hour(
     core.handle(now, Input::Receipt(receipt(2, 1)));
     assert!(drain(&mut core).contains(&Output::Receipted { up_to: Seq(1), fleet_epoch: 1 }));
 }
+
+#[test]
+fn an_epoch_that_no_fleet_reaches_is_forgotten_with_the_director_who_named_it() {
+    let rows = [Seq(1), Seq(2)];
+    let mut sync = Sync::restore(Config::default(), STREAM, Seq(3), Seq(0), &rows, 1, 0);
+    let receipt = |up_to, fleet_epoch| {
+        Input::Receipt(Receipt { stream: STREAM, up_to: Seq(up_to), fleet_epoch, log: None })
+    };
+    let feed = |sync: &mut Sync, input| {
+        sync.handle(UnixMs(1), input);
+        while !matches!(sync.poll(), Output::WakeAt(_)) {}
+    };
+    feed(&mut sync, Input::LinkUp);
+    feed(&mut sync, receipt(1, u64::MAX));
+    feed(&mut sync, receipt(2, 1));
+    assert_eq!(
+        (sync.receipted(), sync.epoch()),
+        (Seq(1), u64::MAX),
+        "the fleet's own receipts are of the past"
+    );
+    sync.new_director();
+    feed(&mut sync, receipt(2, 1));
+    assert_eq!((sync.receipted(), sync.epoch()), (Seq(2), 1));
+}

@@ -7,7 +7,7 @@ mod twin;
 use longshore_agent_core::assignment::reason;
 use longshore_agent_core::guard::Sample;
 use longshore_agent_core::update::{FetchFailure, Input, Output, Phase, RollbackTo};
-use longshore_trust::{ReleaseCounter, UnixMs};
+use longshore_trust::{AssignmentVersion, ReleaseCounter, UnixMs};
 use longshore_wire::v1::UpdateState::{self, *};
 use longshore_wire::v1::{Command, CommandAction, Commit, Mode};
 use twin::*;
@@ -610,4 +610,32 @@ fn a_halt_says_what_it_changed_and_a_wipe_is_on_the_disk_before_it_begins() {
     assert!(t.commit());
     assert_eq!(t.disk.wiping, Some((1, 10)));
     assert_eq!(t.wishes.pop_back(), Some(Output::Wipe(1, 10)));
+}
+#[test]
+fn numbers_used_up_with_a_stolen_director_key_are_given_back_when_it_is_rotated() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    // The thief accepts nothing that was not approved, but takes the last numbers there are.
+    t.feed(assigned(header(1, 2), assignment(u64::MAX, 1, Commit::Local)));
+    let last = Command { not_before: T0, not_after: T0.plus_ms(86_400_000), action: CommandAction::Flush };
+    t.feed(command_with(header(u64::MAX, u64::MAX), last));
+    t.settle();
+    assert_eq!((t.disk.assigned.0, t.disk.commanded), (u64::MAX, (u64::MAX, u64::MAX)));
+    t.feed(assigned(header(1, 3), assignment(2, 2, Commit::Local)));
+    t.feed(command(9, CommandAction::Flush));
+    t.settle();
+    assert_eq!((t.disk.obeyed.len(), t.serving), (1, Some(bundle(1))), "nothing gets through any more");
+    t.feed(Input::NewDirector { assigned: AssignmentVersion(1), commanded: (1, 8) });
+    t.settle();
+    assert_eq!((t.disk.assigned.0, t.disk.commanded), (1, (1, 8)));
+    t.crash();
+    t.feed(command(8, CommandAction::Flush));
+    t.settle();
+    assert_eq!(t.disk.obeyed.len(), 1, "what was said before the enrolment stays said");
+    t.feed(command(9, CommandAction::Flush));
+    t.feed(assigned(header(1, 10), assignment(2, 2, Commit::Local)));
+    t.settle();
+    t.pass(60_000);
+    assert_eq!(t.disk.obeyed.len(), 2);
+    assert_eq!(t.serving, Some(bundle(2)));
 }

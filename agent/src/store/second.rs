@@ -16,10 +16,11 @@ use super::{Store, StoreError, put};
 /// Its name.
 const FILE: &str = "second.json";
 /// Numbers of `kv` that it holds.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "assigned",
     "commanded_epoch",
     "commanded_seq",
+    "director",
     "fleet_epoch",
     "next_load",
     "time_keys",

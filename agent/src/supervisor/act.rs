@@ -224,6 +224,7 @@ impl Supervisor {
             }
         };
         self.follow_trust();
+        self.follow_director();
         // An answer that did not look at what the offer names says nothing about it.
         if self.refresh.offer.iter().all(|p| looked_at.contains(p)) {
             self.feed(Input::Targets(answer));

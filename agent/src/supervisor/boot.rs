@@ -211,6 +211,7 @@ pub(super) fn start(config_path: &Path) -> anyhow::Result<(Supervisor, Receiver<
     store.event(now, &EventKind::AgentStart { last_end: last_end.into() })?;
     let boot_id = host::boot_id()?;
     let clock = clock::restore(&store, &trusted, boot_id)?;
+    let director = store.number("director")?.unwrap_or(0);
     // An agent that never lives long enough to close a window must not fill the disk with its starts.
     if let Err(e) = store.enforce(&super::quota(&config), now) {
         tracing::error!("{e}");
@@ -297,6 +298,7 @@ pub(super) fn start(config_path: &Path) -> anyhow::Result<(Supervisor, Receiver<
         hints: Allowance::new(20, 10_000),
         unwritten: Default::default(),
         clock,
+        director,
         jitter: Jitter::new(seed()),
         asking_time: false,
         started: now,

@@ -25,6 +25,8 @@ const RETRY: Duration = Duration::from_secs(60);
 const SLOWEST_MS: u64 = 30_000;
 /// Saved at least this often, for the day the power goes.
 const SAVE_EVERY: Duration = Duration::from_secs(3600);
+/// And on probation: a device that starts again and again must not keep a lease from lapsing.
+const SAVE_ON_PROBATION: Duration = Duration::from_secs(60);
 
 /// What came of a question for the time.
 #[derive(Debug)]
@@ -157,7 +159,7 @@ impl Supervisor {
 
     /// Saves floors and steady clock. A failure costs what was counted since the last time.
     pub(super) fn save_clock(&mut self) {
-        self.timers.save = Instant::now() + SAVE_EVERY;
+        self.timers.save = Instant::now() + if self.on_probation() { SAVE_ON_PROBATION } else { SAVE_EVERY };
         let s = self.clock.save(host::reading().boot_ms);
         let numbers = [
             ("time_offline", s.offline.0),

@@ -94,6 +94,8 @@ pub struct Supervisor {
     /// Batches that the database could not take yet; nothing overtakes them.
     unwritten: VecDeque<Batch>,
     clock: Clock,
+    /// Id of the key that signed the last message of the director; 0 when there was none.
+    director: u64,
     jitter: Jitter,
     /// The fleet has been asked for the time.
     asking_time: bool,

@@ -6,7 +6,7 @@ use longshore_agent_core::assignment::reason;
 use longshore_agent_core::sync::{Input, Output};
 use longshore_agent_core::update;
 use longshore_trust::log::LogHead;
-use longshore_trust::{Envelope, EnvelopeError, KeyId, Kind, Seq, SigningKey};
+use longshore_trust::{AssignmentVersion, Envelope, EnvelopeError, KeyId, Kind, Seq, SigningKey};
 use longshore_wire::topic::Direction;
 use longshore_wire::v1::{
     Assignment, Body, Command, EventKind, Events, Header, Hello, MessageError, Receipt, Report, SCHEMA,
@@ -15,6 +15,7 @@ use longshore_wire::v1::{
 use longshore_wire::{Down, Topic, Up};
 
 use super::Supervisor;
+use crate::identity::Identity;
 use crate::link::LinkEvent;
 use crate::store::Pending;
 
@@ -243,13 +244,16 @@ impl Supervisor {
         };
         let refused = match kind {
             Down::Assign => open::<Assignment>(bytes, &key).map(|m| {
+                self.note_director(signer);
                 self.feed(update::Input::Assignment(m));
             }),
             Down::Command => open::<Command>(bytes, &key).map(|m| {
+                self.note_director(signer);
                 self.feed(update::Input::Command(m));
             }),
             Down::Receipt => open::<Receipt>(bytes, &key).map(|m| {
                 if m.header.fleet == self.fleet && m.header.device == self.device {
+                    self.note_director(signer);
                     self.saw_log(&m.body);
                     self.feed_sync(Input::Receipt(m.body));
                 }
@@ -262,6 +266,41 @@ impl Supervisor {
                 self.start_refresh();
             }
             self.refused(reason("message.refused", format!("{}: {e}", kind.as_str())));
+        }
+    }
+
+    /// Remembers who gave the numbers that count now, before they do.
+    fn note_director(&mut self, signer: KeyId) {
+        let signer = u64::from_be_bytes(signer.0);
+        if self.director != signer {
+            match self.store.set_number("director", signer) {
+                Ok(()) => self.director = signer,
+                Err(e) => tracing::error!("{e}"),
+            }
+        }
+    }
+    /// Takes numbers back that were given under a key which the root names no more: one that was stolen could otherwise
+    /// make this device refuse everything for ever.
+    pub(super) fn follow_director(&mut self) {
+        let signer = KeyId(self.director.to_be_bytes());
+        let Some(key) =
+            self.trusted.director_named(signer).filter(|k| self.director != 0 && k.id() != signer)
+        else {
+            return;
+        };
+        let numbers = match Identity::load(&self.config.state_dir) {
+            Ok(Some(me)) => (AssignmentVersion(me.assignments_after), me.commands_after),
+            other => return tracing::error!("the numbers of this enrolment cannot be read: {other:?}"),
+        };
+        tracing::warn!("the director's key was rotated: its numbers begin again");
+        let (assigned, commanded) = numbers;
+        self.feed(update::Input::NewDirector { assigned, commanded });
+        self.sync.new_director();
+        let new = u64::from_be_bytes(key.id().0);
+        // Interrupted here, it is done once more.
+        match self.store.set_numbers(&[("fleet_epoch", 0), ("director", new)]) {
+            Ok(()) => self.director = new,
+            Err(e) => tracing::error!("{e}"),
         }
     }
 

@@ -137,3 +137,13 @@ fn dates_are_waited_for_by_the_steady_clock() {
     assert_eq!(m.steady_at(UnixMs(10)), UnixMs(50), "past");
     assert_eq!(m.steady_at(UnixMs(u64::MAX)), UnixMs(u64::MAX), "never");
 }
+#[test]
+fn a_stolen_time_key_does_not_put_the_steady_clock_where_no_span_ends() {
+    let mut clock = known();
+    clock.attest(SIGNED.plus_ms(DAY), 1_000).unwrap();
+    let mut clock = restarted(&clock, 2_000, false, reading(UnixMs(0), false, 100));
+    let before = clock.steady(100);
+    clock.attest(UnixMs(u64::MAX), 100).unwrap();
+    assert!(clock.steady(100).since(before) <= 20 * 366 * DAY);
+    assert!(clock.steady(60_100) > clock.steady(100), "it goes on");
+}

@@ -124,6 +124,14 @@ pub enum Input {
     Assignment(Verified<Message<Assignment>>),
     /// A verified command.
     Command(Verified<Message<Command>>),
+    /// The director who gave the last numbers is trusted no more: whoever held that key may have used up all numbers there
+    /// are. What was accepted stays; numbers begin again behind those of the enrolment.
+    NewDirector {
+        /// No assignment up to this is accepted.
+        assigned: AssignmentVersion,
+        /// No command up to this is obeyed.
+        commanded: (u64, u64),
+    },
     /// The fleet has newer metadata.
     Doorbell,
     /// A refresh of trust metadata ended.
@@ -268,6 +276,7 @@ impl Updates {
             Input::Boot => self.each(model::boot),
             Input::Assignment(message) => self.on_assignment(&message),
             Input::Command(message) => self.on_command(&message),
+            Input::NewDirector { assigned, commanded } => self.on_new_director(assigned, commanded),
             Input::Doorbell => self.on_doorbell(),
             Input::Targets(result) => self.on_targets(result),
             Input::Fetched(m, b, result) => self.with(&m, |rec, step| model::fetched(rec, b, result, step)),
@@ -372,6 +381,20 @@ impl Updates {
             let (_, effects) = self.held.pop_front().expect("it was just looked at");
             self.out.extend(effects);
         }
+    }
+
+    fn on_new_director(&mut self, assigned: AssignmentVersion, commanded: (u64, u64)) {
+        self.drop_offer(
+            longshore_wire::v1::UpdateState::Cancelled,
+            crate::assignment::reason(
+                "director.rotated",
+                "it was signed by a director who is trusted no more",
+            ),
+        );
+        self.refused = None;
+        (self.assigned, self.commanded) = (assigned, commanded);
+        self.writes.push(Write::Assigned(assigned));
+        self.writes.push(Write::Commanded(commanded.0, commanded.1));
     }
 
     fn on_command(&mut self, message: &Message<Command>) {
