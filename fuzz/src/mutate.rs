@@ -80,7 +80,7 @@ impl Chance {
         Self(seed)
     }
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -89,7 +89,7 @@ impl Chance {
     }
     /// Below `n`; 0 when `n` is 0.
     pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % (n as u64).max(1)) as usize
+        (self.bits() % (n as u64).max(1)) as usize
     }
 }
 
@@ -101,7 +101,7 @@ pub fn input(seeds: &[Vec<u8>], shape: Shape, seed: u64, i: u64) -> Vec<u8> {
     }
     let mut chance = Chance::new(seed ^ i.wrapping_mul(0xd134_2543_de82_ef95));
     // Each number starts elsewhere, not where its neighbour is one step later.
-    chance.next();
+    chance.bits();
     let mut out = seeds.get(chance.below(seeds.len())).cloned().unwrap_or_default();
     let structured = chance.below(3) > 0;
     for _ in 0..1 + chance.below(5) {
@@ -121,10 +121,10 @@ fn bytes(out: &mut Vec<u8>, seeds: &[Vec<u8>], chance: &mut Chance) {
     let n = (1 + chance.below(most)).min(out.len() - at);
     match chance.below(9) {
         0 if at < out.len() => out[at] ^= 1 << chance.below(8),
-        1 if at < out.len() => out[at] = chance.next() as u8,
+        1 if at < out.len() => out[at] = chance.bits() as u8,
         2 => drop(out.drain(at..at + n)),
         3 => {
-            let piece: Vec<u8> = (0..n.max(1)).map(|_| chance.next() as u8).collect();
+            let piece: Vec<u8> = (0..n.max(1)).map(|_| chance.bits() as u8).collect();
             out.splice(at..at, piece);
         }
         4 => {
@@ -166,7 +166,7 @@ fn bytes(out: &mut Vec<u8>, seeds: &[Vec<u8>], chance: &mut Chance) {
 fn json(out: &mut Vec<u8>, prefix: usize, chance: &mut Chance) {
     if prefix > 0 && chance.below(4) == 0 && !out.is_empty() {
         let at = chance.below(prefix.min(out.len()));
-        out[at] = chance.next() as u8;
+        out[at] = chance.bits() as u8;
         return;
     }
     let Some((head, text)) = out.split_at_checked(prefix) else { return };
@@ -323,11 +323,11 @@ fn protobuf(message: &[u8], chance: &mut Chance, depth: usize) -> Vec<u8> {
         3 => all[at].key ^= 8 << chance.below(5),
         _ => match &mut all[at].body {
             Body::Number(n) => {
-                *n = if chance.below(2) == 0 { EDGES[chance.below(EDGES.len())] } else { chance.next() % 32 }
+                *n = if chance.below(2) == 0 { EDGES[chance.below(EDGES.len())] } else { chance.bits() % 32 }
             }
             Body::Fixed(b) => {
                 let i = chance.below(b.len());
-                b[i] = chance.next() as u8;
+                b[i] = chance.bits() as u8;
             }
             Body::Bytes(b) if depth < 12 => *b = protobuf(b, chance, depth + 1),
             Body::Bytes(b) => b.truncate(b.len() / 2),

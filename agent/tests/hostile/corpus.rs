@@ -224,7 +224,7 @@ fn growth() -> Vec<Vec<u8>> {
     let sizes = [tensor("", FLOAT, &[0], &[]), shape("s", &[huge, huge])];
     out.push(used(node("Resize", "grow", &["W", "", "", "s"], &["z"], &[]), &sizes[1..]));
     let scales = tensor("k", FLOAT, &[2], &f32s(&[1e9, 1e9]));
-    out.push(used(node("Resize", "grow", &["W", "", "k"], &["z"], &[]), &[scales.clone()]));
+    out.push(used(node("Resize", "grow", &["W", "", "k"], &["z"], &[]), std::slice::from_ref(&scales)));
     out.push(used(node("Upsample", "grow", &["W", "k"], &["z"], &[]), &[scales]));
     let depth = tensor("d", INT64, &[], &i64s(&[1 << 40]));
     let index = tensor("i", INT64, &[1], &i64s(&[0]));
@@ -612,7 +612,7 @@ fn shape_operators() -> Vec<Vec<u8>> {
         out.push(one("Split", &["x", "i"], &[shape("i", &[index])]));
     }
     let empty = tensor("E", FLOAT, &[0, 3], &[]);
-    out.push(xy(&[node("MatMul", "m", &["x", "E"], &["y"], &[])], &[empty.clone()]));
+    out.push(xy(&[node("MatMul", "m", &["x", "E"], &["y"], &[])], std::slice::from_ref(&empty)));
     out.push(xy(&[honest("x"), node("ReduceMax", "m", &["E"], &["t"], &[])], &[empty, weights()]));
     out
 }

@@ -8,7 +8,6 @@ mod device;
 #[allow(dead_code)]
 #[path = "../engine/http.rs"]
 mod http;
-#[allow(dead_code)]
 #[path = "../../../shared/runtime/tests/onnx/mod.rs"]
 mod onnx;
 #[allow(dead_code)]

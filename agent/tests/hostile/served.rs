@@ -7,9 +7,11 @@ use crate::onnx::{self, D, FLOAT, f32s, graph, node, tensor, value};
 use crate::rig::{Bundle, Engine, TOKEN, digits, json_request};
 use crate::{bundle, corpus};
 
+/// Rows of the slow request: a minute and more of one processor, of which it gets half a second.
+const ROWS: usize = 1024;
 const INFER: &str = "/v2/models/meter-digits/infer";
 
-/// Multiplies by a large matrix many times over: seconds for one request.
+/// Multiplies by a large matrix many times over: minutes for one request of many rows.
 fn slow() -> Bundle {
     let n = 1024;
     let w = tensor("W", FLOAT, &[n, n], &f32s(&vec![1e-4; (n * n) as usize]));
@@ -30,7 +32,7 @@ fn a_request_that_takes_too_long_is_told_so_and_the_engine_gives_up_with_its_mar
     let slow = slow();
     let (load, page) = engine.load(&slow);
     engine.activate(load);
-    let zero = longshore_bundle::Tensor::from_f32("x", &[128, 1024], &vec![0.0; 128 * 1024]);
+    let zero = longshore_bundle::Tensor::from_f32("x", &[ROWS, 1024], &vec![0.0; ROWS * 1024]);
     let (body, head) = crate::rig::binary_request(&zero, &json!({}));
     let length = head.to_string();
     let answer = engine.client().send("POST", INFER, &[("Inference-Header-Content-Length", &length)], &body);

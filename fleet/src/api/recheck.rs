@@ -34,8 +34,9 @@ fn check(dir: &Path) -> Result<Value, Value> {
     let refuse =
         |code: &str, error: &dyn std::fmt::Display| json!({ "code": code, "error": error.to_string() });
     longshore_sandbox::limit(&ALLOWED).map_err(|e| refuse("check.limits", &e))?;
-    let read = || Contents::read(&longshore_bundle::read_dir(dir).map_err(CheckError::Bundle)?);
-    let contents = read().map_err(|e| refuse(e.code(), &e))?;
+    let told = |e: CheckError| refuse(e.code(), &e);
+    let bundle = longshore_bundle::read_dir(dir).map_err(|e| told(CheckError::Bundle(e)))?;
+    let contents = Contents::read(&bundle).map_err(told)?;
     longshore_runtime::look_at_cpu();
     let memory = MemoryFigures::open();
     let measures = longshore_sandbox::enter(&ALLOWED);

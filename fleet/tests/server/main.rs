@@ -1,5 +1,6 @@
 //! The server as its devices and operators meet it: a real process's parts on real ports, with real keys.
 
+#![allow(clippy::type_complexity, reason = "tables of cases are read where they stand")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 mod audit;

@@ -1,13 +1,13 @@
 //! The attacks that Longshore holds itself to. One folder each: `attack.toml` says what the attacker has, tries and is
 //! answered; `mod.rs` does it, against the real code. `docs/security.md` is written from the folders.
 
+#![allow(clippy::type_complexity, reason = "tables of cases are read where they stand")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 // The rigs of the crates under attack: a repository that can be broken at will, a device in memory, a whole server.
 #[allow(dead_code, reason = "each test uses a part")]
 #[path = "../../../shared/trust/tests/tuf/repo.rs"]
 mod repo;
-#[allow(dead_code, reason = "each test uses a part")]
 #[path = "../../../agent/core/tests/twin/mod.rs"]
 mod twin;
 

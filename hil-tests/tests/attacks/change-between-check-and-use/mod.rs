@@ -14,7 +14,7 @@ fn what_was_hashed_cannot_be_changed_any_more_by_anybody() {
     let length = usize::try_from(length).unwrap();
     let mut file = std::fs::File::from(fd);
     for at in [0, 1, 50_000, length as u64 - 1, length as u64] {
-        assert!(file.write_at(b"evil", at as u64).is_err(), "byte {at}");
+        assert!(file.write_at(b"evil", at).is_err(), "byte {at}");
     }
     file.seek(SeekFrom::Start(0)).unwrap();
     assert!(file.write_all(b"evil").is_err());

@@ -70,11 +70,11 @@ fn a_device_that_knows_a_moment_takes_no_part_of_an_earlier_one() {
     let mut client = Client::up_to_date(&moments[2].1);
     let before = client.stored.clone();
     for earlier in 0..2 {
-        for n in 0..4 {
+        for (n, file) in FILES.into_iter().enumerate().take(4) {
             let mut repo = Repo::new();
             repo.served = moments[2].1.served.clone();
-            let name = if n == 0 { FILES[0].to_owned() } else { format!("3.{}", FILES[n]) };
-            repo.served.insert(name, moments[earlier].0[FILES[n]].clone());
+            let name = if n == 0 { file.to_owned() } else { format!("3.{file}") };
+            repo.served.insert(name, moments[earlier].0[file].clone());
             // What did not change is not fetched again; an earlier timestamp is refused.
             assert_eq!(client.refresh(&repo, &[MANIFEST]).is_err(), n == 0);
             assert_eq!(client.stored, before);
