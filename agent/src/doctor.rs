@@ -137,6 +137,11 @@ fn sandbox() -> Finding {
         Ok(out) => {
             Finding::Bad(format!("the engine cannot be started ({})", out.status), "reinstall the agent")
         }
+        // This very program runs, so the machine is another one than the kernel's: an emulated processor.
+        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => Finding::Weak(
+            "under emulation no engine can be started, so nothing is known".into(),
+            "ask on the board itself, or register the emulator with binfmt_misc",
+        ),
         Err(e) => Finding::Bad(format!("the engine cannot be started ({e})"), "reinstall the agent"),
     }
 }
