@@ -11,8 +11,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use longshore_trust::{DeviceId, Digest, FleetId, PublicKey, Seq, SigningKey, StreamId};
-use longshore_wire::v1::{Claim, Header, SCHEMA, seal};
+use longshore_trust::{DeviceId, Digest, FleetId, PublicKey, SigningKey};
+use longshore_wire::v1::{Claim, seal};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::host;
-use crate::identity::{self, Enrolment, Identity, write_private};
+use crate::identity::{self, Enrolment, Identity, statement_header, write_private};
 use crate::supervisor::lock;
 use crate::wipe;
 
@@ -256,16 +256,7 @@ fn claim(
     )?;
     let nonce = STANDARD.decode(&nonce.nonce).ok().and_then(|n| n.try_into().ok());
     let PublicKey::Ed25519(report) = keys.report.public() else { bail!("the report key is not ed25519") };
-    let (time, time_quality) = host::now();
-    let header = Header {
-        schema: SCHEMA,
-        fleet: token.fleet.clone(),
-        device: device.clone(),
-        stream: StreamId(0),
-        seq: Seq(0),
-        time,
-        time_quality,
-    };
+    let header = statement_header(&token.fleet, device, host::now());
     let claim = Claim {
         nonce: nonce.context("the server's nonce is not 32 bytes of base64")?,
         token: *secret,

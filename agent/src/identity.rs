@@ -9,7 +9,8 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use longshore_agent_core::renewal::Life;
-use longshore_trust::{DeviceId, FleetId, SigningKey, UnixMs};
+use longshore_trust::{DeviceId, FleetId, Seq, SigningKey, StreamId, TimeQuality, UnixMs};
+use longshore_wire::v1::{Header, SCHEMA};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,23 @@ pub struct Identity {
     pub commands_after: (u64, u64),
     /// See [`Enrolment`].
     pub assignments_after: u64,
+}
+
+/// Header of a statement about the identity itself: a claim, a renewal, a wipe receipt. It stands in no stream.
+pub(crate) fn statement_header(
+    fleet: &FleetId,
+    device: &DeviceId,
+    (time, time_quality): (UnixMs, TimeQuality),
+) -> Header {
+    Header {
+        schema: SCHEMA,
+        fleet: fleet.clone(),
+        device: device.clone(),
+        stream: StreamId(0),
+        seq: Seq(0),
+        time,
+        time_quality,
+    }
 }
 
 /// Why there is no usable identity.

@@ -9,15 +9,15 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use longshore_trust::{Digest, EnvelopeError, Seq, StreamId, TimeQuality, UnixMs};
-use longshore_wire::v1::{Header, Renewal, SCHEMA, seal};
+use longshore_trust::{Digest, EnvelopeError, TimeQuality, UnixMs};
+use longshore_wire::v1::{Renewal, seal};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::fetch::{HttpError, Remote};
-use crate::identity::{self, Identity, IdentityError, write_private};
+use crate::identity::{self, Identity, IdentityError, statement_header, write_private};
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,15 +98,7 @@ pub fn attempt(state_dir: &Path, time: UnixMs, time_quality: TimeQuality) -> Res
         nonce.and_then(|n| n.try_into().ok()).ok_or(RenewError::Answer("no nonce of 32 bytes"))?;
     let der = CertificateDer::from_pem_slice(me.cert_pem.as_bytes())
         .map_err(|_| RenewError::Answer("cert.pem holds no certificate"))?;
-    let header = Header {
-        schema: SCHEMA,
-        fleet: me.fleet.clone(),
-        device: me.device.clone(),
-        stream: StreamId(0),
-        seq: Seq(0),
-        time,
-        time_quality,
-    };
+    let header = statement_header(&me.fleet, &me.device, (time, time_quality));
     let renewal = Renewal { nonce, present: Digest::of(&der), csr_sha256: Digest::of(csr.der()) };
     let statement = STANDARD.encode(seal(header, renewal, &me.report_key)?);
     let body = json!({ "statement": statement, "csr_pem": csr.pem()? });

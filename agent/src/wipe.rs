@@ -18,15 +18,15 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use longshore_agent_core::backoff::{Backoff, Jitter};
-use longshore_trust::{DeviceId, FleetId, Seq, StreamId, UnixMs};
-use longshore_wire::v1::{Header, SCHEMA, WipeStage, Wiped, seal};
+use longshore_trust::{DeviceId, FleetId, Seq, UnixMs};
+use longshore_wire::v1::{WipeStage, Wiped, seal};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::config::Config;
 use crate::fetch::Remote;
 use crate::host::{self, notify};
-use crate::identity::{self, Identity, write_private};
+use crate::identity::{self, Identity, statement_header, write_private};
 
 const INTENT: &str = "wipe.json";
 const DONE: &str = "decommissioned.json";
@@ -283,16 +283,7 @@ struct Https {
 impl Fleet for Https {
     fn tell(&self, receipt: Wiped) -> Told {
         let me = &self.me;
-        let (time, time_quality) = host::now();
-        let header = Header {
-            schema: SCHEMA,
-            fleet: me.fleet.clone(),
-            device: me.device.clone(),
-            stream: StreamId(0),
-            seq: Seq(0),
-            time,
-            time_quality,
-        };
+        let header = statement_header(&me.fleet, &me.device, host::now());
         let sent = seal(header, receipt, &me.report_key).map_err(|e| e.to_string()).and_then(|bytes| {
             let body = json!({ "statement": STANDARD.encode(bytes) });
             Remote::new(&me.url, &me.ca_pem, &me.cert_pem, &me.key_pem)

@@ -12,6 +12,20 @@ use crate::{output, root};
 /// The model of the example.
 pub const MODEL: &str = "meter-digits";
 
+/// A policy of one wave with everybody in it.
+pub const ALL_AT_ONCE: &str = r#"name = "all"
+[[wave]]
+select = { rest = true }
+soak = "500ms"
+[gate]
+min_devices = 1
+success = 0.9
+max_failed_devices = 1
+deadline = "120s"
+on_fail = "halt"
+on_inconclusive = "pause"
+"#;
+
 /// Keys of a solo fleet, in `keys/`.
 ///
 /// # Errors

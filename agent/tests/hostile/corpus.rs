@@ -3,6 +3,8 @@
 //! Each family is one way to harm whoever parses, loads or runs a model. Beside the file goes what its manifest says of it,
 //! because a manifest that is refused would hide what the model does.
 
+use longshore_agent_core::backoff::Jitter;
+
 use crate::onnx::{self, bytes, floats, int};
 use crate::onnx::{BOOL, D, FLOAT, INT64, STRING, f32s, graph, model, node, number, tensor, text, value};
 
@@ -25,19 +27,15 @@ pub enum Shapes {
     Digits,
 }
 
-/// SplitMix64: small, seeded, good enough to choose bytes.
-pub struct Chance(u64);
+/// Seeded choices of bytes.
+pub struct Chance(Jitter);
 
 impl Chance {
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(Jitter::new(seed))
     }
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
     /// Below `n`.
     pub fn below(&mut self, n: usize) -> usize {

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use longshore_hil_tests::load::{Load, read};
-use longshore_hil_tests::script::{await_state, build, release, roll_out, settle};
+use longshore_hil_tests::script::{ALL_AT_ONCE, await_state, build, release, roll_out, settle};
 use longshore_hil_tests::{output, root};
 
 use crate::fleet;
-use crate::slice::ALL_AT_ONCE;
 
 #[test]
 fn devices_keep_serving_while_the_fleet_is_down_and_an_older_backup_loses_nothing() {

@@ -6,11 +6,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use longshore_hil_tests::output;
-use longshore_hil_tests::script::{await_state, build, enrol, make_keys, release, roll_out, set_up_fleet};
+use longshore_hil_tests::script::{
+    ALL_AT_ONCE, await_state, build, enrol, make_keys, release, roll_out, set_up_fleet,
+};
 use longshore_hil_tests::stage::Stage;
 use serde_json::Value;
-
-use crate::slice::ALL_AT_ONCE;
 
 /// Life of a certificate; in earnest a year.
 const LIFE: Duration = Duration::from_secs(15);

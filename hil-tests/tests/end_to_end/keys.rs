@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use longshore_hil_tests::script::{MODEL, await_state, build, release, roll_out};
+use longshore_hil_tests::script::{ALL_AT_ONCE, MODEL, await_state, build, release, roll_out};
 use longshore_hil_tests::stage::Stage;
 use longshore_hil_tests::{bin_dir, output, root, shell_blocks};
 use serde_json::Value;
 
 use crate::fleet;
-use crate::slice::ALL_AT_ONCE;
 
 /// A new key in `keys/offline` (or `online`), by its name.
 fn new_key(stage: &Stage, role: &str, file: &str) {

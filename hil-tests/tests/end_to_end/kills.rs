@@ -5,13 +5,12 @@ use std::time::Duration;
 use longshore_hil_tests::load::{Load, read};
 use longshore_hil_tests::root;
 use longshore_hil_tests::script::{
-    MODEL, await_end, await_state, build_as, kill_engine, release, roll_out, settle,
+    ALL_AT_ONCE, MODEL, await_end, await_state, build_as, kill_engine, release, roll_out, settle,
 };
 use longshore_hil_tests::socket::Answer;
 use longshore_hil_tests::stage::Stage;
 
 use crate::fleet;
-use crate::slice::ALL_AT_ONCE;
 
 const UPDATES: u64 = 20;
 const DEVICES: usize = 2;

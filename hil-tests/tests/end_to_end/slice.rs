@@ -4,22 +4,9 @@ use std::time::Duration;
 
 use longshore_hil_tests::load::{Load, read};
 use longshore_hil_tests::root;
-use longshore_hil_tests::script::{await_state, build, release, roll_out, settle};
+use longshore_hil_tests::script::{ALL_AT_ONCE, await_state, build, release, roll_out, settle};
 
 use crate::fleet;
-
-pub const ALL_AT_ONCE: &str = r#"name = "all"
-[[wave]]
-select = { rest = true }
-soak = "500ms"
-[gate]
-min_devices = 1
-success = 0.9
-max_failed_devices = 1
-deadline = "120s"
-on_fail = "halt"
-on_inconclusive = "pause"
-"#;
 
 #[test]
 fn a_model_reaches_a_device_answers_and_every_row_is_counted_once() {

@@ -9,25 +9,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use longshore_hil_tests::load::{Load, read};
 use longshore_hil_tests::script::{
-    await_state, build, enrol, init_fleet, make_keys, release, roll_out, settle, start_fleet,
+    ALL_AT_ONCE, await_state, build, enrol, init_fleet, make_keys, release, roll_out, settle, start_fleet,
 };
 use longshore_hil_tests::stage::Stage;
 use longshore_hil_tests::{output, root};
 
 use super::python::interpreter;
-
-const EVERYWHERE: &str = r#"name = "all"
-[[wave]]
-select = { rest = true }
-soak = "500ms"
-[gate]
-min_devices = 1
-success = 0.9
-max_failed_devices = 1
-deadline = "120s"
-on_fail = "halt"
-on_inconclusive = "pause"
-"#;
 
 fn mosquitto() -> Result<PathBuf> {
     let paths = std::env::var_os("PATH").unwrap_or_default();
@@ -68,7 +55,7 @@ fn a_fleet_works_through_a_mosquitto_and_loses_nothing_when_it_is_killed() -> Re
     enrol(&mut stage, 2)?;
     build(&stage, "1.0.0")?;
     release(&stage, "1.0.0")?;
-    let rollout = roll_out(&stage, "1.0.0", EVERYWHERE)?;
+    let rollout = roll_out(&stage, "1.0.0", ALL_AT_ONCE)?;
     await_state(&mut stage, &rollout, "completed", Duration::from_secs(60))?;
 
     let rows = read(&root().join("examples/meter-digits/field/stream.csv"))?;
