@@ -414,6 +414,7 @@ pub fn counted_since(now: &Counters, before: &Counters) -> Option<Counters> {
         confusion: sub(&now.confusion, &before.confusion)?,
         labels_other: less(now.labels_other, before.labels_other)?,
         latency_us: DdSketch::default(),
+        ..Counters::default()
     };
     let old: std::collections::BTreeMap<u16, u64> = before.latency_us.buckets().collect();
     for (bucket, n) in now.latency_us.buckets() {

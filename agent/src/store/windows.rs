@@ -76,6 +76,7 @@ fn since(new: &Counters, old: &Counters) -> Counters {
         confusion: Vec::new(),
         labels_other: new.labels_other.saturating_sub(old.labels_other),
         latency_us,
+        ..Counters::default()
     }
 }
 

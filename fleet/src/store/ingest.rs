@@ -324,18 +324,11 @@ pub async fn insert_event(
 pub fn window_is_sane(w: &Window) -> bool {
     let c = &w.counters;
     let k = c.classes.len();
-    let numbers = [c.requests, c.rows, c.errors, c.nan, c.labels_other];
-    let all = numbers
-        .iter()
-        .chain(&c.classes)
-        .chain(&c.confusion)
-        .copied()
-        .chain(c.latency_us.buckets().map(|(_, n)| n));
     let mut sum = 0u64;
     k <= MAX_CLASSES
         && (c.confusion.is_empty() || c.confusion.len() == k * k)
         && w.key.start <= w.key.end
-        && all.into_iter().all(|n| {
+        && c.cells().all(|n| {
             sum = sum.saturating_add(n);
             n <= MAX_COUNT && sum <= MAX_COUNT
         })

@@ -1,8 +1,9 @@
 //! The rules of a manifest that hold between fields.
 
+mod monitor;
+
 use std::collections::BTreeSet;
 
-use crate::manifest::FEATURES_MAX;
 use crate::{DType, Dim, Manifest, ManifestError, PostStep, PreStep, Refusal, Role, TensorSpec};
 
 /// Most files in a bundle.
@@ -17,8 +18,6 @@ const DIM_MAX: u64 = 1 << 31;
 const ELEMENTS_MAX: u64 = 1 << 28;
 /// Most rows in a request.
 const BATCH_MAX: u32 = 65_536;
-/// Most classes: the table of confusions has their square.
-const CLASSES_MAX: usize = 256;
 /// Most dimensions.
 const RANK_MAX: usize = 8;
 
@@ -216,59 +215,6 @@ impl Manifest {
         }
         // Types and shapes after each step, as the API shows them.
         self.api_outputs().map(|_| ())
-    }
-
-    fn check_monitor(&self) -> Checked {
-        let m = &self.monitor;
-        if !(1..=7 * 24 * 3600).contains(&m.window_s) {
-            return rule("monitor.window_s", "must be between 1 second and 7 days");
-        }
-        at_most("monitor.classes", "classes", m.classes.len(), CLASSES_MAX)?;
-        if m.classes.len() == 1 {
-            return rule("monitor.classes", "needs at least 2 classes, or none for a regression");
-        }
-        unique("monitor.classes", m.classes.iter().map(String::as_str))?;
-        let served = self.api_outputs()?;
-        for (field, output) in
-            [("monitor.score_output", &m.score_output), ("monitor.class_output", &m.class_output)]
-        {
-            let Some(output) = output else { continue };
-            let Some(spec) = served.iter().find(|s| s.name == *output) else {
-                return refuse(field, Refusal::MissingTensor(output.clone()));
-            };
-            let right =
-                if field.ends_with("class_output") { spec.dtype.is_integer() } else { spec.dtype.is_float() };
-            if !right {
-                let expected =
-                    if field.ends_with("class_output") { "whole numbers" } else { "floating point" };
-                let (found, expected) = (spec.dtype.to_string(), expected.to_owned());
-                return refuse(field, Refusal::DType { found, expected });
-            }
-        }
-        if !m.classes.is_empty() && m.score_output.is_none() && m.class_output.is_none() {
-            return rule("monitor.classes", "needs monitor.score_output or monitor.class_output beside it");
-        }
-        if let Some(spec) = m.score_output.as_ref().and_then(|o| served.iter().find(|s| s.name == *o))
-            && let Some(Dim::Fixed(n)) = spec.shape.last()
-            && m.classes.len() > 2
-            && *n != m.classes.len() as u64
-        {
-            let text = format!("there are {} names, but `{}` has {n} scores", m.classes.len(), spec.name);
-            return rule("monitor.classes", text);
-        }
-        at_most("monitor.features", "features", m.features.len(), FEATURES_MAX)?;
-        unique("monitor.features", m.features.iter().map(|f| f.name.as_str()))?;
-        for (i, f) in m.features.iter().enumerate() {
-            let spec = self.input(&format!("monitor.features[{i}].input"), &f.input)?;
-            if self.row_elements(spec).is_some_and(|n| u64::from(f.index) >= n) {
-                let text = format!("a row of `{}` has no element {}", f.input, f.index);
-                return rule(format!("monitor.features[{i}].index"), text);
-            }
-        }
-        if m.explain_permille > 1000 {
-            return rule("monitor.explain_permille", "must be at most 1000");
-        }
-        Ok(())
     }
 
     /// Elements of one row of a tensor; `None` when another dimension is not fixed.

@@ -157,6 +157,18 @@ pub struct Monitor {
     /// Name of the group attribute for fairness; declared, never inferred.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// Its values, 2 to 16; a row that names another is counted as undeclared.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// The class that is good for whom it is given to; the second of two when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub favourable: Option<String>,
+    /// Smallest error of a regression that matters, in the unit of its output; without it errors are not tabled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_unit: Option<f64>,
+    /// Labels of devices by which what they see is kept apart at the fleet, at most 3. What is merged cannot be cut again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cohorts: Vec<String>,
     /// Share of rows that are explained, per mille.
     #[serde(skip_serializing_if = "is_default")]
     pub explain_permille: u16,
@@ -174,8 +186,24 @@ impl Default for Monitor {
             class_output: None,
             features: Vec::new(),
             group: None,
+            groups: Vec::new(),
+            favourable: None,
+            error_unit: None,
+            cohorts: Vec::new(),
             explain_permille: 0,
             label_delay_s: 0,
+        }
+    }
+}
+
+impl Monitor {
+    /// Index of the class that is good for whom it is given to; `None` where no groups are compared.
+    #[must_use]
+    pub fn favourable_class(&self) -> Option<usize> {
+        self.group.as_ref()?;
+        match &self.favourable {
+            Some(name) => self.classes.iter().position(|c| c == name),
+            None => (self.classes.len() == 2).then_some(1),
         }
     }
 }

@@ -240,3 +240,32 @@ fn an_endless_manifest_is_not_parsed() {
         Refusal::TooMany { what: "bytes", .. }
     ));
 }
+
+#[test]
+fn groups_are_declared_with_their_values_and_what_is_good_for_them() {
+    let monitor = |more: Value| {
+        let mut m = good()["monitor"].clone();
+        m.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        m
+    };
+    for (more, field) in [
+        (json!({ "group": "site" }), "monitor.groups"),
+        (json!({ "group": "site", "groups": ["north"], "favourable": "a" }), "monitor.groups"),
+        (json!({ "group": "site", "groups": ["north", "north"], "favourable": "a" }), "monitor.groups"),
+        (json!({ "groups": ["north", "south"] }), "monitor.group"),
+        (json!({ "favourable": "a" }), "monitor.group"),
+        (json!({ "group": "site", "groups": ["north", "south"] }), "monitor.favourable"),
+        (json!({ "group": "site", "groups": ["north", "south"], "favourable": "z" }), "monitor.favourable"),
+        (json!({ "error_unit": 0.1 }), "monitor.error_unit"),
+        (json!({ "error_unit": -1.0 }), "monitor.error_unit"),
+        (json!({ "cohorts": ["a", "b", "c", "d"] }), "monitor.cohorts"),
+        (json!({ "cohorts": ["a", "a"] }), "monitor.cohorts"),
+    ] {
+        let e = refusal("/monitor", monitor(more.clone()));
+        assert_eq!(e.field, field, "{more}: {e}");
+    }
+    let mut v = good();
+    v["monitor"] =
+        monitor(json!({ "group": "site", "groups": ["n", "s"], "favourable": "b", "cohorts": ["ring"] }));
+    assert_eq!(parse(&v).unwrap().monitor.favourable_class(), Some(1));
+}

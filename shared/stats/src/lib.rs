@@ -6,11 +6,12 @@
 
 #![forbid(unsafe_code)]
 
-mod counters;
 mod ddsketch;
+mod sparse;
 
 pub mod bounds;
 pub mod contingency;
+pub mod counters;
 pub mod distance;
 pub mod drift;
 pub mod fdr;

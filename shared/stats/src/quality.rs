@@ -33,7 +33,7 @@ fn same(what: &'static str, ours: usize, theirs: usize) -> Result<(), TableError
     if ours == theirs { Ok(()) } else { Err(TableError::Shape { what, ours, theirs }) }
 }
 
-fn add(into: &mut [u64], from: &[u64]) {
+pub(crate) fn add(into: &mut [u64], from: &[u64]) {
     into.iter_mut().zip(from).for_each(|(a, b)| *a = a.saturating_add(*b));
 }
 

@@ -75,6 +75,7 @@ pub enum Value<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeatureWindow {
     /// Counts of the bins (of the window's level) or of the vocabulary and, last, everything outside it.
+    #[serde(with = "crate::sparse")]
     pub counts: Vec<u64>,
     /// Part of the first bin: below the reference's range.
     pub below: u64,
@@ -107,6 +108,11 @@ impl FeatureWindow {
     pub fn absent(&self) -> u64 {
         let all = [self.nan, self.pos_inf, self.neg_inf, self.missing, self.mistyped];
         all.iter().fold(0, |s, n| s.saturating_add(*n))
+    }
+    /// Every count that is not of a bin: below, above, NaN, infinite, missing, of another type.
+    #[must_use]
+    pub fn specials(&self) -> [u64; 7] {
+        [self.below, self.above, self.nan, self.pos_inf, self.neg_inf, self.missing, self.mistyped]
     }
     fn add(&mut self, other: &Self) {
         self.counts.iter_mut().zip(&other.counts).for_each(|(a, b)| *a = a.saturating_add(*b));

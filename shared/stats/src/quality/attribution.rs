@@ -174,6 +174,16 @@ impl AttributionTable {
         self.absolute.iter_mut().zip(&other.absolute).for_each(|(a, b)| *a = a.saturating_add(*b));
         Ok(())
     }
+    /// Features.
+    #[must_use]
+    pub fn features(&self) -> usize {
+        self.signed.len()
+    }
+    /// Adds the number of rows of a table without features.
+    pub(crate) fn add_counts(&mut self, other: &Self) {
+        self.rows = self.rows.saturating_add(other.rows);
+        self.failed = self.failed.saturating_add(other.failed);
+    }
     /// Mean attribution of each feature: these add up to the mean of f(row) - f(baseline). `None` without a row.
     #[must_use]
     pub fn mean(&self) -> Option<Vec<f64>> {

@@ -75,6 +75,9 @@ pub struct ErrorTable {
     pub invalid: u64,
 }
 
+// The unit is a positive number, so equality is reflexive.
+impl Eq for ErrorTable {}
+
 /// Tables of different units.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("cannot merge error tables in units of {0} and {1}; only tables of one model version can be merged")]

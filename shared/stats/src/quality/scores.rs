@@ -41,6 +41,7 @@ pub fn edge(bin: usize) -> f64 {
 /// Scores of one class, without labels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScoreTable {
+    #[serde(with = "crate::sparse")]
     counts: Vec<u64>,
     /// Scores that are no probability.
     pub invalid: u64,
@@ -74,6 +75,11 @@ impl ScoreTable {
         add(&mut self.counts, &other.counts);
         self.invalid = self.invalid.saturating_add(other.invalid);
         Ok(())
+    }
+    /// Whether it has the bins it must have.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.counts.len() == SCORE_BINS
     }
     /// Scores counted.
     #[must_use]

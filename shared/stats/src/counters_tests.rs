@@ -1,0 +1,119 @@
+use super::*;
+use crate::nesting::Level;
+use crate::profile::{Column, Profile};
+use crate::window::Recorder;
+use proptest::prelude::*;
+
+#[test]
+fn a_table_that_was_left_out_is_not_made_up() {
+    let many = Counters { classes: vec![1; 1000], ..Counters::default() };
+    let mut sum = Counters::default();
+    sum.merge(&many).unwrap();
+    assert_eq!(sum, many);
+}
+#[test]
+fn a_table_that_only_one_side_has_is_kept() {
+    let mut few = Counters { classes: vec![0; 2], ..Counters::default() };
+    let mut labelled = Counters::with_classes(2);
+    labelled.confusion[3] = 5;
+    few.merge(&labelled).unwrap();
+    assert_eq!(few.labelled(), 5);
+}
+
+fn reference(shift: f64) -> Profile {
+    let columns: Vec<(String, Column)> = ["heat", "flow"]
+        .iter()
+        .map(|n| {
+            ((*n).to_owned(), Column::Numeric((0..500).map(|i| Some(f64::from(i) / 50.0 + shift)).collect()))
+        })
+        .collect();
+    Profile::of(&columns).unwrap()
+}
+
+/// What one row of every table adds.
+fn row(seed: u64) -> Counters {
+    let reference = reference(0.0);
+    let mut recorder = Recorder::new(&reference, Level::Bins32);
+    recorder.numbers(&[(seed % 13) as f64 - 1.0, (seed % 7) as f64]);
+    let mut c = Counters::with_classes(2);
+    let class = (seed % 2) as usize;
+    c.rows = 1;
+    c.requests = 1;
+    c.low_margin = u64::from(seed % 5 == 0);
+    c.classes[class] = 1;
+    c.confusion[class] = 1;
+    c.latency_us.insert(seed as f64);
+    c.scores = vec![ScoreTable::default(); 2];
+    c.scores[class].insert((seed % 50) as f64 / 50.0);
+    c.judged = vec![LabelledScores::default(); 2];
+    c.judged[class].insert((seed % 50) as f64 / 50.0, seed % 3 == 0);
+    let mut errors = ErrorTable::new(0.1).unwrap();
+    errors.insert(1.0, (seed % 11) as f64);
+    c.regression = Some(errors);
+    c.groups.rows = 1;
+    c.groups.answers = vec![Answers::default(); 3];
+    c.groups.answers[(seed % 3) as usize] = Answers { rows: 1, selected: seed % 2 };
+    c.groups.outcomes.groups = vec![Outcomes::default(); 3];
+    c.groups.outcomes.groups[(seed % 3) as usize].insert(true, seed % 2 == 0);
+    c.attribution = AttributionTable::new(2);
+    c.attribution.insert(&[seed as f64 / 3.0, -1.0]).unwrap();
+    c.profile = Some(recorder.take());
+    c
+}
+
+proptest! {
+    #[test]
+    fn merging_parts_is_counting_the_whole(seeds in prop::collection::vec(0u64..1000, 1..40), cut in 0usize..40) {
+        let sum = |rows: &[u64]| {
+            rows.iter().fold(Counters::default(), |mut sum, s| {
+                sum.merge(&row(*s)).unwrap();
+                sum
+            })
+        };
+        let (a, b) = seeds.split_at(cut.min(seeds.len()));
+        let mut parts = sum(b);
+        parts.merge(&sum(a)).unwrap();
+        let whole = sum(&seeds);
+        prop_assert_eq!(&parts, &whole);
+        let bytes = postcard::to_stdvec(&whole).unwrap();
+        prop_assert_eq!(&postcard::from_bytes::<Counters>(&bytes).unwrap(), &whole);
+        prop_assert_eq!(whole.rows, seeds.len() as u64);
+        prop_assert!(!whole.is_empty());
+    }
+}
+
+#[test]
+fn a_refused_merge_changes_nothing() {
+    let good = row(3);
+    let other_reference = {
+        let mut recorder = Recorder::new(&reference(1.0), Level::Bins32);
+        recorder.numbers(&[1.0, 1.0]);
+        recorder.take()
+    };
+    let spoilt: [fn(&mut Counters); 7] = [
+        |c| c.classes.push(0),
+        |c| c.confusion.push(0),
+        |c| c.scores.push(ScoreTable::default()),
+        |c| c.judged.push(LabelledScores::default()),
+        |c| c.groups.answers.push(Answers::default()),
+        |c| c.attribution = AttributionTable::new(3),
+        |c| c.regression = ErrorTable::new(0.2),
+    ];
+    for (i, spoil) in spoilt.iter().enumerate() {
+        let (mut bad, mut sum) = (row(4), good.clone());
+        spoil(&mut bad);
+        assert!(sum.merge(&bad).is_err(), "{i}");
+        assert_eq!(sum, good, "{i}");
+    }
+    let (bad, mut sum) = (Counters { profile: Some(other_reference), ..row(4) }, good.clone());
+    assert!(matches!(sum.merge(&bad), Err(MergeError::Profile(_))));
+    assert_eq!(sum, good);
+}
+
+#[test]
+fn what_is_held_back_is_the_difference() {
+    let mut c = row(1).groups;
+    c.rows = 30;
+    c.labelled = 7;
+    assert_eq!(c.held(), (29, 6));
+}
