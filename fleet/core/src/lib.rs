@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod gate;
+pub mod monitor;
 pub mod plan;
 pub mod policy;
 pub mod rollout;

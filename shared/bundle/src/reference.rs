@@ -20,3 +20,15 @@ pub fn parse(bytes: &[u8], manifest: &Manifest) -> Result<Profile, ManifestError
     }
     Ok(profile)
 }
+
+/// The part of a profile that devices count: the monitored features, in the manifest's order. Both ends make it the same
+/// way, so that what a device counted fits what the fleet compares it with.
+#[must_use]
+pub fn monitored(profile: &Profile, manifest: &Manifest) -> Profile {
+    let of = |name: &str| profile.feature(name).cloned();
+    Profile {
+        rows: profile.rows,
+        features: manifest.monitor.features.iter().filter_map(|f| of(&f.name)).collect(),
+        quality: profile.quality.clone(),
+    }
+}
