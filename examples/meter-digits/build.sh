@@ -13,4 +13,5 @@ exec longshore bundle build \
     --golden "$from/golden.npz" \
     --card "$from/card.md" \
     --labels 0,1,2,3,4,5,6,7,8,9 \
+    --manifest-extra "$(dirname "$0")/monitor.toml" \
     --out "$out"

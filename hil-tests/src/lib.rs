@@ -7,6 +7,7 @@
 
 pub mod attacks;
 pub mod load;
+pub mod receiver;
 pub mod script;
 pub mod socket;
 pub mod stage;

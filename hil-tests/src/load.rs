@@ -21,6 +21,18 @@ pub struct Row {
     label: u32,
 }
 
+impl Row {
+    /// The picture as a camera sees it that was knocked: everything is one column further to the right.
+    #[must_use]
+    pub fn shifted(&self) -> Self {
+        let side = self.pixels.len().isqrt().max(1);
+        let pixels = self.pixels.chunks(side).flat_map(|line| {
+            std::iter::once(0.0).chain(line.iter().copied().take(line.len().saturating_sub(1)))
+        });
+        Self { pixels: pixels.collect(), label: self.label }
+    }
+}
+
 /// Reads `field/stream.csv`: 64 pixels and a label a row.
 ///
 /// # Errors

@@ -47,15 +47,16 @@ pub fn build(stage: &Stage, version: &str) -> Result<()> {
 /// # Errors
 /// When the command fails.
 pub fn build_as(stage: &Stage, example: &str, version: &str) -> Result<()> {
-    let from = root().join("examples").join(MODEL).join(example);
-    let file = |name: &str| from.join(name).display().to_string();
+    let of_all = root().join("examples").join(MODEL);
+    let file = |name: &str| of_all.join(example).join(name).display().to_string();
+    let monitor = of_all.join("monitor.toml").display().to_string();
     let out = format!("bundles/{version}");
     std::fs::create_dir_all(stage.dir.join("bundles"))?;
     let (model, reference, golden, card) =
         (file("model.onnx"), file("reference.csv"), file("golden.npz"), file("card.md"));
     let mut args = vec!["bundle", "build", "--model", &model, "--name", MODEL, "--version", version];
     args.extend(["--reference", &reference, "--golden", &golden, "--card", &card]);
-    args.extend(["--labels", "0,1,2,3,4,5,6,7,8,9", "--out", &out]);
+    args.extend(["--labels", "0,1,2,3,4,5,6,7,8,9", "--manifest-extra", &monitor, "--out", &out]);
     stage.json(&args).map(drop)
 }
 
