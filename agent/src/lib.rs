@@ -4,6 +4,7 @@
 //! parses models and answers requests, holds no key and reaches no network. What is decided is decided in
 //! `longshore-agent-core`; the modules here are its hands.
 
+pub mod code;
 pub mod config;
 pub mod doctor;
 pub mod engine;

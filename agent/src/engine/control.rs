@@ -14,6 +14,7 @@ use super::channel::Channel;
 use super::load::{load, reason};
 use super::protocol::{FromEngine, LoadRequest, ToEngine};
 use super::room::Room;
+use crate::code::Code;
 use crate::page::Page;
 use crate::serve::models::{Gone, Served};
 use crate::serve::queries::Reply;
@@ -31,13 +32,15 @@ pub fn start(
     to_send: Receiver<FromEngine>,
     outbox: Sender<FromEngine>,
     service: Arc<Service>,
-    room: Room,
+    (room, code): (Room, Code),
     stop: watch::Sender<Stop>,
 ) -> std::io::Result<()> {
     let control = Arc::new(control);
     let (to_load, loads) = channel();
     let loader = (Arc::clone(&service), outbox.clone());
-    Builder::new().name("load".into()).spawn(move || load_all(&loads, &loader.0, &loader.1, &room))?;
+    Builder::new()
+        .name("load".into())
+        .spawn(move || load_all(&loads, &loader.0, &loader.1, (&room, &code)))?;
     let sender = Arc::clone(&control);
     Builder::new().name("report".into()).spawn(move || {
         // A closed socket is noticed by the thread that reads it.
@@ -104,7 +107,7 @@ fn load_all(
     loads: &Receiver<(LoadRequest, Vec<OwnedFd>)>,
     service: &Service,
     outbox: &Sender<FromEngine>,
-    room: &Room,
+    (room, code): (&Room, &Code),
 ) {
     // Refused only where priorities cannot be lowered at all; then loading is merely less polite.
     let _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
@@ -122,6 +125,8 @@ fn load_all(
                 reason: reason("engine.panic", "the engine broke while loading"),
             },
         };
+        // Most of the program is for loading, and the next load may be weeks away.
+        code.let_go();
         if outbox.send(answer).is_err() {
             return;
         }

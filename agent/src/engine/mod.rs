@@ -22,6 +22,7 @@ use longshore_runtime::MemoryFigures;
 use longshore_sandbox::{Limits, Memory};
 use tokio::sync::watch;
 
+use crate::code::Code;
 use crate::serve::{self, Listeners, Service, Settings, Stop};
 use channel::Channel;
 use protocol::{FromEngine, ServingLimits, ToEngine, TrialLimits};
@@ -100,12 +101,13 @@ fn run_serving(control: Channel) -> anyhow::Result<()> {
         None => return Ok(()),
     };
     let room = room::Room::open(limits.memory_bytes);
+    let code = Code::of_this_program();
     let measures = shut_in(&limits.into());
 
     let (outbox, to_send) = channel();
     let service = Service::start(&settings, outbox.clone())?;
     let (stop, stopped) = watch::channel(Stop::No);
-    control::start(control, to_send, outbox.clone(), std::sync::Arc::clone(&service), room, stop)?;
+    control::start(control, to_send, outbox.clone(), std::sync::Arc::clone(&service), (room, code), stop)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ready = move || {
         // When the supervisor is gone already, the control thread says stop.

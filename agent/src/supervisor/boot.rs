@@ -24,6 +24,7 @@ use super::event::{Happening, Queue};
 use super::loads::Loads;
 use super::serving::{Listeners, Serving};
 use super::{Supervisor, Timers, clock, lock};
+use crate::code::Code;
 use crate::config::{Config, LogFormat};
 use crate::fetch::{HttpError, Remote, load_trusted};
 use crate::host::{self, notify};
@@ -305,6 +306,7 @@ pub(super) fn start(config_path: &Path) -> anyhow::Result<(Supervisor, Receiver<
         boot: seed(),
         boot_id,
         sandbox: Vec::new(),
+        code: Code::of_this_program(),
         refused_at: None,
         timers,
         stopping: None,

@@ -38,6 +38,7 @@ use longshore_agent_core::{Allowance, Clock, Sync, Updates, sync};
 use longshore_trust::tuf::Trusted;
 use longshore_trust::{DeviceId, FleetId, ModelName, SigningKey, UnixMs};
 
+use crate::code::Code;
 use crate::config::Config;
 use crate::engine::protocol::Label;
 use crate::fetch::Remote;
@@ -103,6 +104,7 @@ pub struct Supervisor {
     boot: u64,
     boot_id: [u8; 16],
     sandbox: Vec<String>,
+    code: Code,
     /// When a refused message was last recorded.
     refused_at: Option<Instant>,
     timers: Timers,

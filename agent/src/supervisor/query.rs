@@ -128,6 +128,7 @@ impl Supervisor {
         self.report("inventory", ReportBody::Inventory(inventory));
     }
     pub(super) fn report_health(&mut self) {
+        self.code.let_go();
         let totals = self.store.rows_totals().unwrap_or_default();
         let models = self
             .updates
