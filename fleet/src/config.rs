@@ -33,6 +33,8 @@ pub struct Config {
     pub oms: Oms,
     /// Certificates of devices.
     pub certificates: Certificates,
+    /// How models are judged.
+    pub monitor: Monitor,
 }
 
 /// Which MQTT broker.
@@ -105,6 +107,8 @@ pub struct Keep {
     pub windows_per_device: u32,
     /// Update reports and events kept per device.
     pub reports_per_device: u32,
+    /// Days that single hours of merged counters are kept; older ones are merged into days, which are kept for ever.
+    pub hours_d: u32,
 }
 
 /// Lifetimes of what the online keys sign.
@@ -127,6 +131,22 @@ pub struct Oms {
     pub public_keys: Vec<String>,
 }
 
+/// How models are judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Monitor {
+    /// How often verdicts are made, seconds.
+    pub every_s: u64,
+    /// Over how many hours.
+    pub span_h: u64,
+    /// Rate of false alarms, over all features and cohorts of a version together.
+    pub alpha: f64,
+    /// Smallest effect (population stability index) that is called drift.
+    pub min_effect: f64,
+}
+// Checked numbers: equality is reflexive.
+impl Eq for Monitor {}
+
 /// Certificates of devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -148,6 +168,7 @@ impl Default for Config {
             trust: Trust::default(),
             oms: Oms::default(),
             certificates: Certificates::default(),
+            monitor: Monitor::default(),
         }
     }
 }
@@ -166,7 +187,12 @@ impl Default for Limits {
 }
 impl Default for Keep {
     fn default() -> Self {
-        Self { windows_per_device: 500, reports_per_device: 500 }
+        Self { windows_per_device: 500, reports_per_device: 500, hours_d: 30 }
+    }
+}
+impl Default for Monitor {
+    fn default() -> Self {
+        Self { every_s: 300, span_h: 24, alpha: 0.01, min_effect: 0.02 }
     }
 }
 impl Default for Certificates {
@@ -282,6 +308,18 @@ impl Config {
                 "certificates.life_s",
                 self.certificates.life_s.to_string(),
                 "devices could not renew in time: give 10 seconds at least, a year (31536000) in earnest",
+            );
+        }
+        let m = &self.monitor;
+        if m.every_s == 0 || !(1..=24 * 366).contains(&m.span_h) {
+            let why = "verdicts are made every second at most, over 1 to 8784 hours";
+            return wrong("monitor.every_s", m.every_s.to_string(), why);
+        }
+        if !(m.alpha > 0.0 && m.alpha < 1.0 && m.min_effect >= 0.0 && m.min_effect.is_finite()) {
+            return wrong(
+                "monitor.alpha",
+                m.alpha.to_string(),
+                "alpha is between 0 and 1, min_effect 0 or more",
             );
         }
         if self.limits.messages_per_s == 0 || self.limits.message_burst == 0 {

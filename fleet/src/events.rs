@@ -14,6 +14,8 @@ pub enum FleetEvent {
     Rollout(RolloutId),
     /// A model, version or alias changed.
     Model(ModelName),
+    /// The verdicts on a model's versions were made anew.
+    Judged(ModelName),
     /// Totals changed (rows counted, devices online, trust metadata).
     Summary,
 }

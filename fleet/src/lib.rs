@@ -22,6 +22,7 @@ pub mod gateway;
 pub mod http;
 pub mod init;
 pub mod jobs;
+pub mod monitor;
 pub mod objects;
 pub mod online;
 pub mod operator_plane;

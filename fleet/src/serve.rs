@@ -82,6 +82,7 @@ pub async fn start(data: &DataDir, config: Config) -> Result<Running, StartError
         BrokerConfig::External { .. } => None,
     };
     let objects = ObjectDir::open(&data.objects()).map_err(init::io("open", &data.objects()))?;
+    crate::monitor::store_missing_shapes(&store, &objects).await?;
     note_configuration(&store, &config).await?;
     let first_password = first_admin(&store).await?;
     let mut tx = store.write().await?;

@@ -5,7 +5,7 @@ use axum::response::IntoResponse;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{audit, devices, events, fleet, models, objects, rollouts, session, trust};
+use super::{audit, devices, events, fleet, models, monitor, objects, rollouts, session, trust};
 
 struct Security;
 
@@ -33,6 +33,7 @@ impl Modify for Security {
         devices::list, devices::show, devices::token, devices::revoke, devices::decommission,
         models::list, models::show, models::versions, models::create, models::version, models::deprecate,
         models::retire, models::alias, objects::put,
+        monitor::drift, monitor::feature, monitor::quality, monitor::fairness, monitor::cohorts,
         trust::submit, trust::ceremony, trust::pending,
         audit::show, audit::checkpoint, audit::checkpoints, audit::entries, audit::search, audit::inclusion,
         audit::consistency,

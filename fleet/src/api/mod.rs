@@ -11,6 +11,8 @@ mod events;
 mod fleet;
 mod idempotency;
 mod models;
+mod monitor;
+mod monitor_view;
 mod objects;
 mod page;
 mod problem;
@@ -51,6 +53,11 @@ pub fn router(app: Shared) -> Router {
         .route("/api/v1/models/{model}/versions/{version}", get(models::version))
         .route("/api/v1/models/{model}/versions/{version}/deprecate", post(models::deprecate))
         .route("/api/v1/models/{model}/versions/{version}/retire", post(models::retire))
+        .route("/api/v1/models/{model}/versions/{version}/drift", get(monitor::drift))
+        .route("/api/v1/models/{model}/versions/{version}/drift/{feature}", get(monitor::feature))
+        .route("/api/v1/models/{model}/versions/{version}/quality", get(monitor::quality))
+        .route("/api/v1/models/{model}/versions/{version}/fairness", get(monitor::fairness))
+        .route("/api/v1/models/{model}/versions/{version}/cohorts", get(monitor::cohorts))
         .route("/api/v1/models/{model}/aliases/{alias}", put(models::alias))
         .route("/api/v1/trust/metadata", post(trust::submit))
         .route("/api/v1/trust/ceremony", post(trust::ceremony))

@@ -200,7 +200,7 @@ pub async fn versions(
     }
 }
 
-async fn find(app: &App, model: &str, version: &str) -> Result<Version, Problem> {
+pub(super) async fn find(app: &App, model: &str, version: &str) -> Result<Version, Problem> {
     let name = model_name(model)?;
     let number = app.store.alias(&name, version).await?.unwrap_or_else(|| version.to_owned());
     let found = app.store.version(model, &number).await?;
@@ -316,6 +316,7 @@ async fn add(
                 .await?;
         }
     }
+    crate::monitor::store_shape(&mut tx, &app.objects, bundle, manifest).await?;
     if let Some(signature) = signature {
         store::signature::put(&mut tx, bundle, signature, now).await?;
         let by = signature.key.as_deref().unwrap_or("a key that this fleet does not know");

@@ -43,7 +43,9 @@ impl Topic {
     fn touches(&self, event: &FleetEvent) -> bool {
         match event {
             FleetEvent::Device(id) => self.is_wide() || self.device.as_deref() == Some(id.as_str()),
-            FleetEvent::Model(name) => self.is_wide() || self.model.as_deref() == Some(name.as_str()),
+            FleetEvent::Model(name) | FleetEvent::Judged(name) => {
+                self.is_wide() || self.model.as_deref() == Some(name.as_str())
+            }
             FleetEvent::Rollout(id) => self.is_wide() || self.rollout.as_deref() == Some(id.as_str()),
             // Rows were counted somewhere: models and rollouts show sums of them.
             FleetEvent::Summary => self.device.is_none(),

@@ -23,6 +23,7 @@ use crate::app::{self, Shared};
 use crate::audit::Seen;
 use crate::events::FleetEvent;
 use crate::store::device::DeviceIdentity;
+use crate::store::monitor::Merger;
 use crate::store::{self, Store, StoreError, audit};
 
 /// Most messages in a transaction.
@@ -197,6 +198,7 @@ pub async fn store_batch(
     let mut order: Vec<&Accepted> = batch.iter().collect();
     order.sort_by_key(|a| (&a.header.device, a.header.stream, a.header.seq));
     let mut tx = store.write().await?;
+    let mut merger = Merger::default();
     let mut revoked: BTreeMap<&DeviceId, bool> = BTreeMap::new();
     for message in order {
         let header = &message.header;
@@ -232,8 +234,9 @@ pub async fn store_batch(
             continue;
         }
         out.stored += 1;
-        apply(&mut tx, message, now, &mut out).await?;
+        apply(&mut tx, &mut merger, message, now, &mut out).await?;
     }
+    merger.write(&mut tx, now).await?;
     for ((device, stream), at_least) in touched {
         let up_to = store::stream::advance(&mut tx, &device, stream, at_least).await?;
         out.receipts.insert((device, stream), up_to);
@@ -271,6 +274,7 @@ async fn never_to_come(
 
 async fn apply(
     tx: &mut store::Tx,
+    merger: &mut Merger,
     message: &Accepted,
     now: UnixMs,
     out: &mut Outcome,
@@ -286,13 +290,12 @@ async fn apply(
         }
         Said::Windows(windows) => {
             for w in &windows.windows {
-                let added =
-                    store::ingest::window_is_sane(w) && store::ingest::window(tx, header, w, now).await?;
+                let added = store::ingest::add_window(tx, merger, header, w, now).await?;
                 if added {
                     out.counted = true;
                 } else {
                     let why = serde_json::json!({"code": "ingest.window", "model": w.key.model, "bundle": w.key.bundle,
-                        "detail": "the tables of a window do not fit together or are out of range; it was not counted"});
+                        "detail": "the tables of a window do not fit together, its bundle or its range; it was not counted"});
                     store::ingest::insert_event(tx, &header.device, header.time, "refused", &why, now)
                         .await?;
                     tracing::warn!(device = %header.device, model = %w.key.model, "a window was not counted");

@@ -1,4 +1,4 @@
-//! Background work: the rollout executor and the checks of uploads.
+//! Background work: the rollout executor, the checks of uploads, verdicts on a schedule.
 //!
 //! What always holds: everything a job does is derived from the record, in one transaction; a job that is killed starts
 //! again where the record says, and doing a step twice does no harm.
@@ -6,6 +6,7 @@
 mod checks;
 pub mod control;
 pub mod executor;
+pub mod monitor;
 pub mod planning;
 
 use std::time::Duration;
@@ -23,7 +24,8 @@ const GATHER: Duration = Duration::from_millis(50);
 /// Starts all jobs; they end when `app.stop` is cancelled.
 pub fn spawn(app: Shared) {
     tokio::spawn(execute_rollouts(app.clone()));
-    tokio::spawn(checks::run(app));
+    tokio::spawn(checks::run(app.clone()));
+    tokio::spawn(monitor::run(app));
 }
 
 async fn execute_rollouts(app: Shared) {

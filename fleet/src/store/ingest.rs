@@ -4,12 +4,13 @@
 //! the same stream never overwrites what a newer one said.
 
 use longshore_stats::Counters;
-use longshore_trust::{AssignmentVersion, DeviceId, StreamId, TimeQuality, UnixMs};
+use longshore_trust::{AssignmentVersion, DeviceId, StreamId, UnixMs};
 use longshore_wire::v1::{
     EventKind, Events, Header, Health, Hello, Inventory, Reason, ReportBody, UpdateReport, UpdateState,
     Window,
 };
 
+use super::monitor::Merger;
 use super::stream::stream_text;
 use super::{Store, StoreError, Tx, audit, to_i64, to_u64};
 
@@ -319,6 +320,16 @@ pub async fn insert_event(
     Ok(())
 }
 
+/// Counts of groups, and of rows that were explained.
+fn group_cells(c: &Counters) -> impl Iterator<Item = u64> + '_ {
+    let (g, a) = (&c.groups, &c.attribution);
+    let answers = g.answers.iter().flat_map(|a| [a.rows, a.selected]);
+    let outcomes = g.outcomes.groups.iter();
+    let outcomes =
+        outcomes.flat_map(|o| [o.true_positive, o.false_positive, o.false_negative, o.true_negative]);
+    [g.rows, g.undeclared, g.labelled, a.rows, a.failed].into_iter().chain(answers).chain(outcomes)
+}
+
 /// Whether the tables of a window fit together and its numbers can be added without running over.
 #[must_use]
 pub fn window_is_sane(w: &Window) -> bool {
@@ -328,82 +339,46 @@ pub fn window_is_sane(w: &Window) -> bool {
     k <= MAX_CLASSES
         && (c.confusion.is_empty() || c.confusion.len() == k * k)
         && w.key.start <= w.key.end
-        && c.cells().all(|n| {
+        && c.cells().chain(group_cells(c)).all(|n| {
             sum = sum.saturating_add(n);
             n <= MAX_COUNT && sum <= MAX_COUNT
         })
 }
 
-/// Adds a window to its device's rows, its device's totals and its model's hour. `false` when its tables do not fit
-/// what this device sent under the same bundle before: then nothing is changed.
+/// Adds a window to its device's rows, its device's totals and the hours of its cohorts, at once. `false` when it does not
+/// fit its bundle, or what this device sent under the same bundle before: then nothing is changed.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn window(tx: &mut Tx, header: &Header, w: &Window, now: UnixMs) -> Result<bool, StoreError> {
-    let (device, model, bundle) = (header.device.as_str(), w.key.model.as_str(), w.key.bundle.to_hex());
-    let total: Option<Vec<u8>> = sqlx::query_scalar(
-        "SELECT counters FROM device_total WHERE device = ?1 AND model = ?2 AND bundle = ?3",
-    )
-    .bind(device)
-    .bind(model)
-    .bind(&bundle)
-    .fetch_optional(tx.conn())
-    .await?;
-    // A device without a clock cannot say which hour it was; the fleet can.
-    let at = if header.time_quality == TimeQuality::None { now } else { w.key.start };
-    let hour = to_i64(at.0 / HOUR_MS * HOUR_MS);
-    let of_hour: Option<Vec<u8>> =
-        sqlx::query_scalar("SELECT counters FROM model_hour WHERE model = ?1 AND bundle = ?2 AND hour = ?3")
-            .bind(model)
-            .bind(&bundle)
-            .bind(hour)
-            .fetch_optional(tx.conn())
-            .await?;
-    if !classes_are_the_bundles(tx, &bundle, w.counters.classes.len()).await? {
+    let mut merger = Merger::default();
+    let added = add_window(tx, &mut merger, header, w, now).await?;
+    merger.write(tx, now).await?;
+    Ok(added)
+}
+
+/// The same, with sums that `merger` keeps until it is written.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn add_window(
+    tx: &mut Tx,
+    merger: &mut Merger,
+    header: &Header,
+    w: &Window,
+    now: UnixMs,
+) -> Result<bool, StoreError> {
+    if !window_is_sane(w) || !merger.add(tx, header, w, now).await? {
         return Ok(false);
-    }
-    let Some(total) = merged(total, &w.counters)? else {
-        return Ok(false);
-    };
-    sqlx::query(
-        "INSERT INTO device_total (device, model, bundle, requests, rows, errors, labelled, correct, counters)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-         ON CONFLICT (device, model, bundle) DO UPDATE SET requests = excluded.requests, rows = excluded.rows,
-             errors = excluded.errors, labelled = excluded.labelled, correct = excluded.correct,
-             counters = excluded.counters",
-    )
-    .bind(device)
-    .bind(model)
-    .bind(&bundle)
-    .bind(to_i64(total.requests))
-    .bind(to_i64(total.rows))
-    .bind(to_i64(total.errors))
-    .bind(to_i64(total.labelled()))
-    .bind(to_i64(total.correct()))
-    .bind(encode_counters(&total))
-    .execute(tx.conn())
-    .await?;
-    // Where another device has put tables of another size first, this one still counts for itself.
-    if let Some(of_hour) = merged(of_hour, &w.counters)? {
-        sqlx::query(
-            "INSERT INTO model_hour (model, bundle, hour, counters) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (model, bundle, hour) DO UPDATE SET counters = excluded.counters",
-        )
-        .bind(model)
-        .bind(&bundle)
-        .bind(hour)
-        .bind(encode_counters(&of_hour))
-        .execute(tx.conn())
-        .await?;
     }
     sqlx::query(
         "INSERT INTO device_window (device, model, bundle, start, \"end\", supplement, requests, rows, errors,
              labelled, correct, counters, received)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )
-    .bind(device)
-    .bind(model)
-    .bind(&bundle)
+    .bind(header.device.as_str())
+    .bind(w.key.model.as_str())
+    .bind(w.key.bundle.to_hex())
     .bind(to_i64(w.key.start.0))
     .bind(to_i64(w.key.end.0))
     .bind(i64::from(w.supplement))
@@ -417,35 +392,6 @@ pub async fn window(tx: &mut Tx, header: &Header, w: &Window, now: UnixMs) -> Re
     .execute(tx.conn())
     .await?;
     Ok(true)
-}
-
-/// Whether a bundle of the catalogue has so many classes. One device with tables of another size, first in its hour, would
-/// otherwise keep all others out of it.
-async fn classes_are_the_bundles(tx: &mut Tx, bundle: &str, classes: usize) -> Result<bool, StoreError> {
-    let known: Option<Option<i64>> = sqlx::query_scalar(
-        "SELECT json_array_length(manifest, '$.monitor.classes') FROM bundle_version WHERE bundle = ?1",
-    )
-    .bind(bundle)
-    .fetch_optional(tx.conn())
-    .await?;
-    let named = known.flatten().unwrap_or(0);
-    Ok(classes == 0 || named == 0 || usize::try_from(named).is_ok_and(|n| n == classes))
-}
-
-/// `None` when the tables do not fit or a sum would run over.
-fn merged(stored: Option<Vec<u8>>, add: &Counters) -> Result<Option<Counters>, StoreError> {
-    let Some(bytes) = stored else {
-        return Ok(Some(add.clone()));
-    };
-    let mut sum = decode_counters(&bytes)?;
-    // The parts are bounded by MAX_COUNT each; a sum that nears the end of u64 is poison, not data.
-    let room = u64::MAX / 2;
-    let full = [sum.requests, sum.rows, sum.errors, sum.nan, sum.labels_other]
-        .iter()
-        .chain(&sum.classes)
-        .chain(&sum.confusion)
-        .any(|&n| n > room);
-    Ok((!full && sum.merge(add).is_ok()).then_some(sum))
 }
 
 /// Counters as they are stored.

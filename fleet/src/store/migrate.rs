@@ -8,6 +8,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0002_audit_log.sql"),
     include_str!("migrations/0003_identity.sql"),
     include_str!("migrations/0004_bundle_signature.sql"),
+    include_str!("migrations/0005_monitor.sql"),
 ];
 /// The step that gives the audit log its tree, which no SQL can grow.
 const AUDIT_TREE: i64 = 2;

@@ -12,6 +12,7 @@ pub mod device;
 pub mod director;
 pub mod identity;
 pub mod ingest;
+pub mod monitor;
 pub mod people;
 pub mod rollout;
 pub mod signature;
@@ -20,6 +21,7 @@ pub mod trust;
 pub mod views;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -89,10 +91,14 @@ pub struct Store {
     writer: SqlitePool,
     readers: SqlitePool,
     path: PathBuf,
+    shapes: Arc<monitor::Shapes>,
 }
 
 /// The one running write transaction; rolled back when dropped without [`Tx::commit`].
-pub struct Tx(sqlx::Transaction<'static, Sqlite>);
+pub struct Tx {
+    inner: sqlx::Transaction<'static, Sqlite>,
+    shapes: Arc<monitor::Shapes>,
+}
 
 impl Tx {
     /// Makes it durable.
@@ -100,11 +106,15 @@ impl Tx {
     /// # Errors
     /// When the disk refuses; nothing is changed then.
     pub async fn commit(self) -> Result<(), StoreError> {
-        Ok(self.0.commit().await?)
+        Ok(self.inner.commit().await?)
     }
     /// The connection, for the modules below.
     pub(in crate::store) fn conn(&mut self) -> &mut SqliteConnection {
-        &mut self.0
+        &mut self.inner
+    }
+    /// Shapes of bundles that were read before.
+    pub(in crate::store) fn shapes(&self) -> &Arc<monitor::Shapes> {
+        &self.shapes
     }
 }
 
@@ -157,7 +167,7 @@ impl Store {
             .connect_with(options.pragma("query_only", "ON"))
             .await
             .map_err(open)?;
-        Ok(Self { writer, readers, path: path.to_owned() })
+        Ok(Self { writer, readers, path: path.to_owned(), shapes: Arc::default() })
     }
 
     /// Begins the write transaction; waits until the one before it has ended.
@@ -165,7 +175,8 @@ impl Store {
     /// # Errors
     /// When the database cannot be locked.
     pub async fn write(&self) -> Result<Tx, StoreError> {
-        Ok(Tx(self.writer.begin_with("BEGIN IMMEDIATE").await?))
+        let inner = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        Ok(Tx { inner, shapes: Arc::clone(&self.shapes) })
     }
     /// For reading, beside the writer.
     pub(in crate::store) fn read(&self) -> &SqlitePool {

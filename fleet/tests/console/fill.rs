@@ -269,13 +269,15 @@ async fn catalogue(pool: &SqlitePool, now: u64) {
     }
     for hour in 0..40u64 {
         let c = counters(1200 + (hour * 37) % 400, 964, 85.0);
-        sqlx::query("INSERT INTO model_hour VALUES ('meter-digits', ?1, ?2, ?3)")
-            .bind(bundle("1.1.0"))
-            .bind(((now / HOUR - hour) * HOUR) as i64)
-            .bind(postcard::to_allocvec(&c).unwrap())
-            .execute(pool)
-            .await
-            .unwrap();
+        sqlx::query(
+            "INSERT INTO model_hour (model, bundle, hour, counters) VALUES ('meter-digits', ?1, ?2, ?3)",
+        )
+        .bind(bundle("1.1.0"))
+        .bind(((now / HOUR - hour) * HOUR) as i64)
+        .bind(postcard::to_allocvec(&c).unwrap())
+        .execute(pool)
+        .await
+        .unwrap();
     }
 }
 

@@ -244,7 +244,8 @@ impl Store {
         hours: u32,
     ) -> Result<Vec<HourRow>, StoreError> {
         let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
-            "SELECT hour, counters FROM model_hour WHERE model = ?1 AND bundle = ?2 ORDER BY hour DESC LIMIT ?3",
+            "SELECT hour, counters FROM model_hour WHERE model = ?1 AND bundle = ?2 AND cohort = 'fleet'
+                 AND span_h = 1 ORDER BY hour DESC LIMIT ?3",
         )
         .bind(model.to_owned())
         .bind(bundle.to_owned())
