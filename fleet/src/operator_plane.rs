@@ -137,6 +137,7 @@ async fn render(app: &Shared) -> Result<String, crate::store::StoreError> {
                 .expect("writing to a string does not fail");
         }
     }
+    out.push_str(&crate::monitor::metrics(&app.store).await?);
     match app.trust.metrics(crate::app::now()).await {
         Ok(text) => out.push_str(&text),
         Err(crate::trust_repo::TrustRepoError::Store(e)) => return Err(e),

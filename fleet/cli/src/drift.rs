@@ -1,10 +1,13 @@
-//! `longshore drift`: compares two tables with the code that judges devices. No server, no keys.
+//! `longshore drift`: compares two tables with the code that judges devices (no server, no keys), and shows what a fleet
+//! found.
 
 mod compare;
+pub mod fleet;
 mod html;
 mod json;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use longshore_stats::drift::{Policy, Verdict};
 
@@ -19,6 +22,25 @@ pub use json::interval;
 pub enum Command {
     /// Compare two tables, feature by feature: distances, guaranteed intervals, a calibrated test, a verdict
     Compare(Args),
+    /// Show what the fleet found: verdicts of a model version by feature and cohort
+    Show {
+        #[command(flatten)]
+        which: fleet::Which,
+        /// Look at one feature: bins, guaranteed intervals, the same elsewhere, devices that stand out
+        #[arg(long, value_name = "NAME")]
+        feature: Option<String>,
+    },
+    /// Follow the verdicts of a model version: a line for each that changes
+    Watch {
+        #[command(flatten)]
+        which: fleet::Which,
+        /// Seconds between two looks
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        every: u64,
+        /// End when a feature has drifted
+        #[arg(long)]
+        until_drift: bool,
+    },
 }
 
 /// Which tables.
@@ -67,7 +89,13 @@ fn positive(text: &str) -> Result<f64, String> {
 /// # Errors
 /// When a table cannot be read, the page cannot be written, or `--fail-on-drift` finds drift.
 pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
-    let Command::Compare(args) = command;
+    let args = match command {
+        Command::Compare(args) => args,
+        Command::Show { which, feature } => return fleet::show(context, &which, feature.as_deref()),
+        Command::Watch { which, every, until_drift } => {
+            return fleet::watch(context, &which, Duration::from_secs(every), until_drift);
+        }
+    };
     let policy = Policy { alpha: args.alpha, effect_min: args.min_effect, ..Policy::default() };
     let report = compare::run(&compare::Request {
         reference: &args.reference,

@@ -51,7 +51,7 @@ enum Command {
     /// Show reference profiles (no server needed)
     #[command(subcommand)]
     Profile(profile::Command),
-    /// Compare two tables: has the data drifted? (no server needed)
+    /// Has the data drifted? Compare two tables (no server needed), or see what the fleet found
     #[command(subcommand)]
     Drift(drift::Command),
     /// Quality and fairness of predictions, from a table of labels and scores (no server needed)

@@ -1,8 +1,11 @@
 //! `longshore models`: the catalogue and the life of a version in it.
 
+mod quality;
+
 use serde_json::{Value, json};
 
 use crate::context::{Context, Failure};
+use crate::drift::fleet::Which;
 use crate::http::Client;
 use crate::show::{ago, list, model_version, short, table, text, typed_confirmation};
 
@@ -15,6 +18,17 @@ pub enum Command {
     Show {
         /// MODEL@VERSION
         version: String,
+    },
+    /// Show how good a version is: with labels, and without them where that is honest; fairness; latency
+    Quality {
+        /// MODEL@VERSION, or MODEL for the version that runs on most devices
+        model: String,
+        /// Whose rows: `fleet`, `label=value` (several with commas), or `hw:NAME`
+        #[arg(long, default_value = "fleet", value_name = "COHORT")]
+        cohort: String,
+        /// The last so many hours or days, like 24h or 7d [default: what the server is configured to judge]
+        #[arg(long, value_name = "SPAN")]
+        span: Option<String>,
     },
     /// Let a name such as `champion` point to a version
     Alias {
@@ -42,6 +56,9 @@ pub enum Command {
 pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
     let client = Client::from_context(context)?;
     match command {
+        Command::Quality { model, cohort, span } => {
+            quality::run(context, &client, &Which::new(model, cohort, span))
+        }
         Command::List => show_list(context, &client),
         Command::Show { version } => show(context, &client, &version),
         Command::Alias { version, alias } => {

@@ -5,8 +5,10 @@
 
 mod feature;
 mod judge;
+mod metrics;
 mod source;
 
 pub use feature::{Bin, FeatureView, Outlier, feature};
 pub use judge::{CohortVerdicts, Judged, hours, judge, judge_hour, policy, span_until};
+pub use metrics::metrics;
 pub use source::{Source, SourceError, store_missing_shapes, store_shape};
