@@ -177,7 +177,9 @@ fn overview(found: &Value) -> String {
     );
     let items = list(found, "items");
     if items.is_empty() {
-        out.push_str("Nothing is monitored: build the bundle with `longshore bundle build --reference TABLE`.\n");
+        out.push_str(
+            "Nothing is monitored: build the bundle with `longshore bundle build --reference TABLE`.\n",
+        );
         return out;
     }
     let header = ["feature", "cohort", "verdict", "PSI (95 %)", "corrected p", "reference", "rows"];
@@ -200,15 +202,26 @@ fn closely(found: &Value) -> String {
             let _ = writeln!(out, "{name}: {} to {}", number(lo), number(hi));
         }
     }
-    let bins = list(found, "bins").iter().map(|b| vec![text(b, "label"), text(b, "reference"), text(b, "current")]);
+    let bins =
+        list(found, "bins").iter().map(|b| vec![text(b, "label"), text(b, "reference"), text(b, "current")]);
     let _ = writeln!(out, "\n{}", table(&["bin", "reference", "current"], bins.collect()));
     let cells = list(found, "comparison").iter().map(|c| {
-        let mut line = vec![text(c, "axis").replace('_', " "), format!("{}@{}", text(c, "model"), text(c, "version"))];
+        let mut line =
+            vec![text(c, "axis").replace('_', " "), format!("{}@{}", text(c, "model"), text(c, "version"))];
         line.extend(row(c));
         line
     });
-    let header =
-        ["compared", "model", "feature", "cohort", "verdict", "PSI (95 %)", "corrected p", "reference", "rows"];
+    let header = [
+        "compared",
+        "model",
+        "feature",
+        "cohort",
+        "verdict",
+        "PSI (95 %)",
+        "corrected p",
+        "reference",
+        "rows",
+    ];
     let _ = writeln!(out, "\n{}", table(&header, cells.collect()));
     let devices = list(found, "devices");
     if !devices.is_empty() {
@@ -235,7 +248,8 @@ mod tests {
     }
     #[test]
     fn an_answer_without_features_teaches_how_to_monitor() {
-        let found = json!({"model": "m", "version": "1.0.0", "from": 0, "to": 86_400_000, "at": 0, "items": []});
+        let found =
+            json!({"model": "m", "version": "1.0.0", "from": 0, "to": 86_400_000, "at": 0, "items": []});
         let shown = overview(&found);
         assert!(shown.contains("24 h") && shown.contains("bundle build --reference"), "{shown}");
     }
