@@ -8,6 +8,7 @@ mod auth;
 mod catalogue;
 mod document;
 mod execution;
+mod monitor;
 mod recheck;
 mod rollouts;
 mod support;

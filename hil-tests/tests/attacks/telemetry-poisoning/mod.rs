@@ -137,7 +137,8 @@ async fn tables_of_another_size_keep_nobody_out_of_the_hour() {
     assert!(ingest::window(&mut tx, &said(&honest, 1), &window(3, 7), UnixMs(9)).await.unwrap());
     tx.commit().await.unwrap();
     let db = rusqlite::Connection::open(fleet.app.store.path()).unwrap();
-    let hours: i64 = db.query_row("SELECT count(*) FROM model_hour", [], |r| r.get(0)).unwrap();
+    let hours: i64 =
+        db.query_row("SELECT count(*) FROM model_hour WHERE cohort = 'fleet'", [], |r| r.get(0)).unwrap();
     assert_eq!(hours, 1);
     assert_eq!(fleet.app.store.rows_counted().await.unwrap(), 7);
 }
