@@ -14,6 +14,8 @@
 mod layout;
 mod map;
 mod prediction;
+mod spec;
+mod tally;
 
 use std::fs::OpenOptions;
 use std::io;
@@ -26,45 +28,15 @@ use std::sync::{Mutex, PoisonError};
 
 use longshore_stats::{Counters, DdSketch};
 
-use crate::engine::protocol::LoadId;
+pub use layout::LEVEL;
 use layout::{Layout, slot};
 use map::Map;
 pub use prediction::{NO_CLASS, Prediction, PredictionId, PredictionIdError};
+pub use spec::{NO_GROUP, PageSpec, RequestOutcome};
+pub use tally::Tally;
 
 /// How often a reader tries again while the engine is writing before it gives up.
 const READ_TRIES: u32 = 100_000;
-
-/// What a page is made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PageSpec {
-    /// The load it counts.
-    pub load: LoadId,
-    /// Classes of the bundle, 0 for none; at most 65,536.
-    pub classes: u32,
-    /// Rows of the prediction ring, 1 to 1,048,576.
-    pub ring_rows: u32,
-    /// `/proc/sys/kernel/random/boot_id` ([`boot_id`]): a page of another boot is a leftover.
-    pub boot_id: [u8; 16],
-}
-
-/// What one answered request adds.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RequestOutcome<'a> {
-    /// Rows answered.
-    pub rows: u32,
-    /// Rows refused or failed.
-    pub errors: u32,
-    /// Answered rows whose output held a NaN.
-    pub nan: u32,
-    /// Predicted class of each answered row ([`NO_CLASS`] for none); empty for a bundle without classes.
-    pub classes: &'a [u32],
-    /// Score of the predicted class of each answered row; empty for a bundle without scores.
-    pub scores: &'a [f32],
-    /// From the request's last byte to the first of its answer, microseconds.
-    pub latency_us: u64,
-    /// Wall clock, for the prediction ring.
-    pub unix_ms: u64,
-}
 
 /// Why a page cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -92,13 +64,8 @@ pub enum PageError {
 pub struct Page {
     map: Map,
     layout: Layout,
-    writer: Mutex<Scratch>,
-}
-
-/// Where a writer sums up a request before it is written.
-struct Scratch {
-    delta: Vec<u64>,
-    touched: Vec<u32>,
+    /// Where a writer sums up a request before it is written.
+    writer: Mutex<Tally>,
 }
 
 impl Page {
@@ -106,8 +73,8 @@ impl Page {
     ///
     /// # Errors
     /// [`PageError::Spec`] or [`PageError::Io`]; on a full filesystem nothing is left behind.
-    pub fn create(path: &Path, spec: PageSpec) -> Result<(Self, OwnedFd), PageError> {
-        let layout = Layout::new(&spec)?;
+    pub fn create(path: &Path, spec: &PageSpec) -> Result<(Self, OwnedFd), PageError> {
+        let layout = Layout::new(spec)?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -115,7 +82,7 @@ impl Page {
             .mode(0o600)
             .open(path)
             .map_err(|source| PageError::Io { op: "create the file", source })?;
-        let made = Self::fill(&file, &layout, &spec);
+        let made = Self::fill(&file, &layout, spec);
         if made.is_err() {
             // Best effort: the error that matters is the one that is returned.
             let _ = std::fs::remove_file(path);
@@ -129,7 +96,7 @@ impl Page {
         for (word, value) in map.words().iter().zip(layout::header(spec, layout)) {
             word.store(value, Relaxed);
         }
-        Ok(Self::with(map, *layout))
+        Ok(Self::with(map, layout.clone()))
     }
 
     /// Opens a page file.
@@ -159,8 +126,8 @@ impl Page {
     }
 
     fn with(map: Map, layout: Layout) -> Self {
-        let scratch = Scratch { delta: vec![0; layout.classes], touched: Vec::new() };
-        Self { map, layout, writer: Mutex::new(scratch) }
+        let writer = Mutex::new(Tally::new(layout.features));
+        Self { map, layout, writer }
     }
 
     /// What it was made for.
@@ -174,6 +141,7 @@ impl Page {
     pub fn record(&self, outcome: &RequestOutcome<'_>) -> u64 {
         let mut scratch = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let (words, l) = (self.map.words(), &self.layout);
+        l.tally_rows(outcome, &mut scratch);
         let state = words[layout::STATE].load(Relaxed) & !3;
         let first = words[l.counters + slot::NEXT_SEQ].load(Relaxed);
 
@@ -185,22 +153,15 @@ impl Page {
         redo.add(slot::ROWS, u64::from(outcome.rows));
         redo.add(slot::ERRORS, u64::from(outcome.errors));
         redo.add(slot::NAN, u64::from(outcome.nan));
+        redo.add(slot::LOW_MARGIN, u64::from(outcome.low_margin));
         redo.add(slot::NEXT_SEQ, u64::from(outcome.rows));
         redo.add(l.latency_slot(DdSketch::bucket(outcome.latency_us as f64)), 1);
-        let Scratch { delta, touched } = &mut *scratch;
-        for &class in outcome.classes {
-            // `NO_CLASS`, or a class the bundle does not have, is in no table.
-            let Some(sum) = delta.get_mut(class as usize) else {
-                continue;
-            };
-            if *sum == 0 {
-                touched.push(class);
-            }
-            *sum += 1;
+        scratch.each().for_each(|(counter, n)| redo.add(counter, n));
+        // A tally of another bundle has no place here.
+        if let Some(features) = outcome.features.filter(|t| t.counters() == l.feature_words) {
+            features.each().for_each(|(counter, n)| redo.add(l.features + counter, n));
         }
-        for class in touched.drain(..) {
-            redo.add(slot::CLASSES + class as usize, std::mem::take(&mut delta[class as usize]));
-        }
+        scratch.clear();
         let entries = redo.entries;
         words[l.redo].store(entries as u64, Relaxed);
         words[layout::STATE].store(state | 2, Release);
@@ -217,6 +178,7 @@ impl Page {
             let prediction = Prediction {
                 class: outcome.classes.get(i).copied().unwrap_or(NO_CLASS),
                 score: outcome.scores.get(i).copied().unwrap_or(0.0),
+                group: outcome.groups.get(i).copied().unwrap_or(NO_GROUP),
                 unix_ms: outcome.unix_ms,
             };
             let seq = first.wrapping_add(row);
@@ -344,6 +306,18 @@ impl Page {
             .collect())
     }
 
+    /// Where in the file the state word is and where the redo slot begins, for tests that damage them.
+    #[cfg(test)]
+    pub(crate) fn state_and_redo(&self) -> (u64, u64) {
+        (layout::STATE as u64 * 8, self.layout.redo as u64 * 8)
+    }
+
+    /// Bytes of everything but the prediction ring.
+    #[must_use]
+    pub fn state_bytes(&self) -> usize {
+        self.layout.state_bytes()
+    }
+
     /// Marks that a request runs in the model until the guard is dropped. An engine that dies leaves the mark, and that is
     /// whom to blame.
     pub fn enter(&self) -> InFlight<'_> {
@@ -393,34 +367,6 @@ impl Redo<'_> {
         self.words[at + 1].store(now.wrapping_add(n), Relaxed);
         self.entries += 1;
     }
-}
-
-/// What was counted between two snapshots of one page.
-///
-/// `None` when a counter fell or rose by more than 2^48, which no engine does: the page was tampered with, or the snapshots
-/// are of two pages.
-#[must_use]
-pub fn counted_since(now: &Counters, before: &Counters) -> Option<Counters> {
-    let less = |a: u64, b: u64| a.checked_sub(b).filter(|&d| d <= 1 << 48);
-    let sub = |a: &[u64], b: &[u64]| -> Option<Vec<u64>> {
-        a.iter().enumerate().map(|(i, &x)| less(x, b.get(i).copied().unwrap_or(0))).collect()
-    };
-    let mut out = Counters {
-        requests: less(now.requests, before.requests)?,
-        rows: less(now.rows, before.rows)?,
-        errors: less(now.errors, before.errors)?,
-        nan: less(now.nan, before.nan)?,
-        classes: sub(&now.classes, &before.classes)?,
-        confusion: sub(&now.confusion, &before.confusion)?,
-        labels_other: less(now.labels_other, before.labels_other)?,
-        latency_us: DdSketch::default(),
-        ..Counters::default()
-    };
-    let old: std::collections::BTreeMap<u16, u64> = before.latency_us.buckets().collect();
-    for (bucket, n) in now.latency_us.buckets() {
-        out.latency_us.insert_bucket(bucket, less(n, old.get(&bucket).copied().unwrap_or(0))?);
-    }
-    Some(out)
 }
 
 /// This boot's id, as pages carry it.

@@ -85,6 +85,18 @@ pub struct ModelStatus {
     pub reason: Option<String>,
     /// All rows ever journalled for this model.
     pub rows_total: u64,
+    /// Of them, rows with a feature outside of the reference's range.
+    #[serde(default)]
+    pub rows_out_of_range: u64,
+    /// Of them, rows whose two best classes were nearly equal.
+    #[serde(default)]
+    pub rows_low_margin: u64,
+    /// Rows of groups that are held back on this device, because there are too few of their group.
+    #[serde(default)]
+    pub rows_held: u64,
+    /// Labelled rows that are held back likewise.
+    #[serde(default)]
+    pub labels_held: u64,
 }
 
 fn path(run_dir: &Path) -> PathBuf {
@@ -170,6 +182,17 @@ fn for_people(s: &Status, alive: bool, now: UnixMs) -> String {
             m.model.as_str(),
             m.rows_total
         ));
+        let notable = [
+            (m.rows_out_of_range, "rows out of the reference's range"),
+            (m.rows_low_margin, "rows of low margin"),
+            (m.rows_held, "rows of small groups held back"),
+            (m.labels_held, "labels of small groups held back"),
+        ];
+        let notable: Vec<String> =
+            notable.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        if !notable.is_empty() {
+            text.push_str(&format!("  {:<24} {}\n", "", notable.join(", ")));
+        }
     }
     text
 }
@@ -212,6 +235,25 @@ mod tests {
         write(dir.path(), &status()).unwrap();
         let read: Status = serde_json::from_slice(&std::fs::read(path(dir.path())).unwrap()).unwrap();
         assert_eq!(read, status());
+    }
+    #[test]
+    fn what_was_seen_of_a_model_is_said_where_there_is_any() {
+        let model = ModelStatus {
+            model: "digits".parse().unwrap(),
+            version: Some("1.0.0".into()),
+            active: None,
+            candidate: None,
+            state: None,
+            reason: None,
+            rows_total: 40,
+            rows_out_of_range: 7,
+            rows_low_margin: 0,
+            rows_held: 19,
+            labels_held: 0,
+        };
+        let text = for_people(&Status { models: vec![model], ..status() }, true, UnixMs(0));
+        assert!(text.contains("40 rows\n") && text.contains("7 rows out of the reference's range, 19 rows of"));
+        assert!(!text.contains("low margin"), "{text}");
     }
     #[test]
     fn a_dead_agent_and_a_dead_link_are_said() {

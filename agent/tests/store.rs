@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::Path;
 
-use longshore_agent::engine::protocol::LoadId;
-use longshore_agent::page::Prediction;
+use longshore_agent::engine::protocol::{LoadId, Truth};
+use longshore_agent::page::{NO_GROUP, Prediction};
 use longshore_agent::store::{Joined, LabelRow, Live, LoadDelta, Pending, Quota, Store, StoreError};
 use longshore_agent_core::update::{Batch, Installed, ModelRecord, Token, Write};
 use longshore_stats::{Counters, DdSketch};
@@ -61,7 +61,7 @@ fn counters(rows: u64) -> Counters {
     Counters { latency_us, ..c }
 }
 fn prediction(class: u32) -> Prediction {
-    Prediction { class, score: 0.5, unix_ms: T0.0 }
+    Prediction { class, score: 0.5, group: NO_GROUP, unix_ms: T0.0 }
 }
 fn delta(load: LoadId, rows: u64) -> LoadDelta {
     let predictions = (0..rows).map(|s| (s, prediction(3))).collect();
@@ -183,7 +183,7 @@ fn labels_count_in_their_window_then_in_a_supplement_and_only_once() {
     let mut s = store(dir.path());
     let load = s.begin_load(&model(), &bundle(), 10, T0).unwrap();
     s.journal(&[delta(load, 4)], T0.plus_ms(10)).unwrap();
-    let label = |seq, class| LabelRow { load, seq, class, live: None };
+    let label = |seq, class| LabelRow { load, seq, truth: Truth::Class(class), live: None };
     let joined = s.join(&[&[label(0, 3), label(0, 3), label(99, 1)]], T0).unwrap();
     assert_eq!(joined, [Joined { joined: 1, unknown: 1, repeated: 1 }]);
     s.close_windows(None, T0.plus_ms(20)).unwrap();
@@ -209,7 +209,7 @@ fn a_label_for_an_answer_that_only_the_page_knows_is_joined_and_not_again_after_
     let mut s = store(dir.path());
     let load = s.begin_load(&model(), &bundle(), 10, T0).unwrap();
     let live = Live { model: model(), bundle: bundle(), classes: 10, prediction: prediction(3) };
-    let label = LabelRow { load, seq: 0, class: 3, live: Some(live) };
+    let label = LabelRow { load, seq: 0, truth: Truth::Class(3), live: Some(live) };
     assert_eq!(s.join(&[std::slice::from_ref(&label)], T0).unwrap()[0].joined, 1);
     s.journal(&[delta(load, 2)], T0.plus_ms(10)).unwrap();
     assert_eq!(s.join(&[&[LabelRow { live: None, ..label }]], T0).unwrap()[0].repeated, 1);
@@ -409,7 +409,7 @@ fn a_label_does_not_count_again_because_its_prediction_was_forgotten() {
     let load = s.begin_load(&model(), &bundle(), 10, T0).unwrap();
     s.journal(&[delta(load, 10)], T0.plus_ms(10)).unwrap();
     let live = Live { model: model(), bundle: bundle(), classes: 10, prediction: prediction(3) };
-    let label = LabelRow { load, seq: 0, class: 3, live: Some(live) };
+    let label = LabelRow { load, seq: 0, truth: Truth::Class(3), live: Some(live) };
     assert_eq!(s.join(&[std::slice::from_ref(&label)], T0).unwrap()[0].joined, 1);
     s.prune_predictions(4).unwrap();
     // The page's ring is longer than what is remembered here: it still has the row.

@@ -15,9 +15,10 @@ use super::load::{load, reason};
 use super::protocol::{FromEngine, LoadRequest, ToEngine};
 use super::room::Room;
 use crate::code::Code;
-use crate::page::Page;
+use crate::page::{Page, PageSpec};
 use crate::serve::models::{Gone, Served};
 use crate::serve::queries::Reply;
+use crate::serve::watch::Watch;
 use crate::serve::{Service, Stop};
 
 /// Niceness of what loads and tries models: requests come first.
@@ -142,18 +143,24 @@ fn load_one(
     let page = fds.pop().ok_or_else(|| reason("engine.request", "no counter page was handed over"))?;
     let page = Page::from_fd(page).map_err(|e| reason("engine.page", e))?;
     let bundle = load(request, fds, Some(room))?;
+    let watch = bundle.reference.as_ref().map(|r| Watch::new(&bundle.manifest, r));
     let spec = page.spec();
-    if spec.load != request.load || spec.classes != bundle.model.classes() {
-        let detail = format!(
-            "the counter page is of load {} with {} classes, wanted load {} with {}",
-            spec.load.0,
-            spec.classes,
-            request.load.0,
-            bundle.model.classes()
-        );
+    let shape = watch.as_ref().map(|w| w.places().shape().clone());
+    let wanted = PageSpec::of(request.load, &bundle.manifest, shape, spec.ring_rows, spec.boot_id);
+    if spec != wanted {
+        let what = |s: &PageSpec| {
+            let features = s.shape.as_ref().map_or(0, |s| s.counts.len());
+            let (load, reference) = (s.load.0, s.shape.as_ref().map_or(0, |s| s.reference.0));
+            format!(
+                "load {load} with {} classes, {} groups and {features} features of reference {reference:x}",
+                s.classes, s.groups
+            )
+        };
+        let detail = format!("the counter page is of {}, wanted {}", what(&spec), what(&wanted));
         return Err(reason("engine.page", detail));
     }
     let gone = Gone::new(request.load, outbox.clone());
-    let served = Served::new(request.load, request.digest, bundle.manifest, bundle.model, page, gone);
+    let watch = watch.filter(|_| spec.shape.is_some());
+    let served = Served::new(request.load, request.digest, bundle.manifest, bundle.model, watch, page, gone);
     Ok((served, bundle.load_ms))
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use longshore_bundle::{FileEntry, Manifest, Role};
 use longshore_runtime::{Limits, Model};
+use longshore_stats::Profile;
 use longshore_trust::Digest;
 use longshore_wire::v1::Reason;
 
@@ -24,6 +25,8 @@ pub struct LoadedBundle {
     pub manifest: Manifest,
     /// Its model.
     pub model: Model,
+    /// What the data it was made for looked like, where its author said so.
+    pub reference: Option<Profile>,
     /// Content of the golden vectors, when they were handed over.
     pub golden: Option<Sealed>,
     /// Milliseconds to parse and optimise.
@@ -68,8 +71,24 @@ pub(super) fn load(
     let start = Instant::now();
     let model = Model::load(&manifest, onnx, &Limits::default()).map_err(|e| reason(e.code(), e))?;
     let load_ms = u32::try_from(start.elapsed().as_millis()).unwrap_or(u32::MAX);
+    let reference = reference(&manifest, |path| files.get(path).map(|f| &f[..]))?;
     let golden = manifest.file(Role::Golden).and_then(|f| files.remove(f.path.as_str()));
-    Ok(LoadedBundle { manifest, model, golden, load_ms })
+    Ok(LoadedBundle { manifest, model, reference, golden, load_ms })
+}
+
+/// The reference profile of a bundle that has one, checked against its manifest. Its bytes were hashed before.
+///
+/// # Errors
+/// `bundle.reference` when it is broken or does not have what the manifest monitors.
+pub fn reference<'a>(
+    manifest: &Manifest,
+    content: impl FnOnce(&str) -> Option<&'a [u8]>,
+) -> Result<Option<Profile>, Reason> {
+    let Some(file) = manifest.file(Role::Reference) else { return Ok(None) };
+    let path = file.path.as_str();
+    let bytes =
+        content(path).ok_or_else(|| reason("engine.request", format!("{path} was not handed over")))?;
+    longshore_bundle::reference::parse(bytes, manifest).map(Some).map_err(|e| reason("bundle.reference", e))
 }
 
 fn read_manifest(request: &LoadRequest, bytes: Option<&Sealed>) -> Result<Manifest, Reason> {

@@ -148,6 +148,15 @@ pub struct Label {
     pub prediction_id: String,
     /// Row in the batch, from 0.
     pub row: u32,
-    /// Index of the true class.
-    pub class: u32,
+    /// What was true.
+    pub truth: Truth,
+}
+
+/// What was true of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum Truth {
+    /// Index of its class; a number for a regression.
+    Class(u32),
+    /// Its number.
+    Number(f64),
 }

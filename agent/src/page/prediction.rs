@@ -10,7 +10,9 @@ use crate::engine::protocol::LoadId;
 /// The class of a row that has none: a regression, or an output that held a NaN.
 pub const NO_CLASS: u32 = u32::MAX;
 
-/// Words of one entry: tag (sequence number + 1, 0 while it is written), class and score, time.
+const NO_CLASS_BITS: u32 = NO_CLASS >> 8;
+
+/// Words of one entry: tag (sequence number + 1, 0 while it is written); class (24 bits), group (8) and score; time.
 pub const WORDS: usize = 3;
 
 /// One answered row.
@@ -18,8 +20,10 @@ pub const WORDS: usize = 3;
 pub struct Prediction {
     /// Predicted class, or [`NO_CLASS`].
     pub class: u32,
-    /// Score of that class, 0 when the bundle has none.
+    /// Score of that class, 0 when the bundle has none; the first value of a regression.
     pub score: f32,
+    /// Declared group, or [`NO_GROUP`](super::NO_GROUP).
+    pub group: u8,
     /// When it was answered.
     pub unix_ms: u64,
 }
@@ -27,7 +31,9 @@ pub struct Prediction {
 pub fn write(entry: &[AtomicU64], seq: u64, p: Prediction) {
     entry[0].store(0, Relaxed);
     fence(Release);
-    entry[1].store(u64::from(p.class) << 32 | u64::from(p.score.to_bits()), Relaxed);
+    // Of the class, 24 bits are kept: no page has as many, and those of `NO_CLASS` are all set.
+    let packed = u64::from(p.class) << 40 | u64::from(p.group) << 32 | u64::from(p.score.to_bits());
+    entry[1].store(packed, Relaxed);
     entry[2].store(p.unix_ms, Relaxed);
     entry[0].store(seq.wrapping_add(1), Release);
 }
@@ -43,7 +49,12 @@ pub fn read(entry: &[AtomicU64], seq: u64) -> Option<Prediction> {
     if entry[0].load(Relaxed) != tag {
         return None;
     }
-    Some(Prediction { class: (packed >> 32) as u32, score: f32::from_bits(packed as u32), unix_ms })
+    let class = match (packed >> 40) as u32 {
+        NO_CLASS_BITS => NO_CLASS,
+        class => class,
+    };
+    let (group, score) = ((packed >> 32) as u8, f32::from_bits(packed as u32));
+    Some(Prediction { class, score, group, unix_ms })
 }
 
 /// The name of a prediction as clients see it: `<load>-<first sequence number>`, both hex. The prediction of row r of the

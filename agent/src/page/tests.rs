@@ -1,14 +1,21 @@
-use super::*;
+use longshore_stats::nesting::Level;
+use longshore_stats::places::{Places, Shape};
+use longshore_stats::profile::Column;
+use longshore_stats::quality::scores::ScoreTable;
+use longshore_stats::{Profile, Recorder};
 use proptest::prelude::*;
+
+use super::*;
+use crate::engine::protocol::LoadId;
 
 const BOOT: [u8; 16] = *b"one boot of many";
 
 fn spec(classes: u32, ring_rows: u32) -> PageSpec {
-    PageSpec { load: LoadId(7), classes, ring_rows, boot_id: BOOT }
+    PageSpec::plain(LoadId(7), classes, ring_rows, BOOT)
 }
 
 fn page(dir: &Path, classes: u32, ring_rows: u32) -> Page {
-    Page::create(&dir.join("7.page"), spec(classes, ring_rows)).unwrap().0
+    Page::create(&dir.join("7.page"), &spec(classes, ring_rows)).unwrap().0
 }
 
 fn outcome<'a>(classes: &'a [u32], scores: &'a [f32]) -> RequestOutcome<'a> {
@@ -53,7 +60,7 @@ fn predictions_stay_until_the_ring_turns() {
     p.record(&outcome(&[0, 1, 2], &[0.1, 0.2, 0.3]));
     assert_eq!(
         p.prediction(1).unwrap(),
-        Some(Prediction { class: 1, score: 0.2, unix_ms: 1_700_000_000_000 })
+        Some(Prediction { class: 1, score: 0.2, group: NO_GROUP, unix_ms: 1_700_000_000_000 })
     );
     assert_eq!(p.prediction(3).unwrap(), None, "not predicted yet");
     p.record(&outcome(&[3, 4, 0, 1, 2, 3], &[0.0; 6]));
@@ -66,7 +73,7 @@ fn predictions_stay_until_the_ring_turns() {
 fn the_engine_writes_what_the_supervisor_reads() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("7.page");
-    let (supervisor, fd) = Page::create(&path, spec(2, 4)).unwrap();
+    let (supervisor, fd) = Page::create(&path, &spec(2, 4)).unwrap();
     let engine = Page::from_fd(fd).unwrap();
     let mark = engine.enter();
     assert_eq!(supervisor.in_flight(), 1);
@@ -81,9 +88,9 @@ fn the_engine_writes_what_the_supervisor_reads() {
 fn a_page_is_never_made_over_another_file() {
     let dir = tempfile::tempdir().unwrap();
     page(dir.path(), 2, 4);
-    assert!(matches!(Page::create(&dir.path().join("7.page"), spec(2, 4)), Err(PageError::Io { .. })));
-    assert!(matches!(Page::create(&dir.path().join("8.page"), spec(2, 0)), Err(PageError::Spec(_))));
-    assert!(matches!(Page::create(&dir.path().join("8.page"), spec(1 << 20, 1)), Err(PageError::Spec(_))));
+    assert!(matches!(Page::create(&dir.path().join("7.page"), &spec(2, 4)), Err(PageError::Io { .. })));
+    assert!(matches!(Page::create(&dir.path().join("8.page"), &spec(2, 0)), Err(PageError::Spec(_))));
+    assert!(matches!(Page::create(&dir.path().join("8.page"), &spec(1 << 20, 1)), Err(PageError::Spec(_))));
 }
 
 #[test]
@@ -95,10 +102,9 @@ fn what_was_counted_between_two_snapshots_adds_up() {
     p.record(&outcome(&[1, 2, 2], &[]));
     let after = p.snapshot().unwrap();
     let mut sum = before.clone();
-    sum.merge(&counted_since(&after, &before).unwrap()).unwrap();
+    sum.merge(&after.since(&before).unwrap()).unwrap();
     assert_eq!(sum, after);
-    assert_eq!(counted_since(&before, &after), None, "counters never fall");
-    assert_eq!(counted_since(&after, &Counters::default()).unwrap(), after);
+    assert_eq!(before.since(&after), None, "counters never fall");
 }
 
 #[test]
@@ -119,21 +125,57 @@ fn readers_see_whole_requests_while_the_engine_writes() {
     assert_eq!(p.snapshot().unwrap().rows, 150_000);
 }
 
+fn reference(features: usize) -> Profile {
+    let column =
+        |f: usize| Column::Numeric((0..2_000).map(|i| Some(f64::from(i % 997) + f as f64)).collect());
+    Profile::of(&(0..features).map(|f| (format!("f{f}"), column(f))).collect::<Vec<_>>()).unwrap()
+}
+
+/// A page that counts everything there is.
+fn watched(features: usize, classes: u32, ring_rows: u32) -> (PageSpec, Places) {
+    let places = Places::new(&reference(features), LEVEL);
+    let shape = Some(places.shape().clone());
+    (PageSpec { scored: true, groups: 3, favourable: 1, shape, ..spec(classes, ring_rows) }, places)
+}
+
+fn tally(places: &Places, rows: &[Vec<f64>]) -> Tally {
+    let mut tally = Tally::new(places.shape().words());
+    for row in rows {
+        let mut inside = true;
+        for (f, v) in row.iter().enumerate() {
+            inside &= places.number(f, *v, &mut |at| tally.count(at));
+        }
+        tally.count(0);
+        tally.add(1, u64::from(!inside));
+    }
+    tally
+}
+
 /// Every state a kill can leave while a request is recorded is the state before it or after it.
 #[test]
 fn every_crash_state_of_a_record_is_before_or_after() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("7.page");
-    let (p, _fd) = Page::create(&path, spec(4, 4)).unwrap();
-    p.record(&outcome(&[0, 1], &[]));
+    let (spec, places) = watched(2, 4, 4);
+    let (p, _fd) = Page::create(&path, &spec).unwrap();
+    let (one, two) =
+        (tally(&places, &[vec![3.0, 500.0]]), tally(&places, &[vec![3.0, 1e9], vec![f64::NAN, 7.0]]));
+    p.record(&RequestOutcome { features: Some(&one), groups: &[1], ..outcome(&[0, 1], &[0.5, 0.7]) });
     let (before, a) = (p.snapshot().unwrap(), std::fs::read(&path).unwrap());
-    p.record(&RequestOutcome { errors: 1, ..outcome(&[1, 3, 3], &[]) });
+    p.record(&RequestOutcome {
+        errors: 1,
+        low_margin: 1,
+        features: Some(&two),
+        groups: &[0, NO_GROUP, 1],
+        ..outcome(&[1, 3, 3], &[0.5, 0.7, 0.9])
+    });
     let (after, b) = (p.snapshot().unwrap(), std::fs::read(&path).unwrap());
-    let l = Layout::new(&spec(4, 4)).unwrap();
+    let l = Layout::new(&spec).unwrap();
     let word = |bytes: &[u8], i: usize| u64::from_ne_bytes(bytes[i * 8..i * 8 + 8].try_into().unwrap());
     let idle = word(&a, layout::STATE);
     let entries = word(&b, l.redo) as usize;
-    assert!(entries >= 6, "the request touches several counters");
+    assert!(entries >= 16, "the request touches counters of every kind: {entries}");
+    assert_ne!(before.profile, after.profile);
     let check = |bytes: &[u8], want: &Counters| {
         let crashed = dir.path().join("crashed.page");
         std::fs::write(&crashed, bytes).unwrap();
@@ -146,7 +188,8 @@ fn every_crash_state_of_a_record_is_before_or_after() {
         assert_eq!((seq, p.snapshot().unwrap().rows), (want.rows, want.rows + 1), "it goes on from there");
     };
     // Phase 1: any part of the ring and of the redo slot has been written.
-    for written in l.redo..=l.words {
+    let written = (l.redo..l.redo + 2 + 2 * entries).chain([l.ring - 1]).chain(l.ring..=l.words);
+    for written in written {
         let mut bytes = a.clone();
         bytes[layout::STATE * 8..][..8].copy_from_slice(&(idle | 1).to_ne_bytes());
         bytes[l.redo * 8..written * 8].copy_from_slice(&b[l.redo * 8..written * 8]);
@@ -162,6 +205,75 @@ fn every_crash_state_of_a_record_is_before_or_after() {
         }
         check(&bytes, &after);
     }
+}
+
+#[test]
+fn scores_groups_and_features_are_counted_with_the_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spec, places) = watched(3, 2, 8);
+    let path = dir.path().join("7.page");
+    let (p, _fd) = Page::create(&path, &spec).unwrap();
+    assert_eq!(Page::open(&path).unwrap().spec(), spec, "what it was made for is in the file");
+    let rows = vec![vec![0.0, 5.0, 7.0], vec![f64::INFINITY, 5.0, -1.0], vec![-0.0, f64::NAN, 1e300]];
+    let features = tally(&places, &rows);
+    p.record(&RequestOutcome {
+        low_margin: 2,
+        features: Some(&features),
+        groups: &[2, 0, NO_GROUP],
+        ..outcome(&[1, 0, 1], &[0.99, 0.5, f32::NAN])
+    });
+    p.record(&outcome(&[1], &[1.0]));
+    let c = p.snapshot().unwrap();
+    let mut recorder = Recorder::new(&reference(3), Level::Bins32);
+    rows.iter().for_each(|r| recorder.numbers(r));
+    assert_eq!(c.profile, Some(recorder.take()));
+    let bins = |t: &ScoreTable| t.counts().iter().positions();
+    assert_eq!((bins(&c.scores[0]), bins(&c.scores[1])), (vec![25], vec![49, 49]));
+    assert_eq!((c.scores[1].invalid, c.low_margin), (1, 2));
+    let answers: Vec<_> = c.groups.answers.iter().map(|a| (a.rows, a.selected)).collect();
+    assert_eq!(answers, [(1, 0), (0, 0), (1, 1)], "class 1 is the favourable one");
+    assert_eq!((c.groups.rows, c.groups.undeclared), (2, 2), "a row without a group is undeclared");
+    let groups: Vec<u8> = p.predictions(0).unwrap().iter().map(|(_, p)| p.group).collect();
+    assert_eq!(groups, [2, 0, NO_GROUP, NO_GROUP]);
+}
+
+trait Positions {
+    fn positions(self) -> Vec<usize>;
+}
+impl<'a, I: Iterator<Item = &'a u64>> Positions for I {
+    /// The place of every count, as often as it was counted.
+    fn positions(self) -> Vec<usize> {
+        self.enumerate().flat_map(|(i, n)| std::iter::repeat_n(i, *n as usize)).collect()
+    }
+}
+
+#[test]
+fn the_state_of_a_model_of_thirty_features_is_small() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spec, _) = watched(30, 10, 1);
+    let (p, _fd) = Page::create(&dir.path().join("7.page"), &spec).unwrap();
+    assert!(p.state_bytes() <= 64 * 1024, "{} bytes", p.state_bytes());
+}
+
+#[test]
+fn what_no_page_counts_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("8.page");
+    let (spec, places) = watched(1, 2, 4);
+    let many = Shape { counts: vec![3; 257], ..places.shape().clone() };
+    let fine = Places::new(&reference(1), Level::Bins64).shape().clone();
+    for bad in [
+        PageSpec { shape: Some(many), ..spec.clone() },
+        PageSpec { shape: Some(fine), ..spec.clone() },
+        PageSpec { groups: 17, ..spec.clone() },
+    ] {
+        assert!(matches!(Page::create(&path, &bad), Err(PageError::Spec(_))), "{bad:?}");
+    }
+    // A tally of other features has no place in the page.
+    let (p, _fd) = Page::create(&path, &spec).unwrap();
+    let other = tally(&Places::new(&reference(2), LEVEL), &[vec![1.0, 2.0]]);
+    p.record(&RequestOutcome { features: Some(&other), ..outcome(&[1], &[]) });
+    assert_eq!((p.snapshot().unwrap().rows, p.snapshot().unwrap().profile.unwrap().rows), (1, 0));
 }
 
 /// Not a test: the process that [`killing_the_writer_loses_and_tears_nothing`] kills.
@@ -183,7 +295,7 @@ fn writer_process() {
 fn killing_the_writer_loses_and_tears_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("7.page");
-    let (p, _fd) = Page::create(&path, spec(500, 4096)).unwrap();
+    let (p, _fd) = Page::create(&path, &spec(500, 4096)).unwrap();
     let (mut rows, mut caught_in_the_act) = (0, 0);
     for round in 0..40u64 {
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
@@ -219,7 +331,7 @@ fn killing_the_writer_loses_and_tears_nothing() {
 proptest! {
     /// A file that is not a sound page is an error or a page, never a panic.
     #[test]
-    fn a_corrupt_file_is_an_error(at in 0usize..1600, value: u64, cut in 0usize..20_000) {
+    fn a_corrupt_file_is_an_error(at in 0usize..1700, value: u64, cut in 0usize..20_000) {
         let dir = tempfile::tempdir().unwrap();
         page(dir.path(), 3, 4).record(&outcome(&[0, 1, 2], &[]));
         let path = dir.path().join("7.page");

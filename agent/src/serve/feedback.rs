@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::Service;
 use super::oip::LabelValue;
 use super::refusal::Refused;
-use crate::engine::protocol::{Label, Query};
+use crate::engine::protocol::{Label, Query, Truth};
 use crate::page::PredictionId;
 
 /// Labels in one request.
@@ -142,31 +142,37 @@ fn read(
             .prediction_id
             .parse()
             .map_err(|e| Refused::bad(format!("feedback[{i}].prediction_id: {e}")))?;
-        let class = match (&entry.label, classes_of(id)) {
-            (label, Some(classes)) => class_index(label, &classes, &format!("feedback[{i}].label"))?,
-            (LabelValue::Index(class), None) => *class,
+        let truth = match (&entry.label, classes_of(id)) {
+            (label, Some(classes)) => truth(label, &classes, &format!("feedback[{i}].label"))?,
+            (LabelValue::Index(class), None) => Truth::Class(*class),
+            (LabelValue::Number(number), None) => Truth::Number(*number),
             (LabelValue::Name(_), None) => {
                 unknown += 1;
                 continue;
             }
         };
-        labels.push(Label { prediction_id: entry.prediction_id, row: entry.row, class });
+        labels.push(Label { prediction_id: entry.prediction_id, row: entry.row, truth });
     }
     Ok((labels, unknown))
 }
 
-/// The index of a class that is given by index or name. A bundle without classes takes any index.
+/// What a label says: the index of a class that is given by index or name, or for a bundle without classes a number.
 ///
 /// # Errors
 /// 400 when there is no such class.
-pub fn class_index(label: &LabelValue, classes: &[String], field: &str) -> Result<u32, Refused> {
+pub fn truth(label: &LabelValue, classes: &[String], field: &str) -> Result<Truth, Refused> {
     let found = match label {
-        LabelValue::Index(i) => (classes.is_empty() || (*i as usize) < classes.len()).then_some(*i),
-        LabelValue::Name(name) => classes.iter().position(|c| c == name).and_then(|i| u32::try_from(i).ok()),
+        LabelValue::Index(i) if classes.is_empty() => Some(Truth::Number(f64::from(*i))),
+        LabelValue::Index(i) => ((*i as usize) < classes.len()).then_some(Truth::Class(*i)),
+        LabelValue::Number(number) => classes.is_empty().then_some(Truth::Number(*number)),
+        LabelValue::Name(name) => {
+            classes.iter().position(|c| c == name).and_then(|i| u32::try_from(i).ok()).map(Truth::Class)
+        }
     };
     found.ok_or_else(|| {
         let label = match label {
             LabelValue::Index(i) => i.to_string(),
+            LabelValue::Number(n) => n.to_string(),
             LabelValue::Name(n) => format!("{:?}", n.chars().take(80).collect::<String>()),
         };
         Refused::bad(format!("{field}: {label} is no class of this model, which has {}", classes.len()))
@@ -185,13 +191,24 @@ mod tests {
     #[test]
     fn one_label_or_a_list_by_index_or_name() {
         let one = br#"{"prediction_id":"1-a","row":2,"label":"one"}"#;
-        let want = Label { prediction_id: "1-a".into(), row: 2, class: 1 };
+        let want = Label { prediction_id: "1-a".into(), row: 2, truth: Truth::Class(1) };
         assert_eq!(read(one, classes).unwrap(), (vec![want], 0));
         let many = br#"[{"prediction_id":"1-a","label":0},{"prediction_id":"2-a","label":9},{"prediction_id":"2-a","label":"x"}]"#;
         let (labels, unknown) = read(many, classes).unwrap();
-        assert_eq!(labels.iter().map(|l| l.class).collect::<Vec<_>>(), [0, 9]);
+        assert_eq!(labels.iter().map(|l| l.truth).collect::<Vec<_>>(), [Truth::Class(0), Truth::Class(9)]);
         assert_eq!(unknown, 1, "a name of a load that is not known cannot be looked up");
         assert_eq!(read(b"[]", classes).unwrap(), (vec![], 0));
+    }
+
+    #[test]
+    fn a_regression_takes_numbers() {
+        let body = br#"[{"prediction_id":"1-a","label":-2.5},{"prediction_id":"1-a","label":3}]"#;
+        let truths = |classes: Option<Vec<String>>| -> Vec<Truth> {
+            read(body, |_| classes.clone()).unwrap().0.iter().map(|l| l.truth).collect()
+        };
+        assert_eq!(truths(Some(vec![])), [Truth::Number(-2.5), Truth::Number(3.0)]);
+        // Whether a load that has gone was a regression, the supervisor knows.
+        assert_eq!(truths(None), [Truth::Number(-2.5), Truth::Class(3)]);
     }
 
     #[test]
@@ -200,7 +217,8 @@ mod tests {
             (r#"{"prediction_id":"x","label":0}"#, "feedback[0].prediction_id"),
             (r#"[{"prediction_id":"1-1","label":0},{"prediction_id":"1-1","label":2}]"#, "feedback[1].label"),
             (r#"{"prediction_id":"1-1","label":"three"}"#, "three"),
-            (r#"{"prediction_id":"1-1","label":0.5}"#, "feedback"),
+            (r#"{"prediction_id":"1-1","label":0.5}"#, "feedback[0].label"),
+            (r#"{"prediction_id":"1-1","label":true}"#, "feedback"),
             (r#"{"prediction_id":"1-1"}"#, "feedback"),
             (r#"{"prediction_id":"1-1","label":0,"row":-1}"#, "feedback"),
             ("[", "feedback"),

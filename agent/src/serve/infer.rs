@@ -9,16 +9,17 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use longshore_runtime::RunError;
+use longshore_runtime::{Prediction, RunError};
+use longshore_stats::counters::LOW_MARGIN;
 
 use super::body::Held;
-use super::feedback::{Origin, allowed, class_index};
+use super::feedback::{Origin, allowed, truth};
 use super::models::Served;
 use super::oip::{self, HEADER_LENGTH, InferRequest, ResponseHead};
 use super::refusal::Refused;
 use super::{Service, feedback};
-use crate::engine::protocol::Label;
-use crate::page::{NO_CLASS, RequestOutcome};
+use crate::engine::protocol::{Label, Truth};
+use crate::page::{NO_CLASS, NO_GROUP, RequestOutcome};
 
 /// How many of the request's labels were joined.
 const LABELS_JOINED: HeaderName = HeaderName::from_static("longshore-labels-joined");
@@ -122,11 +123,9 @@ impl Computed {
             served.model.rows(&request.inputs).map_err(|e| refuse(e.into(), claimed_rows(&request)))?;
         let rows = u32::try_from(rows).unwrap_or(u32::MAX);
         check(served, &request, rows, may_label).map_err(|e| refuse(e, rows))?;
-        let labels: Result<Vec<u32>, Refused> = request
-            .labels
-            .iter()
-            .map(|label| class_index(label, &served.manifest.monitor.classes, "parameters.label"))
-            .collect();
+        let monitor = &served.manifest.monitor;
+        let labels: Result<Vec<Truth>, Refused> =
+            request.labels.iter().map(|label| truth(label, &monitor.classes, "parameters.label")).collect();
         let labels = labels.map_err(|e| refuse(e, rows))?;
 
         let outputs = {
@@ -136,28 +135,50 @@ impl Computed {
         let predictions = served.model.predictions(rows as usize, &outputs);
         let classes: Vec<u32> = predictions.iter().map(|p| p.class.unwrap_or(NO_CLASS)).collect();
         let scores: Vec<f32> = predictions.iter().map(|p| p.score).collect();
-        let nan = predictions.iter().filter(|p| p.nan).count();
+        let count = |pick: fn(&Prediction) -> bool| {
+            u32::try_from(predictions.iter().filter(|p| pick(p)).count()).unwrap_or(u32::MAX)
+        };
+        let groups = groups(&request.groups, &monitor.groups, rows);
+        let features = served.watch.as_ref().map(|w| w.count(rows as usize, &request.inputs));
         if self.counted.swap(true, AcqRel) {
             return Err(too_late());
         }
         let id = served.record(&RequestOutcome {
             rows,
             errors: 0,
-            nan: u32::try_from(nan).unwrap_or(u32::MAX),
+            nan: count(|p| p.nan),
+            low_margin: count(|p| f64::from(p.margin) < LOW_MARGIN),
             classes: &classes,
             scores: &scores,
+            groups: &groups,
+            features: features.as_ref(),
             latency_us: micros(arrived),
             unix_ms: unix_ms(),
         });
+        if let Some((watch, tally)) = served.watch.as_ref().zip(features) {
+            watch.done_with(tally);
+        }
         let prediction_id = id.to_string();
         let head =
             ResponseHead { model: served.name(), version: &served.version, prediction_id: &prediction_id };
         let encoded = oip::encode(&head, &request, &outputs)?;
         let labels = (0..)
             .zip(labels)
-            .map(|(row, class)| Label { prediction_id: prediction_id.clone(), row, class })
+            .map(|(row, truth)| Label { prediction_id: prediction_id.clone(), row, truth })
             .collect();
         Ok(Answer { encoded, labels })
+    }
+}
+
+/// The declared group of each row; a row that names another, or none, has none. What it named is forgotten here.
+fn groups(named: &[String], declared: &[String], rows: u32) -> Vec<u8> {
+    let index = |name: &String| {
+        declared.iter().position(|d| d == name).and_then(|i| u8::try_from(i).ok()).unwrap_or(NO_GROUP)
+    };
+    match named {
+        [] => Vec::new(),
+        [one] => vec![index(one); rows as usize],
+        many => many.iter().map(index).collect(),
     }
 }
 
@@ -181,8 +202,14 @@ fn check(
         let text = format!("output `{}`: this model has {}", unknown.name, known.join(", "));
         return Err(Refused::bad(text));
     }
-    if request.group.is_some() && served.manifest.monitor.group.is_none() {
+    if !request.groups.is_empty() && served.manifest.monitor.group.is_none() {
         return Err(Refused::bad("parameters.group: this model declares no group attribute"));
+    }
+    if request.groups.len() > 1 && request.groups.len() != rows as usize {
+        let n = request.groups.len();
+        return Err(Refused::bad(format!(
+            "parameters.group: {n} groups for {rows} rows; send one for all, or one a row"
+        )));
     }
     if !request.labels.is_empty() {
         may_label.clone()?;

@@ -47,11 +47,16 @@ pub fn text(models: &[Arc<Served>], figures: &Figures, waiting: usize) -> String
         samples(&mut out);
     };
     type Pick = fn(&longshore_stats::Counters) -> u64;
-    let scalars: [(&str, &str, Pick); 4] = [
+    let scalars: [(&str, &str, Pick); 7] = [
         ("longshore_requests_total", "Requests answered, errors included.", |c| c.requests),
         ("longshore_rows_total", "Rows answered.", |c| c.rows),
         ("longshore_row_errors_total", "Rows refused or failed.", |c| c.errors),
         ("longshore_row_nan_total", "Rows whose answer held a NaN.", |c| c.nan),
+        ("longshore_row_low_margin_total", "Rows whose two best classes were nearly equal.", |c| c.low_margin),
+        ("longshore_row_out_of_range_total", "Rows with a feature outside of the reference's range.", |c| {
+            c.profile.as_ref().map_or(0, |p| p.rows_out_of_range)
+        }),
+        ("longshore_row_undeclared_group_total", "Rows without a declared group.", |c| c.groups.undeclared),
     ];
     for (name, help, pick) in scalars {
         family(name, "counter", help, &mut |out| {

@@ -15,6 +15,7 @@ mod pool;
 pub mod queries;
 mod refusal;
 mod routes;
+pub mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -11,6 +11,7 @@ use longshore_bundle::Manifest;
 use longshore_runtime::Model;
 use longshore_trust::Digest;
 
+use super::watch::Watch;
 use crate::engine::protocol::{FromEngine, LoadId};
 use crate::page::{Page, PredictionId, RequestOutcome};
 
@@ -30,6 +31,8 @@ pub struct Served {
     pub version: String,
     /// How it answers.
     pub model: Model,
+    /// What is watched of its requests.
+    pub watch: Option<Watch>,
     page: Page,
     busy_us: AtomicU64,
     _gone: Gone,
@@ -65,11 +68,12 @@ impl Served {
         digest: Digest,
         manifest: Manifest,
         model: Model,
+        watch: Option<Watch>,
         page: Page,
         gone: Gone,
     ) -> Self {
         let version = manifest.version.to_string();
-        Self { load, digest, version, manifest, model, page, busy_us: AtomicU64::new(0), _gone: gone }
+        Self { load, digest, version, manifest, model, watch, page, busy_us: AtomicU64::new(0), _gone: gone }
     }
     /// The model's name.
     #[must_use]

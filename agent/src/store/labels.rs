@@ -3,13 +3,17 @@
 //! A label counts in the window of its prediction while that window is here; after the window was sealed, it goes into
 //! a *supplement* with the same key. A label for the same row again changes nothing.
 
+use longshore_stats::Counters;
+use longshore_stats::quality::regression::ErrorTable;
+use longshore_stats::quality::scores::LabelledScores;
 use longshore_trust::{Digest, ModelName, UnixMs};
 use longshore_wire::v1::{Gap, GapCause, GapKind};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
-use super::windows::{add, blank, counters_of, open_window, set_counters};
+use super::watched::{self, Watched};
+use super::windows::{add, blank, counters_of, keep_prediction, open_window, set_counters};
 use super::{Op as _, Store, StoreError, gap, number, put, sql, unsql};
-use crate::engine::protocol::LoadId;
+use crate::engine::protocol::{LoadId, Truth};
 use crate::page::Prediction;
 
 /// One label, looked up in the pages already.
@@ -19,8 +23,8 @@ pub struct LabelRow {
     pub load: LoadId,
     /// The prediction's number.
     pub seq: u64,
-    /// The true class.
-    pub class: u32,
+    /// What was true.
+    pub truth: Truth,
     /// The prediction, when a page still has it.
     pub live: Option<Live>,
 }
@@ -66,23 +70,42 @@ pub(super) fn account_unknown(tx: &Transaction<'_>, now: UnixMs) -> Result<(), S
 
 struct Known {
     class: u32,
+    score: f64,
+    group: u8,
     window: i64,
     labelled: bool,
 }
 
 fn known(tx: &Transaction<'_>, l: &LabelRow) -> Result<Option<Known>, StoreError> {
-    tx.prepare_cached(r#"SELECT class, "window", labelled FROM prediction WHERE load = ?1 AND seq = ?2"#)
-        .and_then(|mut q| {
-            q.query_row([sql(l.load.0), sql(l.seq)], |r| {
-                Ok(Known { class: r.get(0)?, window: r.get(1)?, labelled: r.get(2)? })
+    tx.prepare_cached(
+        r#"SELECT class, score, grp, "window", labelled FROM prediction WHERE load = ?1 AND seq = ?2"#,
+    )
+    .and_then(|mut q| {
+        q.query_row([sql(l.load.0), sql(l.seq)], |r| {
+            Ok(Known {
+                class: r.get(0)?,
+                score: r.get::<_, Option<f64>>(1)?.unwrap_or(f64::NAN),
+                group: r.get(2)?,
+                window: r.get(3)?,
+                labelled: r.get(4)?,
             })
-            .optional()
         })
-        .op("find a prediction")
+        .optional()
+    })
+    .op("find a prediction")
 }
 
-/// Finds the window's present place (itself while it is unsealed, a supplement after that) and its classes.
-fn place(tx: &Transaction<'_>, window: i64) -> Result<Option<(i64, u32)>, StoreError> {
+/// Where a label counts.
+struct Place {
+    window: i64,
+    bundle: Digest,
+    classes: u32,
+    /// It goes on counting answers.
+    open: bool,
+}
+
+/// Finds the window's present place: itself while it is unsealed, a supplement after that.
+fn place(tx: &Transaction<'_>, window: i64) -> Result<Option<Place>, StoreError> {
     type Row = (String, [u8; 32], i64, Option<i64>, bool, u32);
     let row: Option<Row> = tx
         .prepare_cached(
@@ -93,8 +116,9 @@ fn place(tx: &Transaction<'_>, window: i64) -> Result<Option<(i64, u32)>, StoreE
         })
         .op("find a window")?;
     let Some((model, bundle, start, end, sealed, classes)) = row else { return Ok(None) };
+    let at = |window| Some(Place { window, bundle: Digest(bundle), classes, open: end.is_none() });
     if !sealed {
-        return Ok(Some((window, classes)));
+        return Ok(at(window));
     }
     let unsealed: Option<i64> = tx
         .prepare_cached(
@@ -104,7 +128,7 @@ fn place(tx: &Transaction<'_>, window: i64) -> Result<Option<(i64, u32)>, StoreE
         .and_then(|mut q| q.query_row(params![model, bundle, start, end], |r| r.get(0)).optional())
         .op("find a supplement")?;
     if let Some(id) = unsealed {
-        return Ok(Some((id, classes)));
+        return Ok(at(id));
     }
     tx.prepare_cached(
         r#"INSERT INTO "window" (model, bundle, start_ms, end_ms, supplement, classes, counters)
@@ -115,27 +139,80 @@ fn place(tx: &Transaction<'_>, window: i64) -> Result<Option<(i64, u32)>, StoreE
         q.execute(params![model, bundle, start, end, classes, empty])
     })
     .op("open a supplement")?;
-    Ok(Some((tx.last_insert_rowid(), classes)))
+    Ok(at(tx.last_insert_rowid()))
 }
 
 /// Counts one label; `false` when its window is not known any more.
-fn count(tx: &Transaction<'_>, window: i64, truth: u32, predicted: u32) -> Result<bool, StoreError> {
-    let Some((at, classes)) = place(tx, window)? else { return Ok(false) };
-    let mut counters = counters_of(tx, at)?.unwrap_or_default();
-    let mut one = blank(classes);
-    let k = classes as usize;
-    let cell = (truth as usize) * k + predicted as usize;
-    if truth < classes && predicted < classes && cell < one.confusion.len() {
-        one.confusion[cell] = 1;
+fn count(tx: &Transaction<'_>, k: &Known, truth: Truth) -> Result<bool, StoreError> {
+    let Some(at) = place(tx, k.window)? else { return Ok(false) };
+    let watched = watched::watched(tx, &at.bundle, at.classes)?;
+    let mut counters = counters_of(tx, at.window)?.unwrap_or_default();
+    if counters.classes.is_empty() {
+        let counted = std::mem::replace(&mut counters, blank(at.classes));
+        if !add(&mut counters, &counted) {
+            return Ok(false);
+        }
+    }
+    let one = judge(k, truth, &watched, counters.confusion.len());
+    if let Some(outcome) = one.outcome {
+        watched::hold_outcome(tx, &at.bundle, &watched, k.group, outcome)?;
+        if !at.open {
+            watched::release(tx, &at.bundle, &mut counters)?;
+        }
+    }
+    if !add(&mut counters, &one.counters) {
+        return Ok(false);
+    }
+    set_counters(tx, at.window, &counters)?;
+    Ok(true)
+}
+
+/// What one label adds.
+struct Judged {
+    counters: Counters,
+    /// Whether the favourable class was true, and whether it was answered, of a row with a declared group.
+    outcome: Option<(bool, bool)>,
+}
+
+fn judge(k: &Known, truth: Truth, watched: &Watched, cells: usize) -> Judged {
+    let mut one = Counters::default();
+    let mut outcome = None;
+    let class = match truth {
+        Truth::Class(class) => Some(class),
+        Truth::Number(n) if n >= 0.0 && n.fract() == 0.0 && n < f64::from(u32::MAX) => Some(n as u32),
+        Truth::Number(_) => None,
+    };
+    let right = class.filter(|t| *t < watched.classes && k.class < watched.classes);
+    if let Some(truth) = right {
+        let cell = truth as usize * watched.classes as usize + k.class as usize;
+        if cell < cells {
+            one.confusion = vec![0; cells];
+            one.confusion[cell] = 1;
+        } else {
+            one.labels_other = 1;
+        }
+        let tables = watched.score_tables();
+        if tables > 0 {
+            one.judged = vec![LabelledScores::default(); tables];
+            one.judged[if tables == 1 { 0 } else { k.class as usize }].insert(k.score, truth == k.class);
+        }
+        if u32::from(k.group) < watched.groups {
+            one.groups.labelled = 1;
+            outcome = Some((truth == watched.favourable, k.class == watched.favourable));
+        }
+    } else if let Some(mut errors) =
+        watched.error_unit.filter(|_| watched.classes == 0).and_then(ErrorTable::new)
+    {
+        let truth = match truth {
+            Truth::Class(n) => f64::from(n),
+            Truth::Number(n) => n,
+        };
+        errors.insert(truth, k.score);
+        one.regression = Some(errors);
     } else {
         one.labels_other = 1;
     }
-    if counters.classes.is_empty() {
-        counters = blank(classes);
-    }
-    add(&mut counters, &one);
-    set_counters(tx, at, &counters)?;
-    Ok(true)
+    Judged { counters: one, outcome }
 }
 
 impl Store {
@@ -195,7 +272,7 @@ fn join_rows(tx: &Transaction<'_>, rows: &[LabelRow], now: UnixMs) -> Result<Joi
             None => out.unknown += 1,
             Some(k) if k.labelled => out.repeated += 1,
             Some(k) => {
-                if count(tx, k.window, l.class, k.class)? {
+                if count(tx, &k, l.truth)? {
                     tx.prepare_cached("UPDATE prediction SET labelled = 1 WHERE load = ?1 AND seq = ?2")
                         .and_then(|mut q| q.execute([sql(l.load.0), sql(l.seq)]))
                         .op("mark a prediction")?;
@@ -222,13 +299,6 @@ fn live(tx: &Transaction<'_>, l: &LabelRow, now: UnixMs) -> Result<Option<Known>
         return Ok(None);
     }
     let window = open_window(tx, model, bundle, *classes, now)?;
-    tx.prepare_cached(
-        r#"INSERT INTO prediction (load, seq, class, score, time, "window") VALUES (?1, ?2, ?3, ?4, ?5, ?6)"#,
-    )
-    .and_then(|mut q| {
-        let (load, seq) = (sql(l.load.0), sql(l.seq));
-        q.execute(params![load, seq, p.class, f64::from(p.score), sql(p.unix_ms), window])
-    })
-    .op("keep a prediction")?;
-    Ok(Some(Known { class: p.class, window, labelled: false }))
+    keep_prediction(tx, l.load, l.seq, p, window)?;
+    Ok(Some(Known { class: p.class, score: f64::from(p.score), group: p.group, window, labelled: false }))
 }

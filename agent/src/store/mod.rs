@@ -9,6 +9,8 @@ mod labels;
 mod outbox;
 mod quota;
 mod second;
+mod upgrade;
+mod watched;
 mod windows;
 mod witness;
 
@@ -24,10 +26,15 @@ pub use batch::Restored;
 pub use labels::{Joined, LabelRow, Live};
 pub use outbox::{Pending, SealOutcome};
 pub use quota::Quota;
-pub use windows::{LoadDelta, LoadRow};
+pub use watched::{Held, Watched};
+pub use windows::{LoadDelta, LoadRow, Total};
 
-/// Schema changes, in order; `user_version` counts the ones applied.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_init.sql")];
+/// Schema changes, in order, and what must be written anew in Rust; `user_version` counts the ones applied.
+const MIGRATIONS: &[(&str, Option<Upgrade>)] = &[
+    (include_str!("migrations/0001_init.sql"), None),
+    (include_str!("migrations/0002_watched.sql"), Some(upgrade::counters)),
+];
+type Upgrade = fn(&Transaction<'_>, UnixMs) -> Result<(), StoreError>;
 /// Room that is given back when the disk is full: SQLite needs some even to delete.
 const BALLAST_BYTES: usize = 1024 * 1024;
 
@@ -106,12 +113,12 @@ impl Store {
     pub fn open(dir: &Path, stream: StreamId, now: UnixMs) -> Result<Self, StoreError> {
         let file = dir.join("state.db");
         let mut lost = None;
-        let mut store = match Self::open_file(&file, dir) {
+        let mut store = match Self::open_file(&file, dir, now) {
             Ok(store) => store,
             Err(e) if is_corrupt(&e) => {
                 lost = Some(e.to_string());
                 set_aside(&file, now)?;
-                Self::open_file(&file, dir)?
+                Self::open_file(&file, dir, now)?
             }
             Err(e) => return Err(e),
         };
@@ -123,7 +130,7 @@ impl Store {
         Ok(store)
     }
 
-    fn open_file(file: &Path, dir: &Path) -> Result<Self, StoreError> {
+    fn open_file(file: &Path, dir: &Path, now: UnixMs) -> Result<Self, StoreError> {
         let mut conn = Connection::open(file).op("open")?;
         conn.pragma_update(None, "journal_mode", "WAL").op("switch to WAL")?;
         conn.pragma_update(None, "synchronous", "FULL").op("set synchronous")?;
@@ -138,7 +145,7 @@ impl Store {
             );
             return Err(StoreError::Sql { op: "check", source });
         }
-        migrate(&mut conn)?;
+        migrate(&mut conn, now)?;
         Ok(Self { conn, dir: dir.to_owned(), stream: StreamId(0), second_due: false })
     }
 
@@ -274,15 +281,16 @@ fn set_aside(file: &Path, now: UnixMs) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
+fn migrate(conn: &mut Connection, now: UnixMs) -> Result<(), StoreError> {
     let found: i64 = conn.query_row("PRAGMA user_version", [], |r| r.get(0)).op("read its version")?;
     let applied = usize::try_from(found).unwrap_or(usize::MAX);
     if applied > MIGRATIONS.len() {
         return Err(StoreError::Newer { found, known: MIGRATIONS.len() });
     }
-    for (i, sql) in MIGRATIONS.iter().enumerate().skip(applied) {
+    for (i, (sql, upgrade)) in MIGRATIONS.iter().enumerate().skip(applied) {
         let tx = conn.transaction().op("begin a migration")?;
         tx.execute_batch(sql).op("migrate")?;
+        upgrade.map_or(Ok(()), |upgrade| upgrade(&tx, now))?;
         tx.pragma_update(None, "user_version", i as i64 + 1).op("set its version")?;
         tx.commit().op("commit a migration")?;
     }

@@ -4,6 +4,7 @@
 //! transaction with its removal from where it waited. Receipted rows stay in a bounded ring: a fleet restored from a
 //! backup asks for them again.
 
+use longshore_stats::Counters;
 use longshore_trust::{Digest, EnvelopeError, Kind, ModelName, Seq, StreamId, UnixMs};
 use longshore_wire::v1::{
     Event, EventKind, Events, Gap, GapCause, GapKind, MessageError, Report, ReportBody, Window, WindowKey,
@@ -11,11 +12,15 @@ use longshore_wire::v1::{
 };
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
-use super::windows::decode;
+use super::windows::{decode, encode};
 use super::{Op as _, Store, StoreError, gap, number, put, sql, unsql};
 
 /// Bytes of windows that share a message, well below the envelope's limit.
 const BATCH_BYTES: usize = 40 * 1024;
+/// Bytes of a window's key, at most.
+const KEY_BYTES: usize = 100;
+/// Longest counters of a window in one message.
+const WINDOW_BYTES: usize = BATCH_BYTES - KEY_BYTES;
 /// Events that share a message.
 const EVENTS_A_MESSAGE: usize = 50;
 /// Receipted rows that are kept for a fleet that was restored.
@@ -65,6 +70,8 @@ pub type Sign<'a> = dyn Fn(Seq, &Pending) -> Result<Vec<u8>, EnvelopeError> + 'a
 struct Taken {
     pending: Pending,
     ids: Vec<i64>,
+    /// What is left of the only window: it did not fit.
+    rest: Option<Counters>,
 }
 
 fn reports(tx: &Transaction<'_>, max: usize) -> Result<Vec<Taken>, StoreError> {
@@ -81,26 +88,30 @@ fn reports(tx: &Transaction<'_>, max: usize) -> Result<Vec<Taken>, StoreError> {
         if kind == Kind::Events as u8 {
             let event: Event = postcard::from_bytes(&body).map_err(unreadable)?;
             match out.last_mut() {
-                Some(Taken { pending: Pending::Events(e), ids }) if ids.len() < EVENTS_A_MESSAGE => {
+                Some(Taken { pending: Pending::Events(e), ids, .. }) if ids.len() < EVENTS_A_MESSAGE => {
                     e.events.push(event);
                     ids.push(id);
                 }
-                _ => out
-                    .push(Taken { pending: Pending::Events(Events { events: vec![event] }), ids: vec![id] }),
+                _ => out.push(Taken {
+                    pending: Pending::Events(Events { events: vec![event] }),
+                    ids: vec![id],
+                    rest: None,
+                }),
             }
         } else {
             let body: ReportBody = postcard::from_bytes(&body).map_err(unreadable)?;
-            out.push(Taken { pending: Pending::Report(Report { body }), ids: vec![id] });
+            out.push(Taken { pending: Pending::Report(Report { body }), ids: vec![id], rest: None });
         }
     }
     Ok(out)
 }
 
-/// Closed windows, newest first, packed into messages.
+/// Closed windows, newest first, packed into messages. Of one that fits no message, a part goes now and the rest the next
+/// time: each is a window of the same key, and what they count adds up.
 fn windows(tx: &Transaction<'_>, max: usize, budget: u64) -> Result<(Vec<Taken>, u64), StoreError> {
     let mut q = tx
         .prepare_cached(
-            r#"SELECT id, model, bundle, start_ms, end_ms, supplement, counters FROM "window"
+            r#"SELECT id, model, bundle, start_ms, end_ms, supplement OR sent, counters FROM "window"
                WHERE counters IS NOT NULL AND end_ms IS NOT NULL ORDER BY end_ms DESC, id DESC LIMIT 2000"#,
         )
         .op("read windows")?;
@@ -120,11 +131,12 @@ fn windows(tx: &Transaction<'_>, max: usize, budget: u64) -> Result<(Vec<Taken>,
         };
         let (id, model, bundle, start, end, supplement, bytes): (i64, _, [u8; 32], i64, i64, bool, _) =
             row().op("read windows")?;
-        let size = bytes.len() + 100;
+        let size = bytes.len().min(WINDOW_BYTES) + KEY_BYTES;
         let fits = !out.is_empty() && batch + size <= BATCH_BYTES;
         if used + size as u64 > budget || (!fits && out.len() >= max) {
             break;
         }
+        let (counters, rest) = decode(&bytes)?.split_off(WINDOW_BYTES);
         let window = Window {
             key: WindowKey {
                 model: ModelName::new(model).map_err(|e| StoreError::Value(e.to_string()))?,
@@ -133,11 +145,11 @@ fn windows(tx: &Transaction<'_>, max: usize, budget: u64) -> Result<(Vec<Taken>,
                 end: UnixMs(unsql(end)),
             },
             supplement,
-            counters: decode(&bytes)?,
+            counters,
         };
         used += size as u64;
         match out.last_mut() {
-            Some(Taken { pending: Pending::Windows(w), ids }) if fits => {
+            Some(Taken { pending: Pending::Windows(w), ids, rest: None }) if fits && rest.is_none() => {
                 w.windows.push(window);
                 ids.push(id);
                 batch += size;
@@ -146,6 +158,7 @@ fn windows(tx: &Transaction<'_>, max: usize, budget: u64) -> Result<(Vec<Taken>,
                 out.push(Taken {
                     pending: Pending::Windows(Windows { windows: vec![window] }),
                     ids: vec![id],
+                    rest,
                 });
                 batch = size;
             }
@@ -154,7 +167,17 @@ fn windows(tx: &Transaction<'_>, max: usize, budget: u64) -> Result<(Vec<Taken>,
     Ok((out, used))
 }
 
+fn part_sent(tx: &Transaction<'_>, window: i64, rest: &Counters) -> Result<(), StoreError> {
+    tx.prepare_cached(r#"UPDATE "window" SET counters = ?2, sent = 1 WHERE id = ?1"#)
+        .and_then(|mut q| q.execute(params![window, encode(rest)]))
+        .op("seal a part")?;
+    Ok(())
+}
+
 fn take_out(tx: &Transaction<'_>, taken: &Taken) -> Result<(), StoreError> {
+    if let (Some(rest), Some(id)) = (&taken.rest, taken.ids.first()) {
+        return part_sent(tx, *id, rest);
+    }
     let sql = match taken.pending {
         // The key stays: late labels make a supplement of it.
         Pending::Windows(_) => r#"UPDATE "window" SET counters = NULL WHERE id = ?1"#,

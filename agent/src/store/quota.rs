@@ -76,7 +76,7 @@ impl Store {
                 let mut q = tx
                     .prepare_cached(
                         r#"SELECT model, bundle, start_ms / ?1 FROM "window"
-                           WHERE counters IS NOT NULL AND end_ms IS NOT NULL AND supplement = 0
+                           WHERE counters IS NOT NULL AND end_ms IS NOT NULL AND supplement = 0 AND sent = 0
                            GROUP BY 1, 2, 3 HAVING count(*) > 1"#,
                     )
                     .op("group windows")?;
@@ -175,7 +175,7 @@ fn merge_group(
         let mut q = tx
             .prepare_cached(
                 r#"SELECT id, start_ms, end_ms, counters FROM "window"
-                   WHERE counters IS NOT NULL AND end_ms IS NOT NULL AND supplement = 0
+                   WHERE counters IS NOT NULL AND end_ms IS NOT NULL AND supplement = 0 AND sent = 0
                    AND model = ?1 AND bundle = ?2 AND start_ms / ?4 = ?3 ORDER BY start_ms, id"#,
             )
             .op("read windows")?;
@@ -191,8 +191,14 @@ fn merge_group(
         return Ok((0, i64::MAX, 0));
     };
     let mut sum = decode(&first)?;
+    let mut merged = 1;
     for (id, _, e, counters) in rest {
-        add(&mut sum, &decode(counters)?);
+        let mut longer = sum.clone();
+        if !add(&mut longer, &decode(counters)?) {
+            // Never seen of one bundle; it stays as it is rather than lose a count.
+            continue;
+        }
+        (sum, merged) = (longer, merged + 1);
         end = end.max(*e);
         tx.execute(r#"UPDATE prediction SET "window" = ?1 WHERE "window" = ?2"#, [keep, *id])
             .op("merge windows")?;
@@ -203,5 +209,5 @@ fn merge_group(
         params![keep, end, encode(&sum)],
     )
     .op("merge windows")?;
-    Ok((members.len() as u64, start, end))
+    Ok((merged, start, end))
 }

@@ -84,7 +84,7 @@ impl Second {
             put(tx, key, if key == "next_load" { n + 1_000_000 } else { *n })?;
         }
         for (model, rows) in &self.rows_total {
-            put(tx, &super::windows::rows_total_key(model), *rows)?;
+            put(tx, &super::windows::Total::Rows.of(model), *rows)?;
         }
         self.models.iter().try_for_each(|m| put_record(tx, m))
     }

@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use longshore_stats::{Counters, DdSketch};
+use longshore_stats::Counters;
 use longshore_trust::{Digest, ModelName, UnixMs};
+use longshore_wire::v1::{Gap, GapCause, GapKind};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
-use super::{Op as _, Store, StoreError, number, put, sql, unsql};
+use super::watched::{self, Watched, hold_answers};
+use super::{Op as _, Store, StoreError, gap, number, put, sql, unsql};
 use crate::engine::protocol::LoadId;
 use crate::page::Prediction;
 
@@ -50,34 +52,70 @@ pub struct LoadDelta {
     pub next_seq: u64,
 }
 
-pub(super) fn rows_total_key(model: &ModelName) -> String {
-    format!("rows_total/{model}")
+/// What is summed up over all windows of a model, for people on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Total {
+    /// Rows answered.
+    Rows,
+    /// Rows with a feature outside of the reference's range.
+    OutOfRange,
+    /// Rows of low margin.
+    LowMargin,
 }
 
-/// What `new` counted since `old`, of the same page.
-fn since(new: &Counters, old: &Counters) -> Counters {
-    let minus = |a: &[u64], b: &[u64]| {
-        a.iter()
-            .enumerate()
-            .map(|(i, n)| n.saturating_sub(b.get(i).copied().unwrap_or(0)))
-            .collect::<Vec<u64>>()
-    };
-    let before: BTreeMap<u16, u64> = old.latency_us.buckets().collect();
-    let mut latency_us = DdSketch::default();
-    for (bucket, n) in new.latency_us.buckets() {
-        latency_us.insert_bucket(bucket, n.saturating_sub(before.get(&bucket).copied().unwrap_or(0)));
+impl Total {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Rows => "rows_total",
+            Self::OutOfRange => "rows_out_of_range",
+            Self::LowMargin => "rows_low_margin",
+        }
     }
-    Counters {
-        requests: new.requests.saturating_sub(old.requests),
-        rows: new.rows.saturating_sub(old.rows),
-        errors: new.errors.saturating_sub(old.errors),
-        nan: new.nan.saturating_sub(old.nan),
-        classes: minus(&new.classes, &old.classes),
-        confusion: Vec::new(),
-        labels_other: new.labels_other.saturating_sub(old.labels_other),
-        latency_us,
-        ..Counters::default()
+    /// Where it is kept.
+    pub(super) fn of(self, model: &ModelName) -> String {
+        format!("{}/{model}", self.key())
     }
+    fn add_all(tx: &Transaction<'_>, model: &ModelName, more: &Counters) -> Result<(), StoreError> {
+        let out_of_range = more.profile.as_ref().map_or(0, |p| p.rows_out_of_range);
+        for (total, n) in
+            [(Self::Rows, more.rows), (Self::OutOfRange, out_of_range), (Self::LowMargin, more.low_margin)]
+        {
+            let key = total.of(model);
+            if n > 0 || total == Self::Rows {
+                put(tx, &key, number(tx, &key)?.unwrap_or(0).saturating_add(n))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Keeps an answer that labels can be joined to.
+pub(super) fn keep_prediction(
+    tx: &Transaction<'_>,
+    load: LoadId,
+    seq: u64,
+    p: &Prediction,
+    window: i64,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        r#"INSERT OR IGNORE INTO prediction (load, seq, class, score, grp, time, "window") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"#,
+    )
+    .and_then(|mut q| {
+        // A score that is no number is NULL.
+        q.execute(params![sql(load.0), sql(seq), p.class, f64::from(p.score), p.group, sql(p.unix_ms), window])
+    })
+    .op("keep a prediction")?;
+    Ok(())
+}
+
+/// Most that any counter of a page can have risen between two journals: no engine is as fast.
+const RISE_MAX: u64 = 1 << 48;
+
+/// What `new` counted since `old`, of the same page. `None` when the page was written by something else.
+fn since(new: &Counters, old: &Counters) -> Option<Counters> {
+    let mut more = new.since(old)?;
+    more.confusion = Vec::new();
+    more.cells().all(|n| n <= RISE_MAX).then_some(more)
 }
 
 pub(super) fn encode(counters: &Counters) -> Vec<u8> {
@@ -141,14 +179,15 @@ pub(super) fn set_counters(tx: &Transaction<'_>, window: i64, counters: &Counter
     Ok(())
 }
 
-/// Adds without ever growing a table that was left out.
-pub(super) fn add(into: &mut Counters, more: &Counters) {
+/// Adds without ever growing a table that was left out; whether it could be added.
+#[must_use]
+pub(super) fn add(into: &mut Counters, more: &Counters) -> bool {
     let mut more = more.clone();
     if into.confusion.is_empty() {
         more.confusion = Vec::new();
     }
-    // Windows of one bundle have one number of classes; a difference could only come from a page that lied.
-    let _ = into.merge(&more);
+    // Windows of one bundle have one shape; a difference could only come from a page that lied.
+    into.merge(&more).is_ok()
 }
 
 fn load_of(tx: &Transaction<'_>, load: LoadId) -> Result<Option<LoadRow>, StoreError> {
@@ -186,16 +225,18 @@ impl Store {
         &mut self,
         model: &ModelName,
         bundle: &Digest,
-        classes: u32,
+        watched: impl Into<Watched>,
         now: UnixMs,
     ) -> Result<LoadId, StoreError> {
+        let watched = watched.into();
         self.write(|tx| {
+            watched::remember(tx, bundle, &watched)?;
             let id = number(tx, "next_load")?.unwrap_or(1);
             put(tx, "next_load", id + 1)?;
             tx.prepare_cached("INSERT INTO load VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)")
                 .and_then(|mut q| {
                     let zero = encode(&Counters::default());
-                    q.execute(params![sql(id), model.as_str(), bundle.0, classes, zero, sql(now.0)])
+                    q.execute(params![sql(id), model.as_str(), bundle.0, watched.classes, zero, sql(now.0)])
                 })
                 .op("begin a load")?;
             Ok(LoadId(id))
@@ -237,31 +278,37 @@ impl Store {
             let mut added = Vec::new();
             for d in deltas {
                 let Some(row) = load_of(tx, d.load)? else { continue };
+                // Of a page that something else than an engine wrote, nothing is believed but what it counts from now on.
                 let more = since(&d.snapshot, &row.journalled);
-                if more.is_empty() && d.next_seq == row.next_seq {
+                let mut lied = more.is_none();
+                let mut more = more.unwrap_or_default();
+                if more.is_empty() && !lied && d.next_seq == row.next_seq {
                     continue;
                 }
                 let window = open_window(tx, &row.model, &row.bundle, row.classes, row.journalled_at)?;
                 let mut counters = counters_of(tx, window)?.unwrap_or_else(|| blank(row.classes));
-                add(&mut counters, &more);
-                set_counters(tx, window, &counters)?;
-                let key = rows_total_key(&row.model);
-                put(tx, &key, number(tx, &key)?.unwrap_or(0) + more.rows)?;
-                for (seq, p) in &d.predictions {
-                    tx.prepare_cached(
-                        r#"INSERT OR IGNORE INTO prediction (load, seq, class, score, time, "window") VALUES (?1, ?2, ?3, ?4, ?5, ?6)"#,
-                    )
-                    .and_then(|mut q| {
-                        let (load, seq) = (sql(d.load.0), sql(*seq));
-                        q.execute(params![load, seq, p.class, f64::from(p.score), sql(p.unix_ms), window])
-                    })
-                    .op("keep a prediction")?;
+                let by_group = std::mem::take(&mut more.groups.answers);
+                if add(&mut counters, &more) {
+                    hold_answers(tx, &row.bundle, &by_group)?;
+                    set_counters(tx, window, &counters)?;
+                    Total::add_all(tx, &row.model, &more)?;
+                } else {
+                    (lied, more) = (true, Counters::default());
                 }
-                tx.prepare_cached("UPDATE load SET journalled = ?2, next_seq = ?3, journalled_at = ?4 WHERE id = ?1")
-                    .and_then(|mut q| {
-                        q.execute(params![sql(d.load.0), encode(&d.snapshot), sql(d.next_seq), sql(now.0)])
-                    })
-                    .op("journal a load")?;
+                if lied {
+                    let (kind, cause) = (GapKind::Counters, GapCause::Corruption);
+                    gap(tx, now, Gap { kind, cause, count: 0, from: row.journalled_at, to: now })?;
+                }
+                for (seq, p) in &d.predictions {
+                    keep_prediction(tx, d.load, *seq, p, window)?;
+                }
+                tx.prepare_cached(
+                    "UPDATE load SET journalled = ?2, next_seq = ?3, journalled_at = ?4 WHERE id = ?1",
+                )
+                .and_then(|mut q| {
+                    q.execute(params![sql(d.load.0), encode(&d.snapshot), sql(d.next_seq), sql(now.0)])
+                })
+                .op("journal a load")?;
                 added.push((d.load, more));
             }
             Ok(added)
@@ -300,9 +347,12 @@ impl Store {
             };
             let mut closed = 0;
             for (id, start, bytes, bundle) in open {
-                if only.is_some_and(|d| d.0 != bundle) || decode(&bytes)?.is_empty() {
+                let mut counters = decode(&bytes)?;
+                if only.is_some_and(|d| d.0 != bundle) || counters.is_empty() {
                     continue;
                 }
+                watched::release(tx, &Digest(bundle), &mut counters)?;
+                set_counters(tx, id, &counters)?;
                 let end = sql(now.0).max(start + 1);
                 tx.prepare_cached(r#"UPDATE "window" SET end_ms = ?2 WHERE id = ?1"#)
                     .and_then(|mut q| q.execute(params![id, end]))
@@ -317,16 +367,24 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn rows_totals(&self) -> Result<BTreeMap<ModelName, u64>, StoreError> {
+        self.totals(Total::Rows)
+    }
+    /// Everything of one kind that was ever journalled, by model.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn totals(&self, which: Total) -> Result<BTreeMap<ModelName, u64>, StoreError> {
         let mut q = self
             .conn
-            .prepare_cached("SELECT key, value FROM kv WHERE key GLOB 'rows_total/*'")
+            .prepare_cached("SELECT key, value FROM kv WHERE key GLOB ?1 || '/*'")
             .op("read totals")?;
-        let rows =
-            q.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get::<_, [u8; 8]>(1)?))).op("read totals")?;
+        let rows = q
+            .query_map([which.key()], |r| Ok((r.get::<_, String>(0)?, r.get::<_, [u8; 8]>(1)?)))
+            .op("read totals")?;
         let mut totals = BTreeMap::new();
         for row in rows {
             let (key, value) = row.op("read totals")?;
-            let name = key.strip_prefix("rows_total/").and_then(|m| ModelName::new(m).ok());
+            let name = key.split_once('/').and_then(|(_, m)| ModelName::new(m).ok());
             totals.insert(name.ok_or(StoreError::Value(key))?, u64::from_be_bytes(value));
         }
         Ok(totals)

@@ -249,13 +249,13 @@ mod tests {
         let (model, bundle): (ModelName, _) = ("digits".parse().unwrap(), Digest([1; 32]));
         let load = store.begin_load(&model, &bundle, 2, UnixMs(5)).unwrap();
         let path = loads.page_path(load);
-        let (page, _fd) = Page::create(&path, PageSpec { load, classes: 2, ring_rows: 8, boot_id }).unwrap();
+        let (page, _fd) = Page::create(&path, &PageSpec::plain(load, 2, 8, boot_id)).unwrap();
         page.record(&RequestOutcome { rows: 1, classes: &[1], ..RequestOutcome::default() });
-        // A state word with a phase that does not exist, then one whose redo slot is longer than it can be.
+        // A redo slot that is committed, and longer than it can be.
         let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-        file.write_all_at(&6u64.to_ne_bytes(), 8 * 8).unwrap();
-        let redo = 24 + 5 + 2 + usize::from(DdSketch::bucket(f64::INFINITY)) + 1;
-        file.write_all_at(&u64::MAX.to_ne_bytes(), redo as u64 * 8).unwrap();
+        let (state, redo) = page.state_and_redo();
+        file.write_all_at(&6u64.to_ne_bytes(), state).unwrap();
+        file.write_all_at(&u64::MAX.to_ne_bytes(), redo).unwrap();
         loads.insert(load, model, bundle, page);
         loads.engine_died();
         loads.journal(&mut store, UnixMs(9)).unwrap();

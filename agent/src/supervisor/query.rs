@@ -1,5 +1,7 @@
 //! Answers to what the engine cannot answer itself: status, metrics, labels.
 
+use std::collections::BTreeMap;
+
 use longshore_agent_core::update::ModelRecord;
 use longshore_trust::ModelName;
 use longshore_wire::v1::{ModelHealth, UpdateState};
@@ -9,7 +11,7 @@ use crate::engine::protocol::{Label, Query, ToEngine};
 use crate::host::{self, HealthFacts, notify};
 use crate::page::PredictionId;
 use crate::status::{EngineStatus, LinkStatus, ModelStatus, Status};
-use crate::store::{Joined, LabelRow};
+use crate::store::{Joined, LabelRow, Total};
 use longshore_wire::v1::ReportBody;
 
 impl Supervisor {
@@ -69,12 +71,16 @@ impl Supervisor {
             classes: load.classes,
             prediction: p,
         });
-        Ok(LabelRow { load: id.load, seq, class: label.class, live })
+        Ok(LabelRow { load: id.load, seq, truth: label.truth, live })
     }
 
     pub(super) fn status(&self) -> Status {
-        let totals = self.store.rows_totals().unwrap_or_default();
+        let total = |which| self.store.totals(which).unwrap_or_default();
+        let (totals, out_of_range) = (total(Total::Rows), total(Total::OutOfRange));
+        let (low_margin, held) = (total(Total::LowMargin), self.store.held().unwrap_or_default());
+        let of = |totals: &BTreeMap<ModelName, u64>, model| totals.get(model).copied().unwrap_or(0);
         let model = |r: &ModelRecord| {
+            let held = held.get(&r.model).copied().unwrap_or_default();
             let why = r.last.as_ref().and_then(|e| e.why.as_ref());
             let good = |s: UpdateState| matches!(s, UpdateState::Committed | UpdateState::Already);
             ModelStatus {
@@ -84,7 +90,11 @@ impl Supervisor {
                 candidate: r.update.as_ref().map(|u| u.wanted.bundle.bundle),
                 state: Some(r.state()),
                 reason: why.filter(|_| !good(r.state())).map(|w| format!("{}: {}", w.code, w.detail)),
-                rows_total: totals.get(&r.model).copied().unwrap_or(0),
+                rows_total: of(&totals, &r.model),
+                rows_out_of_range: of(&out_of_range, &r.model),
+                rows_low_margin: of(&low_margin, &r.model),
+                rows_held: held.rows,
+                labels_held: held.labelled,
             }
         };
         Status {
@@ -163,6 +173,6 @@ impl Supervisor {
     }
 }
 
-fn total(totals: &std::collections::BTreeMap<ModelName, u64>, model: &ModelName) -> u64 {
+fn total(totals: &BTreeMap<ModelName, u64>, model: &ModelName) -> u64 {
     totals.get(model).copied().unwrap_or(0)
 }

@@ -7,9 +7,13 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use longshore_bundle::{Manifest, Role};
+use longshore_stats::places::{Places, Shape};
 use longshore_trust::Digest;
+use longshore_wire::v1::Reason;
 
+use crate::engine;
 use crate::engine::sealed::{self, Sealed};
+use crate::page::LEVEL;
 
 /// Longest manifest; `longshore bundle build` makes them of some KB.
 const MANIFEST_BYTES: u64 = 4 << 20;
@@ -23,6 +27,8 @@ pub struct SealedBundle {
     pub paths: Vec<String>,
     /// One sealed memory file each.
     pub fds: Vec<OwnedFd>,
+    /// Places of its monitored features, where it has a reference; why that cannot be used.
+    pub shape: Result<Option<Shape>, Reason>,
 }
 
 /// Why a bundle cannot be used: which file, and what about it.
@@ -66,5 +72,23 @@ pub fn bundle(dir: &Path, digest: &Digest) -> Result<SealedBundle, SealError> {
         fds.push(seal(&dir.join(path), Some(file.length), &file.sha256)?);
         paths.push(path.to_owned());
     }
-    Ok(SealedBundle { manifest, paths, fds })
+    let shape = shape(&manifest, &paths, &fds);
+    Ok(SealedBundle { manifest, paths, fds, shape })
+}
+
+/// Reads the reference, which is data and no program: of all that a bundle brings, the only thing but the manifest that is
+/// parsed outside of the sandbox.
+fn shape(manifest: &Manifest, paths: &[String], fds: &[OwnedFd]) -> Result<Option<Shape>, Reason> {
+    let broken = |e: &dyn std::fmt::Display| engine::load::reason("bundle.reference", e);
+    let file = manifest.file(Role::Reference).map(|f| f.path.as_str());
+    let fd = file.and_then(|path| paths.iter().position(|p| p == path)).map(|at| &fds[at]);
+    let sealed = match fd {
+        Some(fd) => {
+            let copy = fd.try_clone().map_err(|e| broken(&e))?;
+            Some(Sealed::open(copy).map_err(|e| broken(&e))?)
+        }
+        None => None,
+    };
+    let profile = engine::load::reference(manifest, |_| sealed.as_deref())?;
+    Ok(profile.map(|p| Places::new(&p, LEVEL).shape().clone()))
 }

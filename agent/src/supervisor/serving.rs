@@ -19,10 +19,13 @@ use super::sealed::{self, SealError, SealedBundle};
 use crate::engine::protocol::{FromEngine, LoadId, LoadRequest, ServingLimits, ToEngine};
 use crate::fetch::bundle_dir;
 use crate::page::{Page, PageSpec};
+use crate::store::Watched;
 
 /// How often an engine is asked whether it is alive, and how long it may be silent.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(40);
+/// Predictions that a page remembers for labels, until they are journalled.
+const RING_ROWS: u32 = 8_192;
 /// An engine that lived shorter than this died young; then the next one waits longer.
 const YOUNG: Duration = Duration::from_secs(10);
 
@@ -330,10 +333,11 @@ impl Supervisor {
     ) -> Result<(), longshore_wire::v1::Reason> {
         let broken = |e: &dyn std::fmt::Display| reason(NO_PAGE, e.to_string());
         let now = self.now();
-        let classes = sealed.manifest.classes();
-        let load = self.store.begin_load(model, &wanted.bundle, classes, now).map_err(|e| broken(&e))?;
-        let spec = PageSpec { load, classes, ring_rows: 8_192, boot_id: self.boot_id };
-        let (page, page_fd) = Page::create(&self.loads.page_path(load), spec).map_err(|e| {
+        let shape = sealed.shape.clone()?;
+        let watched = Watched::of(&sealed.manifest);
+        let load = self.store.begin_load(model, &wanted.bundle, watched, now).map_err(|e| broken(&e))?;
+        let spec = PageSpec::of(load, &sealed.manifest, shape, RING_ROWS, self.boot_id);
+        let (page, page_fd) = Page::create(&self.loads.page_path(load), &spec).map_err(|e| {
             // Without a page there is nothing to lose; the row would only be a false gap.
             let _ = self.store.end_load(load);
             broken(&e)

@@ -1,5 +1,6 @@
 //! Labels: who may give them, and that they reach the supervisor.
 
+use longshore_agent::engine::protocol::Truth;
 use serde_json::json;
 
 use crate::http;
@@ -22,7 +23,10 @@ fn labels_reach_the_supervisor_by_index_or_name() {
     let r = client.post(FEEDBACK, many.to_string().as_bytes());
     assert_eq!(r.json(), json!({ "joined": 1, "unknown": 1, "repeated": 0 }), "a name of an unknown load");
     let labels = engine.labels.lock().unwrap().clone();
-    assert_eq!(labels.iter().map(|l| (l.row, l.class)).collect::<Vec<_>>(), [(1, 7), (0, 3)]);
+    assert_eq!(
+        labels.iter().map(|l| (l.row, l.truth)).collect::<Vec<_>>(),
+        [(1, Truth::Class(7)), (0, Truth::Class(3))]
+    );
     assert!(labels.iter().all(|l| l.prediction_id == id));
     assert_eq!(client.post(FEEDBACK, b"{}").status, 400);
     let r = client.post(FEEDBACK, json!({ "prediction_id": id, "label": "digit 10" }).to_string().as_bytes());
@@ -36,7 +40,10 @@ fn a_request_can_bring_its_labels() {
     let r = engine.client().post(INFER, &json_request(&bundle.rows(0, 2), &extra));
     assert_eq!((r.status, r.header("longshore-labels-joined")), (200, Some("2")));
     let labels = engine.labels.lock().unwrap().clone();
-    assert_eq!(labels.iter().map(|l| (l.row, l.class)).collect::<Vec<_>>(), [(0, 4), (1, 5)]);
+    assert_eq!(
+        labels.iter().map(|l| (l.row, l.truth)).collect::<Vec<_>>(),
+        [(0, Truth::Class(4)), (1, Truth::Class(5))]
+    );
     assert_eq!(page.snapshot().unwrap().rows, 2);
 }
 

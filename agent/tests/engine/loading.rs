@@ -85,13 +85,13 @@ fn a_failed_load_leaves_what_serves_alone() {
         FromEngine::LoadFailed { load, reason } => (load, reason.code),
         other => panic!("{other:?}"),
     };
-    let (_page, fd) = engine.load_page(50, bundle.manifest.classes());
+    let (_page, fd) = engine.load_page(50, &bundle);
     engine.send_load(broken.request(50), broken.sealed(), fd);
     assert_eq!(refusal(&engine), (LoadId(50), "bundle.hash".to_owned()));
-    let (_page, fd) = engine.load_page(51, bundle.manifest.classes());
+    let (_page, fd) = engine.load_page(51, &bundle);
     engine.send_load(bundle.request(52), bundle.sealed(), fd);
     assert_eq!(refusal(&engine), (LoadId(52), "engine.page".to_owned()), "a page of another load");
-    let (_page, fd) = engine.load_page(53, 3);
+    let (_page, fd) = engine.plain_page(53, 3);
     engine.send_load(bundle.request(53), bundle.sealed(), fd);
     assert_eq!(refusal(&engine), (LoadId(53), "engine.page".to_owned()), "a page with other classes");
     engine.send(&ToEngine::Activate(LoadId(50)));

@@ -11,3 +11,4 @@ mod ending;
 mod labels;
 mod loading;
 mod swapping;
+mod watching;

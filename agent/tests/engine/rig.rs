@@ -13,10 +13,12 @@ use longshore_agent::engine::protocol::{
     FromEngine, Label, LoadId, LoadRequest, Query, ServingLimits, ToEngine, TrialLimits,
 };
 use longshore_agent::engine::sealed::seal;
-use longshore_agent::page::{Page, PageSpec, boot_id};
+use longshore_agent::page::{LEVEL, Page, PageSpec, boot_id};
 use longshore_bundle::author::{self, NewFile};
 use longshore_bundle::{Manifest, Role, Tensor};
 use longshore_runtime::{Limits, Model, describe};
+use longshore_stats::Profile;
+use longshore_stats::places::{Places, Shape};
 use longshore_trust::{Digest, ModelName};
 use longshore_wire::v1::{Reason, TrialReport};
 
@@ -45,6 +47,15 @@ pub fn digits(version: &str) -> Bundle {
 
 /// The same, with something changed in its golden vectors.
 pub fn digits_with(version: &str, change: impl Fn(&mut Vec<Tensor>)) -> Bundle {
+    digits_of(version, change, false)
+}
+
+/// The same with everything monitored: features against the author's reference, and groups.
+pub fn watched_digits() -> Bundle {
+    digits_of("1.0.0", |_| {}, true)
+}
+
+fn digits_of(version: &str, change: impl Fn(&mut Vec<Tensor>), watched: bool) -> Bundle {
     let onnx = example(&format!("{version}/model.onnx"));
     let said = describe::describe(&onnx).unwrap();
     let mut manifest = author::draft(
@@ -62,7 +73,17 @@ pub fn digits_with(version: &str, change: impl Fn(&mut Vec<Tensor>)) -> Bundle {
     let mut vectors = longshore_bundle::golden::read_safetensors(&golden.to_bytes().unwrap()).unwrap();
     change(&mut vectors);
     let golden = author::golden_of(vectors, &manifest).unwrap();
-    let files = vec![NewFile::of(Role::Model, onnx), NewFile::of(Role::Golden, golden.to_bytes().unwrap())];
+    let mut files =
+        vec![NewFile::of(Role::Model, onnx), NewFile::of(Role::Golden, golden.to_bytes().unwrap())];
+    if watched {
+        let table = author::read_columns(&example(&format!("{version}/reference.csv"))).unwrap();
+        let (features, columns) = author::features_of(&manifest, table).unwrap();
+        manifest.monitor.features = features;
+        manifest.monitor.group = Some("reader".into());
+        manifest.monitor.groups = vec!["north".into(), "south".into()];
+        manifest.monitor.favourable = Some("digit 1".into());
+        files.push(NewFile::of(Role::Reference, Profile::of(&columns).unwrap().to_bytes()));
+    }
     let assembled = author::assemble(manifest, files).unwrap();
     let mut files = vec![("manifest.json".to_owned(), assembled.manifest_bytes)];
     files.extend(assembled.files.into_iter().map(|f| (f.path.as_str().to_owned(), f.bytes)));
@@ -70,6 +91,12 @@ pub fn digits_with(version: &str, change: impl Fn(&mut Vec<Tensor>)) -> Bundle {
 }
 
 impl Bundle {
+    /// Places of its monitored features.
+    pub fn shape(&self) -> Option<Shape> {
+        let path = self.manifest.file(Role::Reference)?.path.as_str();
+        let (_, bytes) = self.files.iter().find(|(p, _)| p == path)?;
+        Some(Places::new(&Profile::from_bytes(bytes).unwrap(), LEVEL).shape().clone())
+    }
     pub fn request(&self, load: u64) -> LoadRequest {
         LoadRequest {
             load: LoadId(load),
@@ -203,9 +230,17 @@ impl Engine {
     pub fn client(&self) -> super::http::Client<std::os::unix::net::UnixStream> {
         super::http::unix(&self.dir.path().join("api.sock"))
     }
-    pub fn load_page(&self, load: u64, classes: u32) -> (Page, OwnedFd) {
-        let spec = PageSpec { load: LoadId(load), classes, ring_rows: 4096, boot_id: boot_id().unwrap() };
-        Page::create(&self.dir.path().join(format!("{load}.page")), spec).unwrap()
+    /// A page for classes alone: what a bundle that declares more is refused with.
+    pub fn plain_page(&self, load: u64, classes: u32) -> (Page, OwnedFd) {
+        self.page(&PageSpec::plain(LoadId(load), classes, 4096, boot_id().unwrap()))
+    }
+    /// The page of a bundle.
+    pub fn load_page(&self, load: u64, bundle: &Bundle) -> (Page, OwnedFd) {
+        let shape = bundle.shape();
+        self.page(&PageSpec::of(LoadId(load), &bundle.manifest, shape, 4096, boot_id().unwrap()))
+    }
+    pub fn page(&self, spec: &PageSpec) -> (Page, OwnedFd) {
+        Page::create(&self.dir.path().join(format!("{}.page", spec.load.0)), spec).unwrap()
     }
     /// Sends a load; the answer is the next event.
     pub fn send_load(&self, request: LoadRequest, mut fds: Vec<OwnedFd>, page: OwnedFd) {
@@ -216,7 +251,7 @@ impl Engine {
     /// Loads a bundle that must load.
     pub fn load(&self, bundle: &Bundle) -> (LoadId, Page) {
         let load = self.next_load.fetch_add(1, Relaxed);
-        let (page, fd) = self.load_page(load, bundle.manifest.classes());
+        let (page, fd) = self.load_page(load, bundle);
         self.send_load(bundle.request(load), bundle.sealed(), fd);
         match self.event() {
             FromEngine::Loaded { load: loaded, .. } => assert_eq!(loaded, LoadId(load)),

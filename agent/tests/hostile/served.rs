@@ -63,7 +63,7 @@ fn a_model_without_room_is_refused_and_what_serves_goes_on() {
     let nodes = [node("MatMul", "dense", &["x", "W"], &["y"], &[])];
     let (x, y) = (value("x", FLOAT, &[D::S("N"), D::N(2)]), value("y", FLOAT, &[D::S("N"), D::N(3)]));
     let big = bundle::small(&onnx::model(&graph(&nodes, &[w, idle], &[x], &[y])));
-    let (_page, fd) = engine.load_page(70, big.manifest.classes());
+    let (_page, fd) = engine.load_page(70, &big);
     engine.send_load(big.request(70), big.sealed(), fd);
     match engine.event() {
         FromEngine::LoadFailed { load, reason } => {

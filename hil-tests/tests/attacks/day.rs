@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use longshore_agent::engine::protocol::LoadId;
-use longshore_agent::page::Prediction;
+use longshore_agent::page::{NO_GROUP, Prediction};
 use longshore_agent::store::{LoadDelta, Pending, Store, StoreError};
 use longshore_agent_core::update::{Batch, Installed, ModelRecord, Token, Write};
 use longshore_stats::{Counters, DdSketch};
@@ -29,7 +29,7 @@ pub fn delta(load: LoadId, rows: u64, remembered: u64) -> LoadDelta {
     (snapshot.requests, snapshot.rows) = (rows, rows);
     snapshot.classes[3] = rows;
     let predictions = (rows.saturating_sub(remembered)..rows)
-        .map(|seq| (seq, Prediction { class: 3, score: 0.5, unix_ms: T0.0 }))
+        .map(|seq| (seq, Prediction { class: 3, score: 0.5, group: NO_GROUP, unix_ms: T0.0 }))
         .collect();
     LoadDelta { load, snapshot: Counters { latency_us, ..snapshot }, predictions, next_seq: rows }
 }

@@ -14,8 +14,10 @@ use longshore_agent::engine::protocol::{
     FromEngine, LoadId, LoadRequest, ServingLimits, ToEngine, TrialLimits,
 };
 use longshore_agent::engine::sealed::seal;
-use longshore_agent::page::{Page, PageSpec, boot_id};
-use longshore_bundle::{MANIFEST, read_dir};
+use longshore_agent::page::{LEVEL, Page, PageSpec, boot_id};
+use longshore_bundle::{MANIFEST, Role, read_dir};
+use longshore_stats::Profile;
+use longshore_stats::places::Places;
 use longshore_wire::v1::{Reason, TrialReport};
 
 /// Far above what the example needs, even under emulation, where the emulator's own address space counts.
@@ -142,9 +144,10 @@ fn load_request(folder: &Path, load: LoadId, pages: &Path) -> Result<(LoadReques
         let bytes = std::fs::read(folder.join(path))?;
         fds.push(seal("bundle", &mut bytes.as_slice(), bytes.len() as u64)?.0);
     }
-    let classes = u32::try_from(bundle.manifest.monitor.classes.len())?;
-    let spec = PageSpec { load, classes, ring_rows: 1024, boot_id: boot_id()? };
-    fds.push(Page::create(&pages.join(format!("{}.page", load.0)), spec)?.1);
+    let reference = bundle.read_role(Role::Reference)?.map(|b| Profile::from_bytes(&b)).transpose()?;
+    let shape = reference.map(|p| Places::new(&p, LEVEL).shape().clone());
+    let spec = PageSpec::of(load, &bundle.manifest, shape, 1024, boot_id()?);
+    fds.push(Page::create(&pages.join(format!("{}.page", load.0)), &spec)?.1);
     let request = LoadRequest {
         load,
         model: bundle.manifest.model.clone(),

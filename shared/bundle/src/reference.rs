@@ -1,8 +1,9 @@
 //! The reference profile of a bundle: that it fits the manifest, and how it is made of an author's data.
 
 use longshore_stats::Profile;
+use longshore_stats::profile::FeatureValues;
 
-use crate::{Manifest, ManifestError, Refusal, Role};
+use crate::{FeatureKind, Manifest, ManifestError, Refusal, Role};
 
 /// Reads a reference profile and compares its features with those the manifest monitors.
 ///
@@ -13,9 +14,14 @@ pub fn parse(bytes: &[u8], manifest: &Manifest) -> Result<Profile, ManifestError
     let profile = Profile::from_bytes(bytes)
         .map_err(|e| ManifestError::new(file, "(whole file)", Refusal::Syntax(e.to_string())))?;
     for feature in &manifest.monitor.features {
-        if !profile.features.iter().any(|f| f.name == feature.name) {
-            let text = "the manifest monitors it, but the profile does not have it".to_owned();
-            return Err(ManifestError::new(file, feature.name.clone(), Refusal::Rule(text)));
+        let refuse = |text: &str| ManifestError::new(file, &feature.name, Refusal::Rule(text.to_owned()));
+        let Some(found) = profile.feature(&feature.name) else {
+            return Err(refuse("the manifest monitors it, but the profile does not have it"));
+        };
+        match (feature.kind, &found.values) {
+            (FeatureKind::Numeric, FeatureValues::Numeric(_))
+            | (FeatureKind::Categorical, FeatureValues::Categorical(_)) => {}
+            _ => return Err(refuse("is numeric on one side and categorical on the other")),
         }
     }
     Ok(profile)

@@ -204,6 +204,14 @@ impl Tensor {
         let size = self.dtype.size_bytes().unwrap_or(usize::MAX);
         self.data.chunks_exact(size).map(|b| element(self.dtype, b))
     }
+    /// One element as an f64; `None` beyond the last, and for byte strings.
+    #[inline]
+    #[must_use]
+    pub fn number(&self, at: usize) -> Option<f64> {
+        let size = self.dtype.size_bytes()?;
+        let from = at.checked_mul(size)?;
+        self.data.get(from..from.checked_add(size)?).map(|b| element(self.dtype, b))
+    }
     /// The byte strings of a `BYTES` tensor, lossily as text; empty for other types.
     #[must_use]
     pub fn strings(&self) -> Vec<String> {
@@ -226,6 +234,7 @@ impl Tensor {
     }
 }
 
+#[inline]
 fn element(dtype: DType, b: &[u8]) -> f64 {
     fn arr<const N: usize>(b: &[u8]) -> [u8; N] {
         b.try_into().expect("chunks have the size of the type")
@@ -287,6 +296,15 @@ mod tests {
         assert_eq!(t.strings(), ["zero", "one"]);
         let cut = Tensor { data: t.data[..t.data.len() - 2].to_vec(), ..t };
         assert_eq!(cut.strings(), ["zero", "o"]);
+    }
+
+    #[test]
+    fn single_elements_are_those_of_all() {
+        let t = Tensor::from_f32("x", &[3], &[1.5, -0.0, f32::INFINITY]);
+        let each: Vec<f64> = (0..3).filter_map(|i| t.number(i)).collect();
+        assert_eq!(each, t.values().collect::<Vec<_>>());
+        assert_eq!((t.number(3), t.number(usize::MAX)), (None, None));
+        assert_eq!(Tensor::from_strings("x", &[1], ["a"]).number(0), None);
     }
 
     #[test]

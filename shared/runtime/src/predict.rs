@@ -12,6 +12,8 @@ pub struct Prediction {
     pub class: Option<u32>,
     /// Score of that class; for a regression its first value.
     pub score: f32,
+    /// By how much the greatest score exceeds the second; NaN where there are not two.
+    pub margin: f32,
     /// Whether any output of this row holds a NaN.
     pub nan: bool,
 }
@@ -48,7 +50,7 @@ impl Model {
     #[must_use]
     pub fn predictions(&self, rows: usize, outputs: &[Tensor]) -> Vec<Prediction> {
         let plan = &self.prediction;
-        let mut out = vec![Prediction { class: None, score: f32::NAN, nan: false }; rows];
+        let mut out = vec![Prediction { class: None, score: f32::NAN, margin: f32::NAN, nan: false }; rows];
         for (tensor, axis) in outputs.iter().zip(&plan.row_axes).filter(|(t, _)| t.dtype.is_float()) {
             mark_nan(&mut out, tensor, *axis);
         }
@@ -57,6 +59,7 @@ impl Model {
             let each = values.len() / rows.max(1);
             for (p, row) in out.iter_mut().zip(values.chunks(each.max(1))) {
                 (p.class, p.score) = judge(row, plan.classes);
+                p.margin = margin(row, plan.classes);
             }
         }
         if let Some(classes) = plan.class.and_then(|i| outputs.get(i)) {
@@ -91,6 +94,22 @@ fn judge(row: &[f64], classes: usize) -> (Option<u32>, f32) {
     }
 }
 
+/// By how much the greatest score of a row exceeds the second.
+fn margin(row: &[f64], classes: usize) -> f32 {
+    match (row, classes) {
+        _ if row.iter().any(|v| v.is_nan()) => f32::NAN,
+        ([p], 2) => (2.0 * p - 1.0).abs() as f32,
+        ([_, _, ..], 2..) => {
+            let two = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+            let (first, second) = row[..row.len().min(classes)]
+                .iter()
+                .fold(two, |(first, second), &v| if v > first { (v, first) } else { (first, second.max(v)) });
+            (first - second) as f32
+        }
+        _ => f32::NAN,
+    }
+}
+
 fn mark_nan(rows: &mut [Prediction], tensor: &Tensor, axis: Option<usize>) {
     let inner: usize = axis.map_or(usize::MAX, |a| tensor.shape.iter().skip(a + 1).product());
     let count = rows.len();
@@ -122,8 +141,21 @@ mod tests {
     }
 
     #[test]
+    fn the_margin_is_between_the_two_greatest_scores() {
+        assert_eq!(margin(&[0.2, 0.5, 0.25], 3), 0.25);
+        assert_eq!(margin(&[0.5, 0.2, 0.5], 3), 0.0, "equals have none");
+        assert_eq!((margin(&[0.75], 2), margin(&[0.25], 2)), (0.5, 0.5));
+        assert_eq!(margin(&[0.5, 0.25, 9.0], 2), 0.25, "what is no class does not count");
+        for (row, classes) in
+            [(&[0.1, f64::NAN][..], 2), (&[0.7], 0), (&[0.7, 0.2], 0), (&[], 2), (&[0.7], 3)]
+        {
+            assert!(margin(row, classes).is_nan(), "{row:?}");
+        }
+    }
+
+    #[test]
     fn nan_is_charged_to_its_row() {
-        let clean = Prediction { class: None, score: 0.0, nan: false };
+        let clean = Prediction { class: None, score: 0.0, margin: f32::NAN, nan: false };
         let t = Tensor::from_f32("x", &[2, 3], &[0.0, 0.0, 0.0, 0.0, f32::NAN, 0.0]);
         let mut rows = vec![clean; 2];
         mark_nan(&mut rows, &t, Some(0));

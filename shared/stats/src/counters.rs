@@ -3,7 +3,12 @@
 //! A table that a bundle has no use for is empty (no classes, no groups, no features), and an empty table takes the shape
 //! of the first that is added to it. A refused merge changes nothing.
 
+mod since;
+mod split;
+
 use serde::{Deserialize, Serialize};
+
+pub use split::encoded_bytes;
 
 use crate::quality::attribution::AttributionTable;
 use crate::quality::fairness::{GroupTable, Outcomes};
@@ -84,6 +89,14 @@ pub struct Answers {
     pub selected: u64,
 }
 
+impl Answers {
+    /// Adds `other`, exactly.
+    pub fn add(&mut self, other: &Self) {
+        self.rows = self.rows.saturating_add(other.rows);
+        self.selected = self.selected.saturating_add(other.selected);
+    }
+}
+
 impl GroupCounts {
     /// Whether nothing was counted.
     #[must_use]
@@ -107,8 +120,7 @@ impl GroupCounts {
         self.labelled = self.labelled.saturating_add(other.labelled);
         grow(&mut self.answers, other.answers.len());
         for (a, b) in self.answers.iter_mut().zip(&other.answers) {
-            a.rows = a.rows.saturating_add(b.rows);
-            a.selected = a.selected.saturating_add(b.selected);
+            a.add(b);
         }
         grow(&mut self.outcomes.groups, other.outcomes.groups.len());
         self.outcomes.groups.iter_mut().zip(&other.outcomes.groups).for_each(|(a, b)| Outcomes::add(a, b));

@@ -79,6 +79,73 @@ proptest! {
         prop_assert_eq!(&postcard::from_bytes::<Counters>(&bytes).unwrap(), &whole);
         prop_assert_eq!(whole.rows, seeds.len() as u64);
         prop_assert!(!whole.is_empty());
+        // Taking away is the opposite of adding.
+        let (before, more) = (sum(a), sum(b));
+        let since = whole.since(&before).unwrap();
+        prop_assert_eq!(whole.since(&Counters::default()).unwrap(), whole.clone());
+        if !a.is_empty() && !b.is_empty() {
+            prop_assert_eq!(&since, &more);
+            prop_assert_eq!(before.since(&whole), None);
+        }
+        prop_assert!(whole.since(&whole).unwrap().is_empty());
+    }
+
+    #[test]
+    fn summands_that_fit_merge_to_the_whole(
+        seeds in prop::collection::vec(0u64..1000, 1..30), most in 400usize..3000, order in any::<u64>(),
+    ) {
+        let mut whole = Counters::default();
+        for s in &seeds {
+            whole.merge(&row(*s)).unwrap();
+        }
+        let (mut parts, mut rest) = (Vec::new(), Some(whole.clone()));
+        while let Some(left) = rest {
+            let (part, more) = left.split_off(most);
+            prop_assert!(split::encoded_bytes(&part) <= most, "{} > {most}", split::encoded_bytes(&part));
+            parts.push(part);
+            rest = more;
+        }
+        prop_assert!(parts.len() == 1 || split::encoded_bytes(&whole) > most);
+        // In any order.
+        parts.rotate_left(order as usize % parts.len());
+        let mut sum = Counters::default();
+        for part in &parts {
+            sum.merge(part).unwrap();
+        }
+        prop_assert_eq!(sum, whole);
+    }
+}
+
+#[test]
+fn a_table_of_nothing_is_not_lost_when_a_window_is_cut() {
+    let mut whole = row(5);
+    whole.confusion = vec![0; 4];
+    whole.judged = vec![LabelledScores::default(); 2];
+    let (first, rest) = whole.clone().split_off(1);
+    let mut sum = first;
+    sum.merge(&rest.unwrap()).unwrap();
+    assert_eq!(sum, whole);
+    assert_eq!(row(5).split_off(usize::MAX), (row(5), None));
+}
+
+#[test]
+fn counters_that_fell_or_have_another_shape_are_not_later() {
+    let mut before = row(3);
+    before.merge(&row(4)).unwrap();
+    let later: [fn(&mut Counters); 6] = [
+        |c| c.rows = 1,
+        |c| c.scores = vec![ScoreTable::default(); 2],
+        |c| c.profile.as_mut().unwrap().rows = 0,
+        |c| c.profile = None,
+        |c| c.groups.answers = vec![Answers::default(); 3],
+        |c| c.classes.push(9),
+    ];
+    for (i, change) in later.iter().enumerate() {
+        let mut now = before.clone();
+        now.merge(&row(5)).unwrap();
+        assert!(now.since(&before).is_some());
+        change(&mut now);
+        assert_eq!(now.since(&before), None, "{i}");
     }
 }
 

@@ -55,6 +55,18 @@ impl DdSketch {
             self.insert_bucket(b, n);
         }
     }
+    /// What was counted since `before`; `None` when a count fell.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Option<Self> {
+        if before.buckets.keys().any(|b| !self.buckets.contains_key(b)) {
+            return None;
+        }
+        let mut out = Self::default();
+        for (bucket, n) in self.buckets() {
+            out.insert_bucket(bucket, n.checked_sub(before.buckets.get(&bucket).copied().unwrap_or(0))?);
+        }
+        Some(out)
+    }
     /// The `q` quantile, 0 <= q <= 1; `None` when empty.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<f64> {

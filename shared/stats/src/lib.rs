@@ -17,6 +17,7 @@ pub mod drift;
 pub mod fdr;
 pub mod kolmogorov;
 pub mod nesting;
+pub mod places;
 pub mod profile;
 pub mod quality;
 pub mod rows;

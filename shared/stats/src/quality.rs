@@ -37,6 +37,16 @@ pub(crate) fn add(into: &mut [u64], from: &[u64]) {
     into.iter_mut().zip(from).for_each(|(a, b)| *a = a.saturating_add(*b));
 }
 
+/// What rose between two states of a table; nothing yet for an empty table before. `None` when a count fell, or for
+/// another length.
+pub(crate) fn minus(now: &[u64], before: &[u64]) -> Option<Vec<u64>> {
+    if before.is_empty() {
+        return Some(now.to_vec());
+    }
+    let pairs = || now.iter().zip(before);
+    (now.len() == before.len()).then(|| pairs().map(|(a, b)| a.checked_sub(*b)).collect()).flatten()
+}
+
 fn total(counts: &[u64]) -> u64 {
     counts.iter().fold(0, |s, n| s.saturating_add(*n))
 }

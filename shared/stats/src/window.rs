@@ -7,7 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::nesting::{self, Level};
-use crate::profile::{BINS_MAX, Categories, FeatureProfile, FeatureValues, Histogram, Profile};
+use crate::places::Places;
+use crate::profile::{FeatureProfile, FeatureValues, Profile};
 
 /// Which reference a window was counted against: a fingerprint of its bins (FNV-1a, 64 bits), not of its counts.
 /// It tells references apart; it proves nothing (the digest of the bundle does).
@@ -114,6 +115,17 @@ impl FeatureWindow {
     pub fn specials(&self) -> [u64; 7] {
         [self.below, self.above, self.nan, self.pos_inf, self.neg_inf, self.missing, self.mistyped]
     }
+    /// The same places with nothing counted.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self::empty(self.counts.len())
+    }
+    fn since(&self, before: &Self) -> Option<Self> {
+        let counts = crate::quality::minus(&self.counts, &before.counts)?;
+        let rest = crate::quality::minus(&self.specials(), &before.specials())?;
+        let [below, above, nan, pos_inf, neg_inf, missing, mistyped] = rest.try_into().ok()?;
+        Some(Self { counts, below, above, nan, pos_inf, neg_inf, missing, mistyped })
+    }
     fn add(&mut self, other: &Self) {
         self.counts.iter_mut().zip(&other.counts).for_each(|(a, b)| *a = a.saturating_add(*b));
         for (a, b) in [
@@ -192,6 +204,23 @@ impl WindowProfile {
         self.features.iter_mut().zip(&other.features).for_each(|(a, b)| a.add(b));
         Ok(())
     }
+    /// What was counted since `before`; `None` when a count fell, or for another reference, level or shape.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Option<Self> {
+        if self.reference != before.reference
+            || self.level != before.level
+            || self.features.len() != before.features.len()
+        {
+            return None;
+        }
+        let features = self.features.iter().zip(&before.features).map(|(a, b)| a.since(b));
+        Some(Self {
+            rows: self.rows.checked_sub(before.rows)?,
+            rows_out_of_range: self.rows_out_of_range.checked_sub(before.rows_out_of_range)?,
+            features: features.collect::<Option<_>>()?,
+            ..*self
+        })
+    }
     /// The same counts in the bins of a coarser level; no count is lost. A level that is not coarser changes nothing.
     ///
     /// # Errors
@@ -229,162 +258,56 @@ impl WindowProfile {
     }
 }
 
-/// Finds the bin of a value without a branch that depends on it.
-#[derive(Debug, Clone)]
-struct Binner {
-    /// Padded with infinity, which no finite value reaches.
-    edges: [f64; BINS_MAX],
-    group: [u8; BINS_MAX],
-    min: f64,
-    max: f64,
-}
-
-impl Binner {
-    fn new(h: &Histogram, level: Level) -> (Self, usize) {
-        let mut edges = [f64::INFINITY; BINS_MAX];
-        edges.iter_mut().zip(&h.edges).for_each(|(a, b)| *a = *b);
-        let starts = nesting::starts(&h.counts, level);
-        let mut group = [0; BINS_MAX];
-        for (bin, g) in group.iter_mut().enumerate() {
-            *g = (starts.partition_point(|s| *s <= bin) - 1) as u8;
-        }
-        (Self { edges, group, min: h.min, max: h.max }, starts.len())
-    }
-    /// The group of a finite value.
-    #[inline]
-    fn group(&self, value: f64) -> usize {
-        let mut at = 0;
-        for step in [32, 16, 8, 4, 2, 1] {
-            at += step * usize::from(self.edges[(at + step - 1) & (BINS_MAX - 1)] <= value);
-        }
-        usize::from(self.group[at & (BINS_MAX - 1)])
-    }
-}
-
-#[derive(Debug, Clone)]
-enum Scale {
-    Numeric(Box<Binner>),
-    Categorical(Vec<String>),
-}
-
 /// Counts rows into a [`WindowProfile`].
 #[derive(Debug, Clone)]
 pub struct Recorder {
-    scales: Vec<Scale>,
-    window: WindowProfile,
+    places: Places,
+    words: Vec<u64>,
 }
 
 impl Recorder {
     /// An empty window of `level` over the bins of `reference`.
     #[must_use]
     pub fn new(reference: &Profile, level: Level) -> Self {
-        let mut scales = Vec::with_capacity(reference.features.len());
-        let mut features = Vec::with_capacity(reference.features.len());
-        for f in &reference.features {
-            let (scale, counts) = match &f.values {
-                FeatureValues::Numeric(h) => {
-                    let (binner, groups) = Binner::new(h, level);
-                    (Scale::Numeric(Box::new(binner)), groups)
-                }
-                FeatureValues::Categorical(Categories { vocabulary, .. }) => {
-                    (Scale::Categorical(vocabulary.clone()), vocabulary.len() + 1)
-                }
-            };
-            scales.push(scale);
-            features.push(FeatureWindow::empty(counts));
-        }
-        let window = WindowProfile {
-            reference: ReferenceId::of(reference),
-            level,
-            rows: 0,
-            rows_out_of_range: 0,
-            features,
-        };
-        Self { scales, window }
+        let places = Places::new(reference, level);
+        let words = vec![0; places.shape().words()];
+        Self { places, words }
     }
     /// Counts one row. Features beyond the row's length count as missing; values beyond the features are ignored.
     pub fn row(&mut self, values: &[Value<'_>]) {
+        let (places, words) = (&self.places, &mut self.words);
         let mut inside = true;
-        for (i, (scale, window)) in self.scales.iter().zip(&mut self.window.features).enumerate() {
-            inside &= count(scale, window, values.get(i).copied().unwrap_or(Value::Missing));
+        for i in 0..places.features() {
+            let value = values.get(i).copied().unwrap_or(Value::Missing);
+            inside &= places.value(i, value, &mut |at| words[at] += 1);
         }
-        self.window.rows += 1;
-        self.window.rows_out_of_range += u64::from(!inside);
+        words[0] += 1;
+        words[1] += u64::from(!inside);
     }
     /// Counts one row of numbers: the way of a tensor.
     pub fn numbers(&mut self, values: &[f64]) {
+        let (places, words) = (&self.places, &mut self.words);
         let mut inside = true;
-        for (i, (scale, window)) in self.scales.iter().zip(&mut self.window.features).enumerate() {
-            inside &= match (values.get(i), scale) {
-                (Some(v), Scale::Numeric(binner)) => count_number(binner, window, *v),
-                (Some(v), _) => count(scale, window, Value::Number(*v)),
-                (None, _) => count(scale, window, Value::Missing),
+        for i in 0..places.features() {
+            inside &= match values.get(i) {
+                Some(v) => places.number(i, *v, &mut |at| words[at] += 1),
+                None => places.value(i, Value::Missing, &mut |at| words[at] += 1),
             };
         }
-        self.window.rows += 1;
-        self.window.rows_out_of_range += u64::from(!inside);
+        words[0] += 1;
+        words[1] += u64::from(!inside);
     }
     /// What was counted.
     #[must_use]
-    pub fn window(&self) -> &WindowProfile {
-        &self.window
+    pub fn window(&self) -> WindowProfile {
+        self.places.shape().window(&self.words).expect("as many counters as the shape names")
     }
     /// What was counted since the last call; counting starts again at nothing.
     pub fn take(&mut self) -> WindowProfile {
-        let empty = WindowProfile {
-            rows: 0,
-            rows_out_of_range: 0,
-            features: self.window.features.iter().map(|f| FeatureWindow::empty(f.counts.len())).collect(),
-            ..self.window
-        };
-        std::mem::replace(&mut self.window, empty)
+        let window = self.window();
+        self.words.fill(0);
+        window
     }
-}
-
-/// Counts a value; whether it lies within what the reference knows.
-#[inline]
-fn count_number(binner: &Binner, window: &mut FeatureWindow, value: f64) -> bool {
-    if !value.is_finite() {
-        match value {
-            v if v.is_nan() => window.nan += 1,
-            v if v > 0.0 => window.pos_inf += 1,
-            _ => window.neg_inf += 1,
-        }
-        return false;
-    }
-    window.counts[binner.group(value)] += 1;
-    let (below, above) = (value < binner.min, value > binner.max);
-    window.below += u64::from(below);
-    window.above += u64::from(above);
-    !(below | above)
-}
-
-fn count(scale: &Scale, window: &mut FeatureWindow, value: Value<'_>) -> bool {
-    match (scale, value) {
-        (_, Value::Missing) => {
-            window.missing += 1;
-            false
-        }
-        (Scale::Numeric(binner), Value::Number(v)) => count_number(binner, window, v),
-        (Scale::Numeric(_), Value::Word(_)) => {
-            window.mistyped += 1;
-            false
-        }
-        (Scale::Categorical(words), Value::Word(w)) => count_word(words, window, w),
-        (Scale::Categorical(words), Value::Number(v)) if v.is_nan() => {
-            let _ = words;
-            window.nan += 1;
-            false
-        }
-        // Numbers that stand for kinds are written as Rust writes them: 3, 2.5, and 0 for -0.0.
-        (Scale::Categorical(words), Value::Number(v)) => count_word(words, window, &(v + 0.0).to_string()),
-    }
-}
-
-fn count_word(words: &[String], window: &mut FeatureWindow, word: &str) -> bool {
-    let known = words.binary_search_by(|w| w.as_str().cmp(word)).ok();
-    window.counts[known.unwrap_or(words.len())] += 1;
-    known.is_some()
 }
 
 #[cfg(test)]

@@ -114,20 +114,6 @@ fn counts_beyond_two_to_the_53_are_exact_and_stop_at_the_end() {
     assert_eq!((w.features[0].counts[0], w.features[0].counted()), (u64::MAX, u64::MAX));
 }
 
-#[test]
-fn the_branchless_search_finds_the_same_bins() {
-    for bins in [1usize, 2, 3, 9, 33, 63, 64] {
-        let h = crate::profile::Histogram::bins_of((0..bins * 3).map(|i| i as f64)).unwrap();
-        let (binner, groups) = Binner::new(&h, Level::Bins64);
-        assert_eq!(groups, h.counts.len());
-        for i in -4..(bins as i32 * 3 + 4) {
-            for v in [f64::from(i), f64::from(i).next_up(), f64::from(i).next_down()] {
-                assert_eq!(binner.group(v), h.bin(v), "{bins} bins, {v}");
-            }
-        }
-    }
-}
-
 fn any_row() -> impl Strategy<Value = (f64, u8, f64)> {
     let number = prop_oneof![
         6 => -5.0..40.0f64, 1 => Just(f64::NAN), 1 => Just(f64::INFINITY), 1 => Just(-0.0), 1 => Just(f64::MIN)

@@ -18,10 +18,10 @@ pub struct InferRequest {
     pub outputs: Vec<Wanted>,
     /// Whether outputs go back as binary data unless they say otherwise.
     pub binary: bool,
-    /// The true classes of the rows, when they are known already.
+    /// What was true of the rows, when it is known already.
     pub labels: Vec<LabelValue>,
-    /// Value of the group attribute.
-    pub group: Option<String>,
+    /// Value of the group attribute: one for all rows, or one a row.
+    pub groups: Vec<String>,
 }
 
 /// One output that is asked for.
@@ -33,12 +33,17 @@ pub struct Wanted {
     pub binary: Option<bool>,
 }
 
-/// A class, by its index or by its name.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged, expecting = "a label must be the index of a class or its name")]
+/// A class, by its index or by its name; for a regression the true number.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a label must be the index of a class or its name, or for a regression a number"
+)]
 pub enum LabelValue {
     /// By index.
     Index(u32),
+    /// The number itself.
+    Number(f64),
     /// By name.
     Name(String),
 }
@@ -108,7 +113,7 @@ pub fn parse(body: &[u8], header_length: Option<usize>) -> Result<InferRequest, 
         outputs: head.outputs.into_iter().map(wanted).collect::<Result<_, _>>()?,
         binary: flag(p, "binary_data_output", "parameters")?.unwrap_or(false),
         labels: labels(p)?,
-        group: group(p)?,
+        groups: groups(p)?,
     })
 }
 
@@ -206,17 +211,21 @@ fn labels(p: &Map<String, Value>) -> Result<Vec<LabelValue>, Refused> {
     }
 }
 
-fn group(p: &Map<String, Value>) -> Result<Option<String>, Refused> {
+fn groups(p: &Map<String, Value>) -> Result<Vec<String>, Refused> {
     if flag(p, "explain", "parameters")? == Some(true) {
         return Err(Refused::bad("parameters.explain: this agent does not explain predictions"));
     }
-    match p.get("group") {
-        None => Ok(None),
-        Some(Value::String(s)) if s.chars().count() <= GROUP_CHARS => Ok(Some(s.clone())),
-        Some(Value::Number(n)) => Ok(Some(n.to_string())),
-        Some(_) => Err(Refused::bad(format!(
-            "parameters.group: must be a string of at most {GROUP_CHARS} characters, or a number"
+    let one = |value: &Value| match value {
+        Value::String(s) if s.chars().count() <= GROUP_CHARS => Ok(s.clone()),
+        Value::Number(n) => Ok(n.to_string()),
+        _ => Err(Refused::bad(format!(
+            "parameters.group: must be a string of at most {GROUP_CHARS} characters or a number, or a list of one for each row"
         ))),
+    };
+    match p.get("group") {
+        None => Ok(Vec::new()),
+        Some(Value::Array(all)) if !all.is_empty() => all.iter().map(one).collect(),
+        Some(value) => one(value).map(|group| vec![group]),
     }
 }
 

@@ -174,6 +174,19 @@ impl AttributionTable {
         self.absolute.iter_mut().zip(&other.absolute).for_each(|(a, b)| *a = a.saturating_add(*b));
         Ok(())
     }
+    /// What was counted since `before`; `None` when a number of rows fell, or for another number of features.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Option<Self> {
+        let (rows, failed) = (self.rows.checked_sub(before.rows)?, self.failed.checked_sub(before.failed)?);
+        if before.features() == 0 {
+            return Some(Self { rows, failed, ..self.clone() });
+        }
+        (self.features() == before.features()).then_some(())?;
+        let signed = self.signed.iter().zip(&before.signed).map(|(a, b)| a.checked_sub(*b));
+        let absolute = self.absolute.iter().zip(&before.absolute).map(|(a, b)| a.checked_sub(*b));
+        let (signed, absolute) = (signed.collect::<Option<_>>()?, absolute.collect::<Option<_>>()?);
+        Some(Self { rows, failed, signed, absolute })
+    }
     /// Features.
     #[must_use]
     pub fn features(&self) -> usize {

@@ -54,6 +54,16 @@ impl Outcomes {
             *a = a.saturating_add(b);
         }
     }
+    /// What was counted since `before`; `None` when a count fell.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Option<Self> {
+        Some(Self {
+            true_positive: self.true_positive.checked_sub(before.true_positive)?,
+            false_positive: self.false_positive.checked_sub(before.false_positive)?,
+            false_negative: self.false_negative.checked_sub(before.false_negative)?,
+            true_negative: self.true_negative.checked_sub(before.true_negative)?,
+        })
+    }
     fn selected(&self) -> (u64, u64) {
         (self.true_positive.saturating_add(self.false_positive), self.rows())
     }

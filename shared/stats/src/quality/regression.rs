@@ -123,6 +123,18 @@ impl ErrorTable {
         self.invalid = self.invalid.saturating_add(other.invalid);
         Ok(())
     }
+    /// What was counted since `before`; `None` when a count fell, or for another unit.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Option<Self> {
+        (self.unit.to_bits() == before.unit.to_bits()).then_some(())?;
+        Some(Self {
+            unit: self.unit,
+            over: self.over.since(&before.over)?,
+            under: self.under.since(&before.under)?,
+            exact: self.exact.checked_sub(before.exact)?,
+            invalid: self.invalid.checked_sub(before.invalid)?,
+        })
+    }
     /// Labelled rows.
     #[must_use]
     pub fn rows(&self) -> u64 {

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{TableError, add, same, total};
+use super::{TableError, add, minus, same, total};
 use crate::bounds::Interval;
 
 /// Bins of a score.
@@ -76,6 +76,12 @@ impl ScoreTable {
         self.invalid = self.invalid.saturating_add(other.invalid);
         Ok(())
     }
+    /// What was counted since `before`; `None` when a count fell.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Option<Self> {
+        let counts = minus(&self.counts, &before.counts)?;
+        Some(Self { counts, invalid: self.invalid.checked_sub(before.invalid)? })
+    }
     /// Whether it has the bins it must have.
     #[must_use]
     pub fn is_sound(&self) -> bool {
@@ -126,6 +132,13 @@ impl LabelledScores {
         same("score bins", self.negative.counts.len(), other.negative.counts.len())?;
         self.positive.merge(&other.positive)?;
         self.negative.merge(&other.negative)
+    }
+    /// What was counted since `before`; `None` when a count fell.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Option<Self> {
+        let (positive, negative) =
+            (self.positive.since(&before.positive)?, self.negative.since(&before.negative)?);
+        Some(Self { positive, negative })
     }
     /// Labelled rows.
     #[must_use]

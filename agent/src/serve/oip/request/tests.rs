@@ -25,7 +25,7 @@ fn json_tensors_are_read() {
     assert_eq!(r.id.as_deref(), Some("42"));
     assert_eq!(r.inputs, [Tensor::from_f32("x", &[2, 2], &[1.0, 2.5, 3.0, 4.0])]);
     assert_eq!(r.labels, [LabelValue::Name("3".into()), LabelValue::Index(4)]);
-    assert_eq!(r.group.as_deref(), Some("north"));
+    assert_eq!(r.groups, ["north"]);
     assert!(r.binary);
     assert_eq!(
         r.outputs,
@@ -100,7 +100,8 @@ fn each_refusal_names_its_field() {
     assert!(message(b"", None).contains("not valid"));
     let x = json!({ "name": "x", "datatype": "FP32", "shape": [1], "data": [1] });
     for (parameters, want) in [
-        (json!({ "label": 1.5 }), "parameters.label"),
+        (json!({ "label": true }), "parameters.label"),
+        (json!({ "group": ["a", true] }), "parameters.group"),
         (json!({ "label": [{}] }), "parameters.label"),
         (json!({ "group": [] }), "parameters.group"),
         (json!({ "explain": true }), "parameters.explain"),

@@ -1,0 +1,119 @@
+//! What the engine counts of requests besides their answers, in the page that the supervisor made.
+
+use longshore_agent::engine::protocol::FromEngine;
+use longshore_bundle::{DType, Role, Tensor};
+use longshore_stats::nesting::Level;
+use longshore_stats::{Profile, Recorder};
+use longshore_trust::Digest;
+use serde_json::json;
+
+use crate::rig::{AMPLE, Bundle, Engine, digits, json_request, trial, watched_digits};
+
+const INFER: &str = "/v2/models/meter-digits/infer";
+
+fn reference(bundle: &Bundle) -> Profile {
+    let path = bundle.manifest.file(Role::Reference).unwrap().path.as_str();
+    Profile::from_bytes(&bundle.files.iter().find(|(p, _)| p == path).unwrap().1).unwrap()
+}
+
+#[test]
+fn features_scores_and_groups_of_answered_rows_are_counted() {
+    let (engine, bundle) = (Engine::start(), watched_digits());
+    let (load, page) = engine.load(&bundle);
+    engine.activate(load);
+    let mut client = engine.client();
+    let infer = |client: &mut crate::http::Client<_>, rows: &Tensor, group: serde_json::Value| {
+        client.post(INFER, &json_request(rows, &json!({ "parameters": { "group": group } }))).status
+    };
+    let good = bundle.rows(0, 3);
+    assert_eq!(infer(&mut client, &good, json!("south")), 200);
+    assert_eq!(infer(&mut client, &good, json!(["north", "east", "south"])), 200);
+    // A row far outside of what the model was made for is answered, and counted as that.
+    let strange = Tensor { data: vec![0x7e; 64 * 4], shape: vec![1, 64], ..good.clone() };
+    assert_eq!((strange.dtype, strange.number(0).unwrap() > 1e37), (DType::Fp32, true));
+    assert_eq!(client.post(INFER, &json_request(&strange, &json!({}))).status, 200);
+    assert_eq!(infer(&mut client, &good, json!(["north", "south"])), 400, "two groups for three rows");
+
+    let c = page.snapshot().unwrap();
+    let mut recorder = Recorder::new(&reference(&bundle), Level::Bins32);
+    for tensor in [&good, &good, &strange] {
+        let values: Vec<f64> = tensor.values().collect();
+        values.chunks(64).for_each(|row| recorder.numbers(row));
+    }
+    let want = recorder.take();
+    assert_eq!(want.features.len(), 64);
+    assert_eq!(c.profile, Some(want));
+    assert_eq!((c.rows, c.errors), (7, 3));
+    assert_eq!(c.scores.len(), 10);
+    assert_eq!(c.scores.iter().map(|t| t.rows() + t.invalid).sum::<u64>(), c.classes.iter().sum::<u64>());
+    assert_eq!((c.groups.rows, c.groups.undeclared), (5, 2), "east was not declared, and one row said nothing");
+    assert_eq!(c.groups.answers.iter().map(|a| a.rows).collect::<Vec<_>>(), [1, 4]);
+    let digit_one = c.groups.answers.iter().map(|a| a.selected).sum::<u64>();
+    assert!(digit_one <= c.classes[1]);
+}
+
+#[test]
+fn a_bundle_without_a_reference_counts_the_rest() {
+    let (engine, bundle, page) = Engine::serving();
+    assert_eq!(engine.client().post(INFER, &json_request(&bundle.rows(0, 2), &json!({}))).status, 200);
+    let c = page.snapshot().unwrap();
+    assert_eq!((c.rows, c.profile, c.groups.undeclared), (2, None, 0));
+    assert_eq!(c.scores.iter().map(longshore_stats::quality::scores::ScoreTable::rows).sum::<u64>(), 2);
+}
+
+#[test]
+fn a_page_of_another_reference_is_refused() {
+    let (engine, bundle) = (Engine::start(), watched_digits());
+    let refused = |load: u64, page: std::os::fd::OwnedFd| {
+        engine.send_load(bundle.request(load), bundle.sealed(), page);
+        match engine.event() {
+            FromEngine::LoadFailed { reason, .. } => assert_eq!(reason.code, "engine.page", "{reason:?}"),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (_plain, fd) = engine.plain_page(70, 10);
+    refused(70, fd);
+    let (good, _fd) = engine.load_page(71, &bundle);
+    let mut spec = good.spec();
+    spec.load.0 = 72;
+    spec.shape.as_mut().unwrap().reference.0 ^= 1;
+    let (_other, fd) = engine.page(&spec);
+    refused(72, fd);
+}
+
+/// A bundle with another reference file, whose manifest says so.
+fn with_reference(bytes: Vec<u8>) -> Bundle {
+    let mut bundle = watched_digits();
+    let entry = bundle.manifest.files.iter_mut().find(|f| f.role == Role::Reference).unwrap();
+    (entry.sha256, entry.length) = (Digest::of(&bytes), bytes.len() as u64);
+    let path = entry.path.as_str().to_owned();
+    bundle.files.iter_mut().find(|(p, _)| *p == path).unwrap().1 = bytes;
+    bundle.files[0].1 = bundle.manifest.to_json();
+    bundle
+}
+
+#[test]
+fn a_broken_reference_is_a_typed_refusal_in_the_trial() {
+    let good = reference(&watched_digits());
+    let report = trial(watched_digits().request(1), &watched_digits().sealed(), AMPLE).unwrap();
+    assert!(report.is_ok(), "{report:?}");
+    let mut fewer = good.clone();
+    fewer.features.pop();
+    let mut bent = good.clone();
+    if let longshore_stats::profile::FeatureValues::Numeric(h) = &mut bent.features[30].values {
+        h.edges.reverse();
+    }
+    let bytes = good.to_bytes();
+    for (what, bytes) in [
+        ("no profile", b"PK nothing".to_vec()),
+        ("cut short", bytes[..bytes.len() / 2].to_vec()),
+        ("one feature too few", fewer.to_bytes()),
+        ("edges that fall", bent.to_bytes()),
+        ("empty", Vec::new()),
+    ] {
+        let bundle = with_reference(bytes);
+        let answer = trial(bundle.request(1), &bundle.sealed(), AMPLE).expect("the trial does not crash");
+        assert_eq!(answer.unwrap_err().code, "bundle.reference", "{what}");
+    }
+    assert!(digits("1.0.0").shape().is_none());
+}
