@@ -252,7 +252,9 @@ mod tests {
             labels_held: 0,
         };
         let text = for_people(&Status { models: vec![model], ..status() }, true, UnixMs(0));
-        assert!(text.contains("40 rows\n") && text.contains("7 rows out of the reference's range, 19 rows of"));
+        assert!(
+            text.contains("40 rows\n") && text.contains("7 rows out of the reference's range, 19 rows of")
+        );
         assert!(!text.contains("low margin"), "{text}");
     }
     #[test]

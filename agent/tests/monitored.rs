@@ -12,7 +12,9 @@ use longshore_stats::nesting::Level;
 use longshore_stats::profile::{Column, Profile};
 use longshore_stats::quality::scores::ScoreTable;
 use longshore_stats::{Counters, Recorder};
-use longshore_trust::{Digest, EnvelopeError, FleetId, Kind, ModelName, Seq, SigningKey, StreamId, TimeQuality, UnixMs};
+use longshore_trust::{
+    Digest, EnvelopeError, FleetId, Kind, ModelName, Seq, SigningKey, StreamId, TimeQuality, UnixMs,
+};
 use longshore_wire::v1::{Header, SCHEMA, Window, Windows, open, seal};
 
 const T0: UnixMs = UnixMs(1_800_000_000_000);
@@ -72,7 +74,8 @@ fn merged(windows: &[Window]) -> Counters {
     })
 }
 fn reference(features: usize) -> Profile {
-    let column = |f: usize| Column::Numeric((0..2_000).map(|i| Some(f64::from(i * (f as i32 + 3) % 1009))).collect());
+    let column =
+        |f: usize| Column::Numeric((0..2_000).map(|i| Some(f64::from(i * (f as i32 + 3) % 1009))).collect());
     Profile::of(&(0..features).map(|f| (format!("f{f}"), column(f))).collect::<Vec<_>>()).unwrap()
 }
 /// What a page of `CREDIT` says after so many rows, all of one group and the favourable class.
@@ -112,7 +115,10 @@ fn everything_a_page_counts_is_in_exactly_one_window() {
     s.close_windows(None, T0.plus_ms(100)).unwrap();
     let sum = merged(&drain(&mut s));
     let whole = delta(load, 45, 0).snapshot;
-    assert_eq!((&sum.profile, &sum.scores, sum.low_margin), (&whole.profile, &whole.scores, whole.low_margin));
+    assert_eq!(
+        (&sum.profile, &sum.scores, sum.low_margin),
+        (&whole.profile, &whole.scores, whole.low_margin)
+    );
     assert_eq!((sum.rows, sum.groups.rows), (45, 45));
     assert_eq!(s.totals(Total::LowMargin).unwrap()[&model()], 22);
     assert_eq!(s.totals(Total::OutOfRange).unwrap()[&model()], 45, "-1 is below every reference value");
@@ -185,7 +191,7 @@ fn labels_are_judged_by_score_and_group_in_time_and_late_and_once() {
     assert!(late.len() == 1 && late[0].supplement);
     let late = &late[0].counters;
     assert_eq!((late.rows, late.labelled(), late.correct(), late.groups.labelled), (0, 5, 0, 5));
-    assert_eq!(late.judged[1].negative.counts()[45], 5);
+    assert_eq!(late.judged[1].negative.counts()[44], 5);
     let outcomes = late.groups.outcomes.groups[1];
     assert_eq!((outcomes.true_positive, outcomes.false_positive, outcomes.rows()), (15, 5, 20));
     assert_eq!(s.held().unwrap()[&model()], Held::default());
@@ -245,7 +251,10 @@ fn a_clock_that_goes_back_within_a_window_loses_and_doubles_nothing() {
     let windows = drain(&mut s);
     assert_eq!(windows.len(), 1);
     assert!(windows[0].key.start < windows[0].key.end);
-    assert_eq!((windows[0].counters.rows, &windows[0].counters.profile), (31, &delta(load, 31, 0).snapshot.profile));
+    assert_eq!(
+        (windows[0].counters.rows, &windows[0].counters.profile),
+        (31, &delta(load, 31, 0).snapshot.profile)
+    );
 }
 
 #[test]
@@ -293,11 +302,16 @@ fn a_window_that_fits_no_message_goes_in_summands() {
     let mut snapshot = whole.clone();
     let confusion = std::mem::take(&mut snapshot.confusion);
     let one = Prediction { class: 3, score: 0.5, group: NO_GROUP, unix_ms: T0.0 };
-    s.journal(&[LoadDelta { load, snapshot, predictions: vec![(0, one)], next_seq: 1 }], T0.plus_ms(1)).unwrap();
+    s.journal(&[LoadDelta { load, snapshot, predictions: vec![(0, one)], next_seq: 1 }], T0.plus_ms(1))
+        .unwrap();
     s.close_windows(None, T0.plus_ms(2)).unwrap();
     let windows = drain(&mut s);
     assert!(windows.len() > 1);
-    assert_eq!(windows.iter().filter(|w| !w.supplement).count(), 1, "the first is the window, others add to it");
+    assert_eq!(
+        windows.iter().filter(|w| !w.supplement).count(),
+        1,
+        "the first is the window, others add to it"
+    );
     assert!(windows.iter().all(|w| w.key == windows[0].key));
     assert_eq!(merged(&windows), Counters { confusion: vec![0; confusion.len()], ..whole });
     assert!(s.gaps().unwrap().is_empty());
@@ -315,7 +329,8 @@ fn a_label_between_two_summands_is_counted_once() {
     let snapshot = Counters { confusion: Vec::new(), ..large(256, 1) };
     let rows = snapshot.rows;
     let one = Prediction { class: 3, score: 0.5, group: NO_GROUP, unix_ms: T0.0 };
-    s.journal(&[LoadDelta { load, snapshot, predictions: vec![(0, one)], next_seq: 1 }], T0.plus_ms(1)).unwrap();
+    s.journal(&[LoadDelta { load, snapshot, predictions: vec![(0, one)], next_seq: 1 }], T0.plus_ms(1))
+        .unwrap();
     s.close_windows(None, T0.plus_ms(2)).unwrap();
     let out = s.seal(Seq(1), 1, u64::MAX, T0, &sign).unwrap();
     assert!(out.more && out.rows.len() == 1);
@@ -361,5 +376,9 @@ fn coarsening_under_quota_merges_every_table_and_loses_no_count() {
     let sum = merged(&drain(&mut s));
     let whole = delta(load, 288, 0).snapshot;
     assert_eq!((sum.rows, &sum.profile, &sum.scores), (288, &whole.profile, &whole.scores));
-    assert_eq!((sum.groups.rows, sum.groups.held()), (288, (8, 0)), "held rows are those that wait for twenty");
+    assert_eq!(
+        (sum.groups.rows, sum.groups.held()),
+        (288, (8, 0)),
+        "held rows are those that wait for twenty"
+    );
 }

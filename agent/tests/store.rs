@@ -374,7 +374,7 @@ fn predictions_beyond_their_limit_are_forgotten_oldest_first() {
     let load = s.begin_load(&model(), &bundle(), 10, T0).unwrap();
     s.journal(&[delta(load, 10)], T0.plus_ms(10)).unwrap();
     s.prune_predictions(4).unwrap();
-    let label = |seq| LabelRow { load, seq, class: 3, live: None };
+    let label = |seq| LabelRow { load, seq, truth: Truth::Class(3), live: None };
     let joined = s.join(&[&[label(5), label(6)]], T0).unwrap();
     assert_eq!(joined, [Joined { joined: 1, unknown: 1, repeated: 0 }]);
 }

@@ -52,7 +52,9 @@ pub fn text(models: &[Arc<Served>], figures: &Figures, waiting: usize) -> String
         ("longshore_rows_total", "Rows answered.", |c| c.rows),
         ("longshore_row_errors_total", "Rows refused or failed.", |c| c.errors),
         ("longshore_row_nan_total", "Rows whose answer held a NaN.", |c| c.nan),
-        ("longshore_row_low_margin_total", "Rows whose two best classes were nearly equal.", |c| c.low_margin),
+        ("longshore_row_low_margin_total", "Rows whose two best classes were nearly equal.", |c| {
+            c.low_margin
+        }),
         ("longshore_row_out_of_range_total", "Rows with a feature outside of the reference's range.", |c| {
             c.profile.as_ref().map_or(0, |p| p.rows_out_of_range)
         }),

@@ -115,7 +115,8 @@ const RISE_MAX: u64 = 1 << 48;
 fn since(new: &Counters, old: &Counters) -> Option<Counters> {
     let mut more = new.since(old)?;
     more.confusion = Vec::new();
-    more.cells().all(|n| n <= RISE_MAX).then_some(more)
+    let plausible = more.cells().all(|n| n <= RISE_MAX);
+    plausible.then_some(more)
 }
 
 pub(super) fn encode(counters: &Counters) -> Vec<u8> {

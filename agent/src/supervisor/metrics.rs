@@ -40,7 +40,12 @@ pub fn text(s: &Status) -> String {
     gauge("longshore_rows_journalled_total", "counter", "Rows ever journalled.", &rows);
     let held: Vec<(String, u64)> =
         s.models.iter().map(|m| (format!("{{model=\"{}\"}}", m.model), m.rows_held)).collect();
-    gauge("longshore_group_rows_held", "gauge", "Rows of groups that are held back: too few to leave.", &held);
+    gauge(
+        "longshore_group_rows_held",
+        "gauge",
+        "Rows of groups that are held back: too few to leave.",
+        &held,
+    );
     let trust: Vec<(String, u64)> = s
         .trust
         .iter()

@@ -75,10 +75,9 @@ impl Supervisor {
     }
 
     pub(super) fn status(&self) -> Status {
-        let total = |which| self.store.totals(which).unwrap_or_default();
-        let (totals, out_of_range) = (total(Total::Rows), total(Total::OutOfRange));
-        let (low_margin, held) = (total(Total::LowMargin), self.store.held().unwrap_or_default());
-        let of = |totals: &BTreeMap<ModelName, u64>, model| totals.get(model).copied().unwrap_or(0);
+        let totals = |which| self.store.totals(which).unwrap_or_default();
+        let (rows, out_of_range) = (totals(Total::Rows), totals(Total::OutOfRange));
+        let (low_margin, held) = (totals(Total::LowMargin), self.store.held().unwrap_or_default());
         let model = |r: &ModelRecord| {
             let held = held.get(&r.model).copied().unwrap_or_default();
             let why = r.last.as_ref().and_then(|e| e.why.as_ref());
@@ -90,9 +89,9 @@ impl Supervisor {
                 candidate: r.update.as_ref().map(|u| u.wanted.bundle.bundle),
                 state: Some(r.state()),
                 reason: why.filter(|_| !good(r.state())).map(|w| format!("{}: {}", w.code, w.detail)),
-                rows_total: of(&totals, &r.model),
-                rows_out_of_range: of(&out_of_range, &r.model),
-                rows_low_margin: of(&low_margin, &r.model),
+                rows_total: total(&rows, &r.model),
+                rows_out_of_range: total(&out_of_range, &r.model),
+                rows_low_margin: total(&low_margin, &r.model),
                 rows_held: held.rows,
                 labels_held: held.labelled,
             }

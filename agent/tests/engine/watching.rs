@@ -46,7 +46,11 @@ fn features_scores_and_groups_of_answered_rows_are_counted() {
     assert_eq!((c.rows, c.errors), (7, 3));
     assert_eq!(c.scores.len(), 10);
     assert_eq!(c.scores.iter().map(|t| t.rows() + t.invalid).sum::<u64>(), c.classes.iter().sum::<u64>());
-    assert_eq!((c.groups.rows, c.groups.undeclared), (5, 2), "east was not declared, and one row said nothing");
+    assert_eq!(
+        (c.groups.rows, c.groups.undeclared),
+        (5, 2),
+        "east was not declared, and one row said nothing"
+    );
     assert_eq!(c.groups.answers.iter().map(|a| a.rows).collect::<Vec<_>>(), [1, 4]);
     let digit_one = c.groups.answers.iter().map(|a| a.selected).sum::<u64>();
     assert!(digit_one <= c.classes[1]);
@@ -109,7 +113,6 @@ fn a_broken_reference_is_a_typed_refusal_in_the_trial() {
         ("cut short", bytes[..bytes.len() / 2].to_vec()),
         ("one feature too few", fewer.to_bytes()),
         ("edges that fall", bent.to_bytes()),
-        ("empty", Vec::new()),
     ] {
         let bundle = with_reference(bytes);
         let answer = trial(bundle.request(1), &bundle.sealed(), AMPLE).expect("the trial does not crash");

@@ -251,7 +251,7 @@ fn groups_are_declared_with_their_values_and_what_is_good_for_them() {
     for (more, field) in [
         (json!({ "group": "site" }), "monitor.groups"),
         (json!({ "group": "site", "groups": ["north"], "favourable": "a" }), "monitor.groups"),
-        (json!({ "group": "site", "groups": ["north", "north"], "favourable": "a" }), "monitor.groups"),
+        (json!({ "group": "site", "groups": ["north", "north"], "favourable": "a" }), "monitor.groups[1]"),
         (json!({ "groups": ["north", "south"] }), "monitor.group"),
         (json!({ "favourable": "a" }), "monitor.group"),
         (json!({ "group": "site", "groups": ["north", "south"] }), "monitor.favourable"),
@@ -259,7 +259,7 @@ fn groups_are_declared_with_their_values_and_what_is_good_for_them() {
         (json!({ "error_unit": 0.1 }), "monitor.error_unit"),
         (json!({ "error_unit": -1.0 }), "monitor.error_unit"),
         (json!({ "cohorts": ["a", "b", "c", "d"] }), "monitor.cohorts"),
-        (json!({ "cohorts": ["a", "a"] }), "monitor.cohorts"),
+        (json!({ "cohorts": ["a", "a"] }), "monitor.cohorts[1]"),
     ] {
         let e = refusal("/monitor", monitor(more.clone()));
         assert_eq!(e.field, field, "{more}: {e}");

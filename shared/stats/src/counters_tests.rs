@@ -107,7 +107,8 @@ proptest! {
         }
         prop_assert!(parts.len() == 1 || split::encoded_bytes(&whole) > most);
         // In any order.
-        parts.rotate_left(order as usize % parts.len());
+        let by = order as usize % parts.len();
+        parts.rotate_left(by);
         let mut sum = Counters::default();
         for part in &parts {
             sum.merge(part).unwrap();

@@ -1,6 +1,6 @@
 //! Walks a type by its own `Deserialize`: every leaf that any of its values can have, with its path and kind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::de::{
@@ -18,7 +18,12 @@ pub fn leaves<T: DeserializeOwned>(name: &str) -> Leaves {
     let mut quiet = 0;
     while quiet < 500 {
         let before = state.leaves.len();
-        T::deserialize(Walk { path: name.to_owned(), state: &mut state }).unwrap();
+        if let Err(e) = T::deserialize(Walk { path: name.to_owned(), state: &mut state }) {
+            // A list that must agree with something beside it: it was looked into, and is empty from now on.
+            let list = state.lists.pop().unwrap_or_else(|| panic!("{name}: {e}"));
+            assert!(state.empty.insert(list), "{name}: {e}");
+        }
+        state.lists.clear();
         quiet = if state.leaves.len() == before { quiet + 1 } else { 0 };
     }
     state.leaves
@@ -28,6 +33,10 @@ pub fn leaves<T: DeserializeOwned>(name: &str) -> Leaves {
 struct State {
     leaves: Leaves,
     next: BTreeMap<String, u32>,
+    /// Lists of this round, in the order they were met.
+    lists: Vec<String>,
+    /// Lists that are given as empty ones.
+    empty: BTreeSet<String>,
 }
 
 struct Walk<'a> {
@@ -80,6 +89,8 @@ impl<'de> Deserializer<'de> for Walk<'_> {
         deserialize_i16 visit_i16 "integer" 0;
         deserialize_i32 visit_i32 "integer" 0;
         deserialize_i64 visit_i64 "integer" 0;
+        deserialize_u128 visit_u128 "integer" 0;
+        deserialize_i128 visit_i128 "integer" 0;
         deserialize_f32 visit_f32 "float" 0.0;
         deserialize_f64 visit_f64 "float" 0.0;
         deserialize_char visit_char "text" 'a';
@@ -116,7 +127,9 @@ impl<'de> Deserializer<'de> for Walk<'_> {
         visitor.visit_newtype_struct(self)
     }
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_seq(Parts { walk: self, names: vec!["[]".into()], at: 0 })
+        self.state.lists.push(self.path.clone());
+        let names = if self.state.empty.contains(&self.path) { Vec::new() } else { vec!["[]".into()] };
+        visitor.visit_seq(Parts { walk: self, names, at: 0 })
     }
     fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_seq(Parts { walk: self, names: vec!["[]".into(); len], at: 0 })
