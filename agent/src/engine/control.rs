@@ -160,7 +160,6 @@ fn load_one(
         return Err(reason("engine.page", detail));
     }
     let gone = Gone::new(request.load, outbox.clone());
-    let watch = watch.filter(|_| spec.shape.is_some());
     let served = Served::new(request.load, request.digest, bundle.manifest, bundle.model, watch, page, gone);
     Ok((served, bundle.load_ms))
 }

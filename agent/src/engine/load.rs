@@ -25,7 +25,7 @@ pub struct LoadedBundle {
     pub manifest: Manifest,
     /// Its model.
     pub model: Model,
-    /// What the data it was made for looked like, where its author said so.
+    /// What the monitored features looked like in the author's data, where there is a reference.
     pub reference: Option<Profile>,
     /// Content of the golden vectors, when they were handed over.
     pub golden: Option<Sealed>,
@@ -76,7 +76,8 @@ pub(super) fn load(
     Ok(LoadedBundle { manifest, model, reference, golden, load_ms })
 }
 
-/// The reference profile of a bundle that has one, checked against its manifest. Its bytes were hashed before.
+/// The monitored features of the reference of a bundle that has both, checked against its manifest. Its bytes were hashed
+/// before.
 ///
 /// # Errors
 /// `bundle.reference` when it is broken or does not have what the manifest monitors.
@@ -88,7 +89,10 @@ pub fn reference<'a>(
     let path = file.path.as_str();
     let bytes =
         content(path).ok_or_else(|| reason("engine.request", format!("{path} was not handed over")))?;
-    longshore_bundle::reference::parse(bytes, manifest).map(Some).map_err(|e| reason("bundle.reference", e))
+    let profile = longshore_bundle::reference::parse(bytes, manifest);
+    let profile = profile.map_err(|e| reason("bundle.reference", e))?;
+    let monitored = longshore_bundle::reference::monitored(&profile, manifest);
+    Ok(Some(monitored).filter(|p| !p.features.is_empty()))
 }
 
 fn read_manifest(request: &LoadRequest, bytes: Option<&Sealed>) -> Result<Manifest, Reason> {

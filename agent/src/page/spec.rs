@@ -54,7 +54,7 @@ impl PageSpec {
             scored: monitor.score_output.is_some() && !monitor.classes.is_empty(),
             groups: if favourable.is_some() { monitor.groups.len() as u32 } else { 0 },
             favourable: favourable.unwrap_or(0) as u32,
-            shape: shape.filter(|_| !monitor.features.is_empty()),
+            shape,
             ring_rows,
             boot_id,
         }

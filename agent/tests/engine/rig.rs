@@ -95,7 +95,9 @@ impl Bundle {
     pub fn shape(&self) -> Option<Shape> {
         let path = self.manifest.file(Role::Reference)?.path.as_str();
         let (_, bytes) = self.files.iter().find(|(p, _)| p == path)?;
-        Some(Places::new(&Profile::from_bytes(bytes).unwrap(), LEVEL).shape().clone())
+        let monitored =
+            longshore_bundle::reference::monitored(&Profile::from_bytes(bytes).unwrap(), &self.manifest);
+        Some(Places::new(&monitored, LEVEL).shape().clone())
     }
     pub fn request(&self, load: u64) -> LoadRequest {
         LoadRequest {

@@ -145,7 +145,10 @@ fn load_request(folder: &Path, load: LoadId, pages: &Path) -> Result<(LoadReques
         fds.push(seal("bundle", &mut bytes.as_slice(), bytes.len() as u64)?.0);
     }
     let reference = bundle.read_role(Role::Reference)?.map(|b| Profile::from_bytes(&b)).transpose()?;
-    let shape = reference.map(|p| Places::new(&p, LEVEL).shape().clone());
+    let shape = reference.map(|p| {
+        let monitored = longshore_bundle::reference::monitored(&p, &bundle.manifest);
+        Places::new(&monitored, LEVEL).shape().clone()
+    });
     let spec = PageSpec::of(load, &bundle.manifest, shape, 1024, boot_id()?);
     fds.push(Page::create(&pages.join(format!("{}.page", load.0)), &spec)?.1);
     let request = LoadRequest {

@@ -63,7 +63,7 @@ fn a_small_reference_gives_no_verdict() {
         Profile::of(&[("f".into(), Column::Numeric((0..8).map(|i| Some(f64::from(i))).collect()))]).unwrap();
     let mut recorder = Recorder::new(&r, LEVEL);
     (0..10_000).for_each(|_| recorder.numbers(&[100.0]));
-    let found = judge(&r, &[Some(recorder.window())], &Policy::default()).unwrap();
+    let found = judge(&r, &[Some(&recorder.window())], &Policy::default()).unwrap();
     assert_eq!(states(&found), [[State::Insufficient]]);
 }
 
@@ -113,7 +113,7 @@ fn a_feature_that_vanishes_has_drifted() {
     for i in 0..2000 {
         recorder.row(&[Value::Missing, Value::Number(f64::from(i))]);
     }
-    let found = judge(&r, &[Some(recorder.window())], &Policy::default()).unwrap();
+    let found = judge(&r, &[Some(&recorder.window())], &Policy::default()).unwrap();
     assert_eq!(states(&found), [[State::Drifted, State::Stable]]);
     assert_eq!(ks(&found[0][0]), None, "there is no number to measure a distance by");
 }
