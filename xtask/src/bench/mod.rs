@@ -21,7 +21,7 @@ use crate::{assets, prerequisites};
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// What to measure: agent, api, swap, ingest, stats, trust [default: all]
+    /// What to measure: agent, api, swap, ingest, stats, trust, monitoring [default: all]
     names: Vec<String>,
 }
 
@@ -33,9 +33,10 @@ const BENCHES: &[Bench] = &[
     ("ingest", ingest),
     ("stats", stats),
     ("trust", trust),
+    ("monitoring", monitoring),
 ];
 /// What needs no program of ours, only a crate.
-const WITHOUT_PROGRAMS: &[&str] = &["stats", "trust"];
+const WITHOUT_PROGRAMS: &[&str] = &["stats", "trust", "monitoring"];
 
 /// Everything at once, without soak: a benchmark is no rollout.
 const AT_ONCE: &str = r#"name = "bench"
@@ -57,7 +58,9 @@ on_inconclusive = "pause"
 /// When a measurement fails.
 pub fn main(args: &Args) -> Result<()> {
     if let Some(unknown) = args.names.iter().find(|n| !BENCHES.iter().any(|(name, _)| name == n)) {
-        bail!("there is no benchmark {unknown:?}; there are agent, api, swap, ingest, stats, trust");
+        bail!(
+            "there is no benchmark {unknown:?}; there are agent, api, swap, ingest, stats, trust, monitoring"
+        );
     }
     let is_light = |n: &String| WITHOUT_PROGRAMS.contains(&n.as_str());
     if args.names.is_empty() || !args.names.iter().all(is_light) {
@@ -98,6 +101,9 @@ fn stats() -> Result<Value> {
 }
 fn trust() -> Result<Value> {
     in_crate("longshore-agent", "trust")
+}
+fn monitoring() -> Result<Value> {
+    in_crate("longshore-agent", "monitoring")
 }
 
 /// A benchmark that lies in its crate and prints JSON.
