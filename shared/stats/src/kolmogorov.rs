@@ -27,12 +27,14 @@ pub fn two_sample_p(d: f64, n: u64, m: u64) -> f64 {
         } else {
             outside_band(n, m, h)
         };
-        if (0.0..=1.0).contains(&p) {
-            return p;
+        if !p.is_nan() {
+            // Sums of rounded terms may end just above 1.
+            return p.clamp(0.0, 1.0);
         }
     }
     let (n, m) = (n as f64, m as f64);
-    one_sample_sf((n * m / (n + m)).round() as u64, d)
+    // Halves go to the even number, as NumPy's `round` takes them: equal samples of an odd number of rows give one.
+    one_sample_sf((n * m / (n + m)).round_ties_even() as u64, d)
 }
 
 fn gcd(a: u64, b: u64) -> u64 {
@@ -256,6 +258,13 @@ mod tests {
         (139, 0.11, 0.06406076936532398),
         (141, 0.05, 0.854845693009663),
         (7, 0.42, 0.12381534448199605),
+        (15000, 0.009, 0.17490178139178103),
+        (250000, 0.0011, 0.9224821029290282),
+        (100001, 0.0012, 0.9987151198007934),
+        (99999, 0.0012, 0.9987153259185124),
+        (1000000, 0.0008, 0.5438713666611479),
+        (2, 0.6, 0.32000000000000006),
+        (4, 0.25, 0.90625),
     ];
 
     #[test]
@@ -277,6 +286,8 @@ mod tests {
         (1.0, 7, 1, 0.25),
         (0.022233333333333334, 9000, 10000, 0.01817684960890156),
         (0.10945, 50, 20000, 0.5502658024827349),
+        // Half of 10,001 rows: NumPy rounds to the even number.
+        (0.012998700129987, 10001, 10001, 0.36374201816572205),
     ];
 
     #[test]
