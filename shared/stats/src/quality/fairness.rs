@@ -200,15 +200,15 @@ impl Rate {
         // A quotient of two interval ends errs when either does: twice as many intervals.
         let shares = self.shares(2 * families)?;
         let mut out = Compared { value: 1.0, interval: Interval { lo: 1.0, hi: 1.0 }, groups: shares.len() };
-        let ordered = |a: &Share, b: &Share| if a.value <= b.value { (*a, *b) } else { (*b, *a) };
         for (i, a) in shares.iter().enumerate() {
             for b in &shares[i + 1..] {
-                let (small, large) = ordered(a, b);
+                let (small, large) = (a.value.min(b.value), a.value.max(b.value));
                 // 0 / 0: both select nobody, and nobody is treated differently.
-                let value = if large.value == 0.0 { 1.0 } else { small.value / large.value };
-                let pair = ratio(&small, &large);
+                let value = if large == 0.0 { 1.0 } else { small / large };
+                // Which of the two is the smaller in truth is not known: the smallest of both quotients, as the value is.
+                let (one, other) = (ratio(a, b), ratio(b, a));
+                let (lo, hi) = (one.lo.min(other.lo).min(1.0), one.hi.min(other.hi).min(1.0));
                 out.value = out.value.min(value);
-                let (lo, hi) = (pair.lo.min(1.0), pair.hi.min(1.0));
                 out.interval =
                     Interval { lo: out.interval.lo.min(lo), hi: out.interval.hi.min(hi.max(value)) };
             }
@@ -258,6 +258,17 @@ mod tests {
         assert_eq!(nobody.fairness().parity_ratio.unwrap().value, 1.0);
         assert_eq!(GroupTable { groups: vec![group(1, 1, 1, 1)] }.fairness().parity_difference, None);
         assert_eq!(GroupTable::default().fairness().parity_ratio, None);
+    }
+    #[test]
+    fn the_interval_of_a_ratio_does_not_know_which_group_is_the_lower() {
+        // Ten rows that select six may well come from a group that selects three: a ratio of 0.6 against a half.
+        let (sure, unsure) = (group(500_000, 0, 500_000, 0), group(6, 0, 4, 0));
+        let of = |a, b| GroupTable { groups: vec![a, b] }.fairness().parity_ratio.unwrap();
+        let c = of(sure, unsure);
+        assert!((c.value - 0.5 / 0.6).abs() < 1e-12 && c.interval.lo < 0.57 && c.interval.hi == 1.0, "{c:?}");
+        assert_eq!(c, of(unsure, sure));
+        let (even, few) = (group(500_000, 0, 500_000, 0), group(5, 0, 5, 0));
+        assert_eq!(of(even, few), of(few, even));
     }
     #[test]
     fn more_groups_make_wider_intervals() {
