@@ -1,7 +1,7 @@
 //! Figures of a two-class classifier from raw rows, for the author's desk: the definitions of scikit-learn.
 
 use super::confusion::Confusion;
-use super::proportion::{Share, Z95};
+use super::proportion::{Share, of_area};
 use super::scores::{ECE_BINS, equal_bin};
 use crate::bounds::Interval;
 
@@ -68,7 +68,8 @@ impl Metrics {
     }
 }
 
-/// Area under the ROC curve (Mann and Whitney, 1947; ties half) with DeLong's interval (1988).
+/// Area under the ROC curve (Mann and Whitney, 1947; ties half) with DeLong's interval (1988; see
+/// `proportion::of_area` for where it has none).
 #[must_use]
 pub fn auc(rows: &[(f64, bool)]) -> Option<Estimate> {
     let mut sorted: Vec<(f64, bool)> = rows.iter().map(|(s, y)| (s + 0.0, *y)).collect();
@@ -91,12 +92,8 @@ pub fn auc(rows: &[(f64, bool)]) -> Option<Estimate> {
     }
     let (p, n) = (p as f64, n as f64);
     let value = twice as f64 / (2.0 * p * n);
-    let spread = |sum: f64, rows: f64| (sum / rows - value * value).max(0.0) / (rows - 1.0).max(1.0);
-    let reach = Z95 * (spread(vp, p) + spread(vn, n)).sqrt();
-    Some(Estimate {
-        value,
-        interval: Interval { lo: (value - reach).max(0.0), hi: (value + reach).min(1.0) },
-    })
+    let variance = |sum: f64, rows: f64| (sum / rows - value * value).max(0.0) * rows / (rows - 1.0).max(1.0);
+    Some(Estimate { value, interval: of_area(value, (variance(vp, p), p), (variance(vn, n), n)) })
 }
 
 /// Expected calibration error over ten equal bins of the score; a score on an edge belongs to the right, 1 to the last.
@@ -113,6 +110,7 @@ fn ece(rows: &[(f64, bool)]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quality::scores::LabelledScores;
 
     #[test]
     fn figures_by_hand() {
@@ -121,6 +119,31 @@ mod tests {
         assert_eq!(m.auc.unwrap().value, 0.75);
         assert!((m.brier - (0.01 + 0.36 + 0.36 + 0.01) / 4.0).abs() < 1e-15);
         assert!((m.ece10 - (0.1 + 0.6 + 0.6 + 0.1) / 4.0).abs() < 1e-15);
+    }
+    #[test]
+    fn a_curve_of_few_rows_is_not_certain() {
+        // One row of the class, or classes that the scores keep apart: DeLong's variance is 0.
+        let one: Vec<(f64, bool)> = std::iter::once((0.9, true)).chain([(0.1, false); 500]).collect();
+        let i = auc(&one).unwrap().interval;
+        assert!((i.lo - 0.2065).abs() < 1e-4 && i.hi == 1.0, "{i:?}");
+        let apart: Vec<(f64, bool)> = (0..100).map(|k| (f64::from(k) / 100.0, k >= 50)).collect();
+        let i = auc(&apart).unwrap().interval;
+        assert!((i.lo - 0.9287).abs() < 1e-4 && i.hi == 1.0, "{i:?}");
+        let mut table = LabelledScores::default();
+        one.iter().for_each(|(s, y)| table.insert(*s, *y));
+        let binned = table.auc().unwrap();
+        assert!(binned.exact.lo == 1.0 && binned.confidence.lo < 0.21, "{binned:?}");
+    }
+    #[test]
+    fn delongs_interval_is_his() {
+        // Placements 1, 1 and 5/6 on either side: variance 1/108, over three rows.
+        let rows = [(0.9, true), (0.8, true), (0.4, true), (0.1, false), (0.3, false), (0.4, false)];
+        let e = auc(&rows).unwrap();
+        assert!((e.value - 17.0 / 18.0).abs() < 1e-15);
+        assert!(
+            (e.interval.lo - (17.0 / 18.0 - 1.959963984540054 * (2.0f64 / 324.0).sqrt())).abs() < 1e-12,
+            "{e:?}"
+        );
     }
     #[test]
     fn ties_count_half_and_one_class_has_no_curve() {

@@ -44,13 +44,16 @@ pub fn wilson(hits: u64, n: u64, z: f64) -> Option<Interval> {
     if n == 0 || hits > n {
         return None;
     }
-    let (p, n) = (hits as f64 / n as f64, n as f64);
+    Some(wilson_of(hits as f64 / n as f64, n as f64, z))
+}
+
+fn wilson_of(p: f64, n: f64, z: f64) -> Interval {
     let z2 = z * z;
     let centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
     let reach = z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt() / (1.0 + z2 / n);
     // At 0 and 1 the bound is the share itself; rounding must not lose it.
     let (lo, hi) = ((centre - reach).max(0.0), (centre + reach).min(1.0));
-    Some(Interval { lo: lo.min(p), hi: hi.max(p) })
+    Interval { lo: lo.min(p), hi: hi.max(p) }
 }
 
 /// Newcombe's interval of a difference a - b of independent shares (1998, method 10), from their Wilson intervals.
@@ -69,6 +72,20 @@ pub fn ratio(a: &Share, b: &Share) -> Interval {
     let over = |x: f64, y: f64| if y == 0.0 { f64::INFINITY } else { x / y };
     let lo = if b.interval.hi == 0.0 { 0.0 } else { a.interval.lo / b.interval.hi };
     Interval { lo, hi: over(a.interval.hi, b.interval.lo) }
+}
+
+/// The 95 % interval of an area under the ROC curve: DeLong's, from the variances of the placements of `p` and `n` rows.
+///
+/// A side of one row has no variance, and neither have classes that the scores keep apart; that is no certainty. Then it is
+/// Wilson's interval for the rows of the smaller side: no area varies more than a share of so many rows (Birnbaum and
+/// Klose, 1957).
+pub(super) fn of_area(area: f64, (variance_p, p): (f64, f64), (variance_n, n): (f64, f64)) -> Interval {
+    // Below this a variance is what rounding left.
+    if p < 2.0 || n < 2.0 || variance_p + variance_n < 1e-12 {
+        return wilson_of(area, p.min(n), Z95);
+    }
+    let reach = Z95 * (variance_p / p + variance_n / n).sqrt();
+    Interval { lo: (area - reach).max(0.0), hi: (area + reach).min(1.0) }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::proportion::of_area;
 use super::{TableError, add, minus, same, total};
 use crate::bounds::Interval;
 
@@ -170,11 +171,11 @@ impl LabelledScores {
         }
         let pairs = p * n;
         let estimate = (right + tied / 2.0) / pairs;
-        let spread =
-            |sum: f64, rows: f64| ((sum / rows - estimate * estimate).max(0.0)) / (rows - 1.0).max(1.0);
-        let reach = super::proportion::Z95 * (spread(vp, p) + spread(vn, n)).sqrt();
+        let variance =
+            |sum: f64, rows: f64| (sum / rows - estimate * estimate).max(0.0) * rows / (rows - 1.0).max(1.0);
+        let around = |area: f64| of_area(area, (variance(vp, p), p), (variance(vn, n), n));
         let exact = Interval { lo: right / pairs, hi: ((right + tied) / pairs).min(1.0) };
-        let confidence = Interval { lo: (exact.lo - reach).max(0.0), hi: (exact.hi + reach).min(1.0) };
+        let confidence = Interval { lo: around(exact.lo).lo, hi: around(exact.hi).hi };
         Some(Binned { estimate, exact, confidence })
     }
     /// Brier score (1950), mean (score - truth)^2, as an interval. `None` without a row.
