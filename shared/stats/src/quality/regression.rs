@@ -15,7 +15,7 @@ pub struct Metrics {
     pub n: u64,
     /// Mean |prediction - truth|.
     pub mae: f64,
-    /// Its 95 % interval (central limit theorem).
+    /// Its 95 % interval (central limit theorem); without an upper end for a single row.
     pub mae_interval: Interval,
     /// Root of the mean squared error.
     pub rmse: f64,
@@ -46,7 +46,9 @@ impl Metrics {
         let truth = mean(&|(t, _)| *t);
         let variance = mean(&|(t, _)| (t - truth).powi(2));
         let spread = mean(&|(t, p)| ((p - t).abs() - mae).powi(2)) * n / (n - 1.0).max(1.0);
-        let reach = Z95 * (spread / n).sqrt();
+        let reach = if rows.len() < 2 { f64::INFINITY } else { Z95 * (spread / n).sqrt() };
+        // A mean of equal numbers may be off by a rounding, and its variance be a tiny one.
+        let constant = rows.iter().all(|(t, _)| *t == rows[0].0);
         Some(Self {
             n: rows.len() as u64,
             mae,
@@ -55,7 +57,7 @@ impl Metrics {
             bias: mean(&|(t, p)| p - t),
             median_ae: quantile(&absolute, 0.5)?,
             p95_ae: quantile(&absolute, 0.95)?,
-            r2: (variance > 0.0).then(|| 1.0 - mse / variance),
+            r2: (!constant && variance > 0.0).then(|| 1.0 - mse / variance),
         })
     }
 }
@@ -195,7 +197,13 @@ mod tests {
         assert!((m.rmse - (5.0f64 / 3.0).sqrt()).abs() < 1e-15 && (m.bias + 1.0 / 3.0).abs() < 1e-15);
         assert!((m.r2.unwrap() - (1.0 - 5.0 / 2.0)).abs() < 1e-12);
         assert_eq!(Metrics::of(&[(1.0, 1.5), (1.0, 2.0)]).unwrap().r2, None);
+        assert_eq!(Metrics::of(&[(0.1, 0.2); 3]).unwrap().r2, None);
         assert_eq!(Metrics::of(&[(f64::NAN, 1.0)]), None);
+    }
+    #[test]
+    fn one_row_says_nothing_of_others() {
+        let i = Metrics::of(&[(1.0, 2.0)]).unwrap().mae_interval;
+        assert_eq!((i.lo, i.hi), (0.0, f64::INFINITY));
     }
     #[test]
     fn units_must_agree_and_make_sense() {
