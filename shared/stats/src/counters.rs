@@ -51,8 +51,10 @@ pub struct Counters {
     /// Latency of one request, microseconds.
     pub latency_us: DdSketch,
     /// Rows by the score of the answered class: one table a class, or one for all ([`score_tables`]).
+    #[serde(deserialize_with = "crate::bounded::list::<_, _, SCORED_CLASSES_MAX>")]
     pub scores: Vec<ScoreTable>,
     /// Labelled rows by the score of the answered class and whether the answer was right; tables as in `scores`.
+    #[serde(deserialize_with = "crate::bounded::list::<_, _, SCORED_CLASSES_MAX>")]
     pub judged: Vec<LabelledScores>,
     /// Errors of labelled answers of a regression.
     pub regression: Option<ErrorTable>,
@@ -75,6 +77,7 @@ pub struct GroupCounts {
     /// Labels of rows that named a declared group.
     pub labelled: u64,
     /// Answers by group, released.
+    #[serde(deserialize_with = "crate::bounded::list::<_, _, GROUPS_MAX>")]
     pub answers: Vec<Answers>,
     /// Labelled answers by group, released.
     pub outcomes: GroupTable,

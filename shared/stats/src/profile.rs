@@ -63,6 +63,7 @@ pub struct Profile {
     /// Rows that were counted.
     pub rows: u64,
     /// One entry a feature.
+    #[serde(deserialize_with = "crate::bounded::list::<_, _, FEATURES_MAX>")]
     pub features: Vec<FeatureProfile>,
     /// How good the model was, where the reference was labelled.
     #[serde(skip)]

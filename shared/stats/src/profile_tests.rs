@@ -65,6 +65,20 @@ fn more_than_256_features_are_refused() {
 }
 
 #[test]
+fn a_file_cannot_make_a_reader_hold_more_than_a_profile_may_have() {
+    // 600,000 features of six bytes would be a hundred megabytes in memory.
+    let feature = [0, 1, 0, 0, 0, 0];
+    let file = |count: u64| {
+        let mut bytes = HEADER.to_vec();
+        bytes.extend(postcard::to_stdvec(&(7u64, count)).unwrap());
+        (0..count).for_each(|_| bytes.extend(feature));
+        bytes
+    };
+    assert!(matches!(Profile::from_bytes(&file(1)), Ok(p) if p.features.len() == 1));
+    assert!(matches!(Profile::from_bytes(&file(600_000)), Err(ProfileError::Corrupt(_))));
+}
+
+#[test]
 fn counts_stop_at_the_end_of_u64_instead_of_turning_over() {
     let mut a = Profile::of(&[("x".into(), Column::Numeric(vec![Some(1.0); 3]))]).unwrap();
     let FeatureValues::Numeric(h) = &mut a.features[0].values else { unreachable!() };

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::nesting::{self, Level};
 use crate::places::Places;
-use crate::profile::{FeatureProfile, FeatureValues, Profile};
+use crate::profile::{FEATURES_MAX, FeatureProfile, FeatureValues, Profile};
 
 /// Which reference a window was counted against: a fingerprint of its bins (FNV-1a, 64 bits), not of its counts.
 /// It tells references apart; it proves nothing (the digest of the bundle does).
@@ -177,6 +177,7 @@ pub struct WindowProfile {
     /// Rows with at least one feature outside the reference's range or vocabulary, or without a value on its scale.
     pub rows_out_of_range: u64,
     /// One entry a feature, in the reference's order.
+    #[serde(deserialize_with = "crate::bounded::list::<_, _, FEATURES_MAX>")]
     pub features: Vec<FeatureWindow>,
 }
 

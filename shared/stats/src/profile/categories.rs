@@ -8,8 +8,10 @@ use super::CATEGORIES_MAX;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Categories {
     /// The reference's values, sorted.
+    #[serde(deserialize_with = "crate::bounded::list::<_, _, CATEGORIES_MAX>")]
     pub vocabulary: Vec<String>,
     /// As many as the vocabulary has.
+    #[serde(deserialize_with = "crate::bounded::list::<_, _, CATEGORIES_MAX>")]
     pub counts: Vec<u64>,
     /// Rows with another value.
     pub other: u64,

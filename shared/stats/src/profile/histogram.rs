@@ -15,14 +15,17 @@ const ATOM_ROWS_MIN: usize = 2;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {
     /// Inner edges, rising: bin i holds `edges[i-1] <= v < edges[i]`; the end bins reach to infinity.
+    #[serde(deserialize_with = "crate::bounded::list::<_, _, BINS_MAX>")]
     pub edges: Vec<f64>,
     /// Bins in which the reference has a single value, at the bin's left end (rising indices).
+    #[serde(deserialize_with = "crate::bounded::list::<_, _, BINS_MAX>")]
     pub atoms: Vec<u16>,
     /// Least value of the reference.
     pub min: f64,
     /// Greatest value of the reference.
     pub max: f64,
     /// One more than there are edges.
+    #[serde(deserialize_with = "crate::bounded::list::<_, _, BINS_MAX>")]
     pub counts: Vec<u64>,
     /// Of the first bin: below the reference's least value.
     pub below: u64,

@@ -15,8 +15,10 @@ pub const ROWS_MIN: u64 = 100;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// Probability of being right (or of the class), rising.
+    #[serde(deserialize_with = "crate::bounded::list::<_, _, SCORE_BINS>")]
     values: Vec<f64>,
     /// Reference rows behind each value; 0 where it was drawn between neighbours.
+    #[serde(deserialize_with = "crate::bounded::list::<_, _, SCORE_BINS>")]
     rows: Vec<u64>,
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::proportion::{Share, bonferroni_z, newcombe, ratio};
 use super::{TableError, same};
 use crate::bounds::Interval;
+use crate::counters::GROUPS_MAX;
 
 /// Error rate of every interval, all pairs together.
 pub const ALPHA: f64 = 0.05;
@@ -79,6 +80,7 @@ impl Outcomes {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct GroupTable {
     /// One entry a group.
+    #[serde(deserialize_with = "crate::bounded::list::<_, _, GROUPS_MAX>")]
     pub groups: Vec<Outcomes>,
 }
 
