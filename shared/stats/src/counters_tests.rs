@@ -185,3 +185,15 @@ fn what_is_held_back_is_the_difference() {
     c.labelled = 7;
     assert_eq!(c.held(), (29, 6));
 }
+
+#[test]
+fn attributions_that_cannot_have_been_counted_are_not_read() {
+    // As they are written: rows, failed, sums, sums of sizes.
+    let read = |signed: &[i128], absolute: &[u128]| {
+        let bytes = postcard::to_stdvec(&(9u64, 0u64, signed, absolute)).unwrap();
+        postcard::from_bytes::<AttributionTable>(&bytes).is_ok()
+    };
+    assert!(read(&[], &[]) && read(&[-3, 2], &[3, 5]));
+    assert!(!read(&[1, 2], &[3]) && !read(&[], &[1]) && !read(&[-4], &[3]));
+    assert!(read(&[0; 64], &[0; 64]) && !read(&[0; 65], &[0; 65]));
+}

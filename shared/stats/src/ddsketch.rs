@@ -12,8 +12,24 @@ pub const MAX_BUCKET: u16 = 1400;
 /// Counts of positive numbers in logarithmic buckets: bucket i holds (g^(i-1), g^i], g = (1 + ALPHA) / (1 - ALPHA).
 /// Values of 1 and less are bucket 0.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "Raw")]
 pub struct DdSketch {
     buckets: BTreeMap<u16, u64>,
+}
+
+/// A [`DdSketch`] as it was written, nothing of it believed yet.
+#[derive(Deserialize)]
+struct Raw {
+    buckets: BTreeMap<u16, u64>,
+}
+
+impl TryFrom<Raw> for DdSketch {
+    type Error = &'static str;
+
+    fn try_from(Raw { buckets }: Raw) -> Result<Self, Self::Error> {
+        let sound = buckets.iter().all(|(bucket, n)| *bucket <= MAX_BUCKET && *n > 0);
+        sound.then_some(Self { buckets }).ok_or("a sketch has a bucket that there is not, or an empty one")
+    }
 }
 
 impl DdSketch {
@@ -95,6 +111,15 @@ mod tests {
             assert!((s.quantile(q).unwrap() / exact - 1.0).abs() < 0.011, "{q}");
         }
         assert_eq!(DdSketch::default().quantile(0.5), None);
+    }
+    #[test]
+    fn only_buckets_that_can_be_filled_are_read() {
+        let read = |bucket: u16, n: u64| {
+            let bytes = postcard::to_stdvec(&BTreeMap::from([(bucket, n)])).unwrap();
+            postcard::from_bytes::<DdSketch>(&bytes).ok().map(|s| s.count())
+        };
+        assert_eq!((read(0, 1), read(MAX_BUCKET, u64::MAX)), (Some(1), Some(u64::MAX)));
+        assert_eq!((read(MAX_BUCKET + 1, 1), read(u16::MAX, 1), read(5, 0)), (None, None, None));
     }
     #[test]
     fn extremes_have_a_bucket() {

@@ -125,6 +125,7 @@ const UNIT: f64 = (1u64 << 40) as f64;
 
 /// Sums over many explained rows: integers, so that they merge exactly.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "Raw")]
 pub struct AttributionTable {
     /// Rows explained.
     pub rows: u64,
@@ -132,6 +133,32 @@ pub struct AttributionTable {
     pub failed: u64,
     signed: Vec<i128>,
     absolute: Vec<u128>,
+}
+
+/// An [`AttributionTable`] as it was written, nothing of it believed yet.
+#[derive(Deserialize)]
+struct Raw {
+    rows: u64,
+    failed: u64,
+    #[serde(deserialize_with = "crate::bounded::list::<_, _, FEATURES_MAX>")]
+    signed: Vec<i128>,
+    #[serde(deserialize_with = "crate::bounded::list::<_, _, FEATURES_MAX>")]
+    absolute: Vec<u128>,
+}
+
+impl TryFrom<Raw> for AttributionTable {
+    type Error = &'static str;
+
+    fn try_from(raw: Raw) -> Result<Self, Self::Error> {
+        let Raw { rows, failed, signed, absolute } = raw;
+        if signed.len() != absolute.len() {
+            return Err("attributions are not two sums for each feature");
+        }
+        if signed.iter().zip(&absolute).any(|(s, a)| s.unsigned_abs() > *a) {
+            return Err("attributions add up to more than their sizes do");
+        }
+        Ok(Self { rows, failed, signed, absolute })
+    }
 }
 
 impl AttributionTable {
