@@ -167,15 +167,21 @@ impl AttributionTable {
     pub fn new(features: usize) -> Self {
         Self { rows: 0, failed: 0, signed: vec![0; features], absolute: vec![0; features] }
     }
-    /// Counts one row's attributions. They are rounded to 2^-40 so that the rounded ones add up to the rounded total.
+    /// Counts one row's attributions; as failed where they have no finite sum. They are rounded to 2^-40 so that the rounded
+    /// ones add up to the rounded total.
     ///
     /// # Errors
     /// [`TableError`] for another number of features; nothing is counted then.
     pub fn insert(&mut self, attributions: &[f64]) -> Result<(), TableError> {
         same("attributions", self.signed.len(), attributions.len())?;
-        let exact = |v: f64| if v.is_finite() { v * UNIT } else { 0.0 };
-        let mut units: Vec<i128> = attributions.iter().map(|v| exact(*v).round() as i128).collect();
-        let total = exact(attributions.iter().sum::<f64>()).round() as i128;
+        if !attributions.iter().sum::<f64>().is_finite() {
+            // Differences of finite outputs may be beyond an f64.
+            self.failed += 1;
+            return Ok(());
+        }
+        let exact = |v: f64| (v * UNIT).round() as i128;
+        let mut units: Vec<i128> = attributions.iter().map(|v| exact(*v)).collect();
+        let total = exact(attributions.iter().sum::<f64>());
         // What rounding left over goes to the largest, which feels it least.
         let off = total.saturating_sub(units.iter().fold(0, |s: i128, u| s.saturating_add(*u)));
         if let Some(largest) = units.iter_mut().max_by_key(|u| u.unsigned_abs()) {

@@ -94,3 +94,14 @@ proptest! {
         prop_assert_eq!(&postcard::from_bytes::<AttributionTable>(&bytes).unwrap(), &whole);
     }
 }
+
+#[test]
+fn what_has_no_finite_sum_is_counted_as_failed() {
+    let mut t = AttributionTable::new(2);
+    for bad in
+        [[f64::INFINITY, 1.0], [f64::NAN, 1.0], [f64::INFINITY, f64::NEG_INFINITY], [f64::MAX, f64::MAX]]
+    {
+        t.insert(&bad).unwrap();
+    }
+    assert_eq!((t.rows, t.failed, t.mean(), t.shares()), (0, 4, None, None));
+}
