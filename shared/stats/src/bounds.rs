@@ -54,7 +54,7 @@ pub fn bounds(reference: &Histogram, current: &FeatureWindow) -> Option<Bounds> 
     if current.counts.len() != reference.counts.len() || reference.total() == 0 || current.counted() == 0 {
         return None;
     }
-    Some(of_cells(&cells(reference, current), reference.total(), current.counted()))
+    Some(of_cells(&cells(reference, current)))
 }
 
 fn cells(h: &Histogram, current: &FeatureWindow) -> Vec<Cell> {
@@ -63,8 +63,9 @@ fn cells(h: &Histogram, current: &FeatureWindow) -> Vec<Cell> {
     for (i, (p, q)) in h.counts.iter().zip(&current.counts).enumerate() {
         let left = i.checked_sub(1).map_or(h.min, |e| h.edges[e]).clamp(h.min, h.max);
         let right = h.edges.get(i).map_or(h.max, |e| *e).clamp(h.min, h.max);
-        let outside =
-            |below: u64, above: u64| (if i == 0 { below } else { 0 }) + (if i == last { above } else { 0 });
+        let outside = |below: u64, above: u64| {
+            (if i == 0 { below } else { 0u64 }).saturating_add(if i == last { above } else { 0 })
+        };
         let (p_out, q_out) = (outside(h.below, h.above), outside(current.below, current.above));
         let interior = if h.is_point(i) {
             Interior::None
@@ -91,8 +92,10 @@ fn difference(a: u128, n: u128, b: u128, m: u128) -> f64 {
     }
 }
 
-fn of_cells(cells: &[Cell], n: u64, m: u64) -> Bounds {
-    let (n, m) = (u128::from(n), u128::from(m));
+fn of_cells(cells: &[Cell]) -> Bounds {
+    // The sum of the cells, not of the bins: what a liar counts outside his bins must not lift a share above 1.
+    let sum = |count: fn(&Cell) -> u64| cells.iter().map(|c| u128::from(count(c))).sum::<u128>();
+    let (n, m) = (sum(|c| c.p), sum(|c| c.q));
     // Rows of either side up to the left and the right edge of the cell.
     let (mut a, mut b) = (0u128, 0u128);
     let mut ks = Interval { lo: 0.0, hi: 0.0 };
@@ -110,8 +113,9 @@ fn of_cells(cells: &[Cell], n: u64, m: u64) -> Bounds {
         let least = bottom.max(-top).max(0.0);
         ks.lo = ks.lo.max(at_right.abs());
         ks.hi = ks.hi.max(most).max(at_right.abs());
-        w1.lo += cell.width * least;
-        w1.hi += cell.width * most.max(0.0);
+        // A width beyond f64 is infinite: too much for the lower bound, and nothing at all times no difference.
+        w1.lo += cell.width.min(f64::MAX) * least;
+        w1.hi += if most > 0.0 { cell.width * most } else { 0.0 };
         (a, b) = (to_a, to_b);
     }
     // Sums of rounded products: step outwards by more than they can be off.

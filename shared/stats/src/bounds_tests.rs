@@ -69,6 +69,48 @@ fn counts_beyond_two_to_the_53_keep_the_order_of_the_bounds() {
     assert!(b.ks.lo <= b.ks.hi && b.w1.lo <= b.w1.hi && b.ks.hi <= 1.0);
 }
 
+#[test]
+fn counts_of_a_liar_stay_bounds() {
+    for reference in [vec![3.0; 100], (0..100).map(f64::from).collect()] {
+        let column = Column::Numeric(reference.into_iter().map(Some).collect());
+        let profile = Profile::of(&[("x".to_owned(), column)]).unwrap();
+        let FeatureValues::Numeric(h) = &profile.features[0].values else { unreachable!() };
+        for n in [1, u64::MAX] {
+            let mut w = Recorder::new(&profile, Level::Bins64).take();
+            let f = &mut w.features[0];
+            f.counts.iter_mut().for_each(|c| *c = n);
+            (f.below, f.above) = (u64::MAX, u64::MAX);
+            let b = bounds(h, f).unwrap();
+            assert!(b.ks.lo <= b.ks.hi && b.ks.hi <= 1.0 && b.w1.lo <= b.w1.hi, "{b:?}");
+        }
+    }
+    // One bin that is both ends.
+    let mut one = Histogram::bins_of([1.0].into_iter()).unwrap();
+    one.insert(1.0);
+    assert_eq!(one.counts, [1]);
+    let both = FeatureWindow {
+        below: u64::MAX,
+        above: u64::MAX,
+        counts: vec![9],
+        ..FeatureWindow::from(&feature(&one))
+    };
+    assert!(bounds(&one, &both).unwrap().ks.hi <= 1.0);
+}
+
+fn feature(h: &Histogram) -> crate::profile::FeatureProfile {
+    crate::profile::FeatureProfile { name: "x".into(), values: FeatureValues::Numeric(h.clone()), missing: 0 }
+}
+
+#[test]
+fn a_range_beyond_f64_still_has_an_interval() {
+    let ends: Vec<f64> = [[-1.7e308; 50], [1.7e308; 50]].concat();
+    let moved: Vec<f64> = ends.iter().copied().skip(25).collect();
+    let (b, _, w1) = check(&ends, &moved).unwrap();
+    assert!(b.w1.lo <= w1 && w1 <= b.w1.hi && b.w1.lo.is_finite(), "{w1} {b:?}");
+    let (b, ..) = check(&ends, &ends).unwrap();
+    assert_eq!((b.w1.lo, b.w1.hi), (0.0, 0.0));
+}
+
 fn values() -> impl Strategy<Value = Vec<f64>> {
     let one = prop_oneof![
         4 => -10.0..10.0f64,

@@ -21,6 +21,9 @@ pub fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     let a = sorted[low as usize];
     let b = sorted[(low as usize + 1).min(last)];
     let step = b - a;
+    if step.is_infinite() {
+        return Some(a * (1.0 - t) + b * t);
+    }
     Some(if t >= 0.5 { b - step * (1.0 - t) } else { a + step * t })
 }
 
@@ -62,12 +65,16 @@ pub fn ks_statistic(a: &[f64], b: &[f64]) -> Option<f64> {
 }
 
 /// The first Wasserstein distance: the integral of |F - G| (Vallender, 1974), of unclipped values. `None` when a sample is
-/// empty; infinite when the range overflows.
+/// empty; infinite when it is beyond what an f64 can hold.
 #[must_use]
 pub fn wasserstein(a: &[f64], b: &[f64]) -> Option<f64> {
     let mut sum = 0.0;
     let scale = a.len() as f64 * b.len() as f64;
-    walk(a, b, |from, to, difference| sum += (difference.unsigned_abs() as f64 / scale) * (to - from))?;
+    walk(a, b, |from, to, difference| {
+        let share = difference.unsigned_abs() as f64 / scale;
+        // A range may be too wide for an f64 where a share of it is not.
+        sum += if (to - from).is_finite() { share * (to - from) } else { share * to - share * from };
+    })?;
     Some(sum)
 }
 
@@ -120,6 +127,15 @@ mod tests {
         assert_eq!(ks_statistic(&a, &a), Some(0.0));
         assert_eq!(wasserstein(&[1.0, 1.0], &[1.0]), Some(0.0));
         assert_eq!((ks_statistic(&[], &a), wasserstein(&a, &[])), (None, None));
+    }
+    #[test]
+    fn a_range_beyond_f64_has_quantiles_and_distances() {
+        let ends = [-1.7e308, -1.7e308, -1.7e308, 1.7e308, 1.7e308];
+        assert_eq!(quantile(&ends, 0.5), Some(-1.7e308));
+        assert!(quantile_edges(&ends, 7).iter().all(|e| e.is_finite()));
+        assert_eq!(wasserstein(&ends, &ends), Some(0.0));
+        let fifth = wasserstein(&ends, &[-1.7e308, -1.7e308, 1.7e308, 1.7e308, 1.7e308]).unwrap();
+        assert!((fifth / 0.68e308 - 1.0).abs() < 1e-12, "{fifth}");
     }
     #[test]
     fn what_is_not_finite_is_skipped() {
