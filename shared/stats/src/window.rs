@@ -10,13 +10,14 @@ use crate::nesting::{self, Level};
 use crate::places::Places;
 use crate::profile::{FEATURES_MAX, FeatureProfile, FeatureValues, Profile};
 
-/// Which reference a window was counted against: a fingerprint of its bins (FNV-1a, 64 bits), not of its counts.
+/// Which reference a window was counted against: a fingerprint of its bins and counts (FNV-1a, 64 bits). The counts are part
+/// of it because they say where coarser levels are cut: whole numbers have the same bins in any data.
 /// It tells references apart; it proves nothing (the digest of the bundle does).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ReferenceId(pub u64);
 
 impl ReferenceId {
-    /// The fingerprint of a profile's bins.
+    /// The fingerprint of a profile.
     #[must_use]
     pub fn of(profile: &Profile) -> Self {
         let mut hash = 0xcbf2_9ce4_8422_2325u64;
@@ -34,6 +35,7 @@ impl ReferenceId {
                     let edges = h.edges.iter().chain([&h.min, &h.max]);
                     edges.for_each(|e| eat(&e.to_bits().to_le_bytes()));
                     h.atoms.iter().for_each(|a| eat(&a.to_le_bytes()));
+                    h.counts.iter().for_each(|n| eat(&n.to_le_bytes()));
                 }
                 FeatureValues::Categorical(c) => {
                     eat(b"categorical");

@@ -30,6 +30,25 @@ fn an_empty_window_and_one_row_are_profiles() {
 }
 
 #[test]
+fn references_with_the_same_bins_and_other_counts_are_others() {
+    // Seventeen whole numbers have a bin each whatever their weight; where bins are joined depends on it.
+    let of = |weight: usize| {
+        let values =
+            (0..17).flat_map(|v| vec![Some(f64::from(v)); if v < 4 { weight } else { 100 }]).collect();
+        Profile::of(&[("x".to_owned(), Column::Numeric(values))]).unwrap()
+    };
+    let (even, uneven) = (of(100), of(200));
+    let [a, b] = [&even, &uneven].map(|p| match &p.features[0].values {
+        FeatureValues::Numeric(h) => (h.edges.clone(), nesting::starts(&h.counts, Level::Bins8)),
+        FeatureValues::Categorical(_) => unreachable!(),
+    });
+    assert!(a.0 == b.0 && a.1 != b.1);
+    let mut sum = Recorder::new(&even, Level::Bins8).take();
+    let other = Recorder::new(&uneven, Level::Bins8).take();
+    assert!(matches!(sum.merge(&other), Err(WindowMergeError::OtherReference(..))));
+}
+
+#[test]
 fn every_value_has_one_place() {
     let p = profile();
     let mut r = Recorder::new(&p, Level::Bins32);
