@@ -60,7 +60,7 @@ impl Evidence {
     /// Whether both sides have the rows the test needs.
     #[must_use]
     pub fn is_sufficient(&self) -> bool {
-        self.n.min(self.m) >= self.rows_needed
+        self.bins > 0 && self.n.min(self.m) >= self.rows_needed
     }
     /// The test's p where there are rows enough, else NaN (for [`crate::fdr::adjusted`]).
     #[must_use]
@@ -161,23 +161,29 @@ pub fn compare(reference: &FeatureProfile, window: &FeatureWindow, level: Level)
     }
 }
 
-/// Test and effect between two windows of the same reference and level: cohort against cohort, week against week.
+/// Test and effect between two windows of the same reference and level: cohort against cohort, week against week. Nothing
+/// can be said of a window of another shape: its effect is NaN, its verdict `Insufficient`.
 #[must_use]
 pub fn evidence(reference: &FeatureProfile, level: Level, a: &FeatureWindow, b: &FeatureWindow) -> Evidence {
     let rows = |w: &FeatureWindow| w.counted().saturating_add(w.absent());
     let (n, m) = (rows(a), rows(b));
-    let (mut left, mut right, pooling) = match &reference.values {
+    let (starts, pooling) = match &reference.values {
         FeatureValues::Numeric(h) => {
             let wide = n.min(m) >= ROWS_FOR_16_BINS;
-            let starts = test_groups(&h.counts, level, if wide { Level::Bins16 } else { Level::Bins8 });
-            let cut = |w: &FeatureWindow| nesting::grouped(&w.counts, &starts);
-            (cut(a), cut(b), Pooling::Neighbours)
+            let target = if wide { Level::Bins16 } else { Level::Bins8 };
+            (test_groups(&h.counts, level, target), Pooling::Neighbours)
         }
-        FeatureValues::Categorical(_) => (a.counts.clone(), b.counts.clone(), Pooling::Together),
+        FeatureValues::Categorical(c) => ((0..=c.vocabulary.len()).collect(), Pooling::Together),
     };
-    left.push(a.absent());
-    right.push(b.absent());
-    let (left, right): (Vec<u64>, Vec<u64>) = left.into_iter().zip(right).filter(|(x, y)| x + y > 0).unzip();
+    let cells = |w: &FeatureWindow| {
+        let mut cells = nesting::grouped(&w.counts, &starts);
+        cells.push(w.absent());
+        cells
+    };
+    let fit = [a, b].iter().all(|w| w.counts.len() == reference.cells(level));
+    let both = if fit { (cells(a), cells(b)) } else { (Vec::new(), Vec::new()) };
+    let (left, right): (Vec<u64>, Vec<u64>) =
+        both.0.into_iter().zip(both.1).filter(|(x, y)| *x > 0 || *y > 0).unzip();
     let chi2 = chi_square(&left, &right, pooling);
     let bins = match pooling {
         Pooling::Neighbours => left.len(),

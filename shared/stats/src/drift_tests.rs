@@ -122,3 +122,37 @@ fn two_windows_can_be_compared_with_each_other() {
     assert!(evidence(f, Level::Bins32, &window(0.3), &window(0.3)).p() > 0.99);
     assert!(evidence(f, Level::Bins32, &window(0.3), &window(0.0)).p() < 1e-6);
 }
+
+#[test]
+fn counts_at_the_end_of_u64_are_not_lost() {
+    let profile = reference(ramp(2000));
+    let f = &profile.features[0];
+    let window = |at: usize, n: u64| {
+        let mut w = Recorder::new(&profile, Level::Bins8).take().features.remove(0);
+        (w.counts[at], w.counts[7]) = (n, n / 2);
+        w
+    };
+    // Cells of 2^63 on both sides add up to 0 in 64 bits.
+    for n in [1 << 63, u64::MAX] {
+        let e = evidence(f, Level::Bins8, &window(0, n), &window(0, n));
+        assert_eq!((e.bins, e.effect, e.p()), (2, 0.0, 1.0), "{n}");
+        let e = evidence(f, Level::Bins8, &window(0, n), &window(1, n));
+        assert!(e.bins == 3 && e.p() == 0.0 && e.effect > 5.0, "{e:?}");
+    }
+}
+
+#[test]
+fn of_a_window_of_another_shape_nothing_is_said() {
+    let words = (0..500).map(|i| Some(["a", "b"][i % 2].to_owned())).collect();
+    let kinds = Profile::of(&[("x".to_owned(), Column::Categorical(words))]).unwrap();
+    for profile in [reference(ramp(2000)), kinds] {
+        let f = &profile.features[0];
+        for counts in [vec![], vec![5000], vec![5000; 2], vec![5000; 65], vec![5000; 100]] {
+            let odd = FeatureWindow { counts, missing: 9000, ..FeatureWindow::from(f) };
+            let d = compare(f, &odd, Level::Bins64);
+            assert_eq!((d.distances, d.bounds), (None, None));
+            assert!(d.evidence.p().is_nan(), "{:?}", d.evidence);
+            assert_eq!(verdict(&d.evidence, 0.0, &Policy::default()).name(), "insufficient");
+        }
+    }
+}

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use categories::Categories;
 pub use histogram::Histogram;
 
+use crate::nesting::{self, Level};
 use crate::quality::calibration::ReferenceQuality;
 
 /// First bytes of a `reference.lsp` file: magic and version.
@@ -79,6 +80,17 @@ pub struct FeatureProfile {
     pub values: FeatureValues,
     /// Rows without a value.
     pub missing: u64,
+}
+
+impl FeatureProfile {
+    /// Counts that a window of `level` has of this feature: groups of bins, or the vocabulary and everything outside it.
+    #[must_use]
+    pub fn cells(&self, level: Level) -> usize {
+        match &self.values {
+            FeatureValues::Numeric(h) => nesting::starts(&h.counts, level).len(),
+            FeatureValues::Categorical(c) => c.vocabulary.len() + 1,
+        }
+    }
 }
 
 /// Bins and counts.

@@ -59,7 +59,7 @@ pub enum WindowMergeError {
     #[error("the profiles are of levels {0:?} and {1:?}; coarsen the finer one first")]
     OtherLevel(Level, Level),
     /// Claiming the same reference, but of another shape: one of them is damaged.
-    #[error("feature {0} has another shape in the other profile")]
+    #[error("feature {0} has another shape than its reference gives it; the profile is damaged")]
     OtherShape(usize),
 }
 
@@ -127,6 +127,16 @@ impl FeatureWindow {
         let rest = crate::quality::minus(&self.specials(), &before.specials())?;
         let [below, above, nan, pos_inf, neg_inf, missing, mistyped] = rest.try_into().ok()?;
         Some(Self { counts, below, above, nan, pos_inf, neg_inf, missing, mistyped })
+    }
+    fn is_of(&self, f: &FeatureProfile, level: Level) -> bool {
+        let end = |count: Option<&u64>| count.copied().unwrap_or(0);
+        let (first, last) = match &f.values {
+            FeatureValues::Numeric(_) => (end(self.counts.first()), end(self.counts.last())),
+            FeatureValues::Categorical(_) => (0, 0),
+        };
+        let outside = self.below.saturating_add(self.above);
+        let inside = self.below <= first && self.above <= last && outside <= self.counted();
+        self.counts.len() == f.cells(level) && inside
     }
     fn add(&mut self, other: &Self) {
         self.counts.iter_mut().zip(&other.counts).for_each(|(a, b)| *a = a.saturating_add(*b));
@@ -223,6 +233,23 @@ impl WindowProfile {
             features: features.collect::<Option<_>>()?,
             ..*self
         })
+    }
+    /// Whether it can be a window of `reference`: what comes from outside says so of itself, and nothing else is sure.
+    ///
+    /// # Errors
+    /// [`WindowMergeError::OtherReference`], or [`WindowMergeError::OtherShape`] with the first feature whose counts are not
+    /// one for each group of the level, or whose values outside the range are not part of the end bins.
+    pub fn check(&self, reference: &Profile) -> Result<(), WindowMergeError> {
+        let id = ReferenceId::of(reference);
+        if id != self.reference {
+            return Err(WindowMergeError::OtherReference(self.reference, id));
+        }
+        if self.features.len() != reference.features.len() {
+            return Err(WindowMergeError::OtherShape(self.features.len().min(reference.features.len())));
+        }
+        let mut both = self.features.iter().zip(&reference.features);
+        let wrong = both.position(|(window, f)| !window.is_of(f, self.level));
+        wrong.map_or(Ok(()), |i| Err(WindowMergeError::OtherShape(i)))
     }
     /// The same counts in the bins of a coarser level; no count is lost. A level that is not coarser changes nothing.
     ///

@@ -111,6 +111,33 @@ fn other_references_and_levels_are_refused_and_nothing_changes() {
 }
 
 #[test]
+fn what_is_no_window_of_a_reference_says_so() {
+    let p = profile();
+    for level in Level::ALL {
+        let mut r = Recorder::new(&p, level);
+        r.row(&[Value::Number(-1e9), Value::Word("violet"), Value::Number(1e9)]);
+        r.row(&[Value::Missing, Value::Number(f64::NAN), Value::Word("red")]);
+        let good = r.take();
+        assert_eq!(good.check(&p), Ok(()));
+        let spoilt: [fn(&mut WindowProfile); 6] = [
+            |w| w.features[0].counts.push(0),
+            |w| w.features[1].counts.clear(),
+            |w| w.features[2].below = u64::MAX,
+            |w| w.features[0].above = 1,
+            |w| w.features[1].above = 1,
+            |w| drop(w.features.pop()),
+        ];
+        for (i, spoil) in spoilt.iter().enumerate() {
+            let mut bad = good.clone();
+            spoil(&mut bad);
+            assert!(matches!(bad.check(&p), Err(WindowMergeError::OtherShape(_))), "{level:?} {i}");
+        }
+        let foreign = WindowProfile { reference: ReferenceId(7), ..good };
+        assert!(matches!(foreign.check(&p), Err(WindowMergeError::OtherReference(..))));
+    }
+}
+
+#[test]
 fn a_window_that_says_less_is_counted_as_missing() {
     let p = profile();
     let mut r = Recorder::new(&p, Level::Bins64);
