@@ -110,6 +110,9 @@ fn negative_zero_is_zero() {
     let h = numeric(&[-1.0, 0.0, 1.0, 2.0]);
     assert_eq!(h.bin(-0.0), h.bin(0.0));
     assert!(h.edges.iter().all(|e| e.to_bits() != (-0.0f64).to_bits()));
+    let least = -f64::from_bits(1);
+    let h = numeric(&[least, least, 1.0, 1.0]);
+    assert!(h.edges.contains(&0.0) && h.edges.iter().all(|e| e.to_bits() != (-0.0f64).to_bits()));
 }
 
 #[test]

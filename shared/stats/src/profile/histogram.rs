@@ -67,7 +67,8 @@ impl Histogram {
         let atoms = heavy(&sorted);
         let mut edges: Vec<f64> = atoms.iter().map(|a| a.1).collect();
         for (_, atom) in &atoms {
-            let end = atom.next_up();
+            // The next of the greatest negative number is -0.0.
+            let end = atom.next_up() + 0.0;
             if end.is_finite() && edges.len() < BINS_MAX - 1 && !edges.contains(&end) {
                 edges.push(end);
             }
