@@ -77,6 +77,20 @@ pub fn cells(column: &Column, scale: bool, digits: Digits) -> Vec<Value<'_>> {
     }
 }
 
+/// Whether a column was taken for numbers, so that the text of its cells is gone: `01` is 1.
+pub fn is_of_numbers(column: &Column) -> bool {
+    matches!(column, Column::Numeric(values) if values.iter().any(Option::is_some))
+}
+
+/// Words that are numbers, written as [`as_words`] writes numbers; for a column that is compared with one of numbers.
+pub fn with_plain_numbers(column: Column, digits: Digits) -> Column {
+    let plain = |w: String| digits.parse(&w).map_or(w, |v| (v + 0.0).to_string());
+    match column {
+        Column::Categorical(words) => Column::Categorical(words.into_iter().map(|w| w.map(plain)).collect()),
+        numbers => numbers,
+    }
+}
+
 /// A numeric column as words.
 pub fn as_words(column: Column) -> Column {
     match column {

@@ -217,6 +217,40 @@ fn what_vanished_changed_type_or_holds_nothing_is_said() {
 }
 
 #[test]
+fn kinds_are_the_same_whatever_the_other_rows_of_the_column_hold() {
+    let tmp = tempfile::tempdir().unwrap();
+    let file = |name: &str, last: &str| {
+        let words = (0..300).map(|i| ["01", "2.0"][i % 2].to_owned()).chain([last.to_owned()]);
+        write(tmp.path(), name, &column("zone", words))
+    };
+    let (codes, with_word) = (file("a.csv", "01"), file("b.csv", "x"));
+    for (reference, current, flag) in [
+        (&with_word, &codes, &[][..]),
+        (&codes, &with_word, &["--categorical", "zone"]),
+        (&with_word, &codes, &["--categorical", "zone"]),
+        (&with_word, &with_word, &[]),
+    ] {
+        let args = ["drift", "compare", "--reference", reference, "--current", current, "--json"];
+        let f = json(&[&args[..], flag].concat())["features"][0].clone();
+        let known = f["cur_counts"].as_array().unwrap().iter().take(2);
+        assert!(f["verdict"] == "stable" && known.map(|n| n.as_u64().unwrap()).sum::<u64>() >= 300, "{f}");
+    }
+}
+
+#[test]
+fn the_ends_of_the_floating_scale_are_only_numbers() {
+    let tmp = tempfile::tempdir().unwrap();
+    let ends = |low: usize, high: usize| {
+        column("x", (0..low + high).map(move |i| if i < low { "-1.7e308" } else { "1.7e308" }.to_owned()))
+    };
+    let (a, b) = (write(tmp.path(), "a.csv", &ends(6, 5)), write(tmp.path(), "b.csv", &ends(150, 50)));
+    let f = json(&["drift", "compare", "--reference", &a, "--current", &b, "--json"])["features"][0].clone();
+    assert!(f["edges"].as_array().unwrap().iter().all(Value::is_number), "{f}");
+    let f = json(&["drift", "compare", "--reference", &a, "--current", &a, "--json"])["features"][0].clone();
+    assert_eq!((&f["w1"]["value"], &f["w1"]["lo"], &f["w1"]["hi"]), (&0.0.into(), &0.0.into(), &0.0.into()));
+}
+
+#[test]
 fn few_rows_are_insufficient() {
     let tmp = tempfile::tempdir().unwrap();
     let reference = write(tmp.path(), "a.csv", &column("x", (0..500).map(|i| i.to_string())));

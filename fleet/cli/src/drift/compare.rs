@@ -114,11 +114,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Failure> {
     for (name, column) in reference {
         let at = current.iter().position(|(n, _)| *n == name);
         let other = at.map_or_else(|| Column::Numeric(vec![None; rows.1]), |i| current.swap_remove(i).1);
-        let (column, other) = if request.categorical.contains(&name) {
-            (tables::as_words(column), tables::as_words(other))
-        } else {
-            (column, other)
-        };
+        let (column, other) = as_one_kind(request, &name, column, other);
         match feature(request, &name, &column, &other) {
             Ok(f) => features.push(f),
             Err(e) => skipped.push((name, e.to_string())),
@@ -139,6 +135,22 @@ pub fn run(request: &Request<'_>) -> Result<Report, Failure> {
         only_in_current,
         skipped,
     })
+}
+
+/// Both sides of a feature in words that can be compared. A reader takes a column of nothing but numbers for numbers; one odd
+/// word on one side alone must not make every `01` of the other a stranger.
+fn as_one_kind(request: &Request<'_>, name: &str, reference: Column, current: Column) -> (Column, Column) {
+    let of_numbers = tables::is_of_numbers(&reference) || tables::is_of_numbers(&current);
+    let (reference, current) = if request.categorical.iter().any(|c| c == name) {
+        (tables::as_words(reference), tables::as_words(current))
+    } else {
+        (reference, current)
+    };
+    if of_numbers && matches!(reference, Column::Categorical(_)) {
+        let plain = |c| tables::with_plain_numbers(c, request.digits);
+        return (plain(reference), plain(current));
+    }
+    (reference, current)
 }
 
 fn feature(
