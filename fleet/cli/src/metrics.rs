@@ -67,9 +67,11 @@ impl Table {
             }
         }
     }
+    /// The words of a column; NaN is none.
     fn words(&self, name: &str) -> Result<Vec<Option<String>>, Failure> {
+        let is_word = |w: &String| !w.eq_ignore_ascii_case("nan");
         match tables::as_words(self.column(&[name])?.clone()) {
-            Column::Categorical(words) => Ok(words),
+            Column::Categorical(words) => Ok(words.into_iter().map(|w| w.filter(is_word)).collect()),
             Column::Numeric(_) => Ok(Vec::new()),
         }
     }

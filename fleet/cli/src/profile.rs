@@ -6,7 +6,7 @@ use longshore_bundle::{Role, read_dir};
 use longshore_stats::Profile;
 use longshore_stats::profile::{FeatureProfile, FeatureValues};
 use longshore_stats::quality::calibration::{Calibration, ReferenceQuality};
-use longshore_stats::window::ReferenceId;
+use longshore_stats::window::{FeatureWindow, ReferenceId};
 use serde_json::{Value, json};
 
 use crate::context::{Context, Failure};
@@ -106,7 +106,7 @@ fn overview(features: &[&FeatureProfile]) -> comfy_table::Table {
                 h.counts.len().to_string(),
                 h.atoms.len().to_string(),
                 format!("{} to {}", number(h.min), number(h.max)),
-                (f.missing + h.nan + h.pos_inf + h.neg_inf).to_string(),
+                FeatureWindow::from(*f).absent().to_string(),
             ],
             FeatureValues::Categorical(c) => vec![
                 f.name.clone(),
