@@ -39,14 +39,14 @@ fn row(seed: u64) -> Counters {
     let class = (seed % 2) as usize;
     c.rows = 1;
     c.requests = 1;
-    c.low_margin = u64::from(seed % 5 == 0);
+    c.low_margin = u64::from(seed.is_multiple_of(5));
     c.classes[class] = 1;
     c.confusion[class] = 1;
     c.latency_us.insert(seed as f64);
     c.scores = vec![ScoreTable::default(); 2];
     c.scores[class].insert((seed % 50) as f64 / 50.0);
     c.judged = vec![LabelledScores::default(); 2];
-    c.judged[class].insert((seed % 50) as f64 / 50.0, seed % 3 == 0);
+    c.judged[class].insert((seed % 50) as f64 / 50.0, seed.is_multiple_of(3));
     let mut errors = ErrorTable::new(0.1).unwrap();
     errors.insert(1.0, (seed % 11) as f64);
     c.regression = Some(errors);
@@ -54,7 +54,7 @@ fn row(seed: u64) -> Counters {
     c.groups.answers = vec![Answers::default(); 3];
     c.groups.answers[(seed % 3) as usize] = Answers { rows: 1, selected: seed % 2 };
     c.groups.outcomes.groups = vec![Outcomes::default(); 3];
-    c.groups.outcomes.groups[(seed % 3) as usize].insert(true, seed % 2 == 0);
+    c.groups.outcomes.groups[(seed % 3) as usize].insert(true, seed.is_multiple_of(2));
     c.attribution = AttributionTable::new(2);
     c.attribution.insert(&[seed as f64 / 3.0, -1.0]).unwrap();
     c.profile = Some(recorder.take());

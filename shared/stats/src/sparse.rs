@@ -44,7 +44,7 @@ pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u64>, D::Er
     let (masks, values) = payload
         .split_at_checked(len.div_ceil(64))
         .ok_or_else(|| D::Error::custom("a table is shorter than its length says"))?;
-    let beyond = masks.last().is_some_and(|m| len % 64 != 0 && m >> (len % 64) != 0);
+    let beyond = masks.last().is_some_and(|m| !len.is_multiple_of(64) && m >> (len % 64) != 0);
     let set: u32 = masks.iter().map(|m| m.count_ones()).sum();
     // One way to write a table: its bytes are signed, and two writings of one thing would be two things.
     if beyond || set as usize != values.len() || values.contains(&0) {
