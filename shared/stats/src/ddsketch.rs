@@ -26,9 +26,11 @@ struct Raw {
 impl TryFrom<Raw> for DdSketch {
     type Error = &'static str;
 
-    fn try_from(Raw { buckets }: Raw) -> Result<Self, Self::Error> {
-        let sound = buckets.iter().all(|(bucket, n)| *bucket <= MAX_BUCKET && *n > 0);
-        sound.then_some(Self { buckets }).ok_or("a sketch has a bucket that there is not, or an empty one")
+    fn try_from(Raw { mut buckets }: Raw) -> Result<Self, Self::Error> {
+        // An empty bucket says nothing.
+        buckets.retain(|_, n| *n > 0);
+        let sound = buckets.keys().all(|bucket| *bucket <= MAX_BUCKET);
+        sound.then_some(Self { buckets }).ok_or("a sketch has a bucket that there is not")
     }
 }
 
@@ -119,7 +121,7 @@ mod tests {
             postcard::from_bytes::<DdSketch>(&bytes).ok().map(|s| s.count())
         };
         assert_eq!((read(0, 1), read(MAX_BUCKET, u64::MAX)), (Some(1), Some(u64::MAX)));
-        assert_eq!((read(MAX_BUCKET + 1, 1), read(u16::MAX, 1), read(5, 0)), (None, None, None));
+        assert_eq!((read(MAX_BUCKET + 1, 1), read(u16::MAX, 1), read(5, 0)), (None, None, Some(0)));
     }
     #[test]
     fn extremes_have_a_bucket() {
