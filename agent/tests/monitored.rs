@@ -10,6 +10,7 @@ use longshore_agent::store::{Held, Joined, LabelRow, LoadDelta, Pending, Quota, 
 use longshore_stats::counters::{Answers, encoded_bytes};
 use longshore_stats::nesting::Level;
 use longshore_stats::profile::{Column, Profile};
+use longshore_stats::quality::attribution::AttributionTable;
 use longshore_stats::quality::scores::ScoreTable;
 use longshore_stats::{Counters, Recorder};
 use longshore_trust::{
@@ -91,6 +92,8 @@ fn delta(load: LoadId, rows: u64, group: usize) -> LoadDelta {
     let mut recorder = Recorder::new(&reference(2), Level::Bins32);
     (0..rows).for_each(|i| recorder.numbers(&[i as f64, -1.0]));
     snapshot.profile = Some(recorder.take());
+    snapshot.attribution = AttributionTable::new(2);
+    (0..rows).for_each(|i| snapshot.attribution.insert(&[i as f64, -0.25]).unwrap());
     let one = Prediction { class: 1, score: 0.9, group: group as u8, unix_ms: T0.0 };
     LoadDelta { load, snapshot, predictions: (0..rows).map(|s| (s, one)).collect(), next_seq: rows }
 }
@@ -120,6 +123,7 @@ fn everything_a_page_counts_is_in_exactly_one_window() {
         (&whole.profile, &whole.scores, whole.low_margin)
     );
     assert_eq!((sum.rows, sum.groups.rows), (45, 45));
+    assert_eq!(sum.attribution, whole.attribution);
     assert_eq!(s.totals(Total::LowMargin).unwrap()[&model()], 22);
     assert_eq!(s.totals(Total::OutOfRange).unwrap()[&model()], 45, "-1 is below every reference value");
 }

@@ -1,6 +1,7 @@
 //! What supervisor and engine say to each other over a SOCK_SEQPACKET pair: one postcard value a packet, file
 //! descriptors beside it. The engine's end is its standard input.
 
+use longshore_stats::quality::attribution::AttributionTable;
 use longshore_trust::{Digest, ModelName};
 use longshore_wire::v1::{Reason, TrialReport};
 use serde::{Deserialize, Serialize};
@@ -117,6 +118,13 @@ pub enum FromEngine {
     Activated(LoadId),
     /// A load is gone.
     Unloaded(LoadId),
+    /// Sums over rows that were explained since the last time.
+    Explained {
+        /// Whose.
+        load: LoadId,
+        /// The sums.
+        table: AttributionTable,
+    },
     /// What a trial found.
     Trial(Result<TrialReport, Reason>),
     /// A request the engine cannot answer itself.

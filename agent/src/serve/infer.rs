@@ -13,6 +13,7 @@ use longshore_runtime::{Prediction, RunError};
 use longshore_stats::counters::LOW_MARGIN;
 
 use super::body::Held;
+use super::explain::Explainer;
 use super::feedback::{Origin, allowed, truth};
 use super::models::Served;
 use super::oip::{self, HEADER_LENGTH, InferRequest, ResponseHead};
@@ -53,7 +54,8 @@ pub async fn infer(
     let may_label = allowed(service, origin, headers);
     let counted = Arc::new(AtomicBool::new(false));
     let job = {
-        let request = Computed { served: Arc::clone(&served), arrived, counted: Arc::clone(&counted) };
+        let (served, explainer) = (Arc::clone(&served), service.explainer.clone());
+        let request = Computed { served, explainer, arrived, counted: Arc::clone(&counted) };
         move || request.answer(&held, header_length, &may_label)
     };
     let mut told = service.pool.run(job).inspect_err(|_| service.figures.rejected())?;
@@ -98,6 +100,7 @@ fn micros(since: Instant) -> u64 {
 /// One request on a pool thread.
 struct Computed {
     served: Arc<Served>,
+    explainer: Explainer,
     arrived: Instant,
     /// Set by whoever counts the request: the computation, or the one that gave up waiting for it.
     counted: Arc<AtomicBool>,
@@ -158,6 +161,8 @@ impl Computed {
         if let Some((watch, tally)) = served.watch.as_ref().zip(features) {
             watch.done_with(tally);
         }
+        let answered: Vec<Option<u32>> = predictions.iter().map(|p| p.class).collect();
+        self.explainer.sample(&self.served, &request.inputs, id.seq, &answered);
         let prediction_id = id.to_string();
         let head =
             ResponseHead { model: served.name(), version: &served.version, prediction_id: &prediction_id };

@@ -5,6 +5,7 @@
 
 mod body;
 mod describe;
+mod explain;
 mod feedback;
 mod infer;
 mod listen;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use longshore_trust::Digest;
 
 use crate::engine::protocol::FromEngine;
+use explain::Explainer;
 use models::Models;
 use pool::Pool;
 use queries::Queries;
@@ -55,6 +57,7 @@ pub struct Service {
     /// Questions to the supervisor.
     pub queries: Queries,
     pool: Pool,
+    explainer: Explainer,
     bounds: body::BodyBounds,
     figures: metrics::Figures,
     feedback_token: Option<Digest>,
@@ -72,6 +75,7 @@ impl Service {
         let token = &settings.feedback_token;
         Ok(Arc::new(Self {
             models: Models::default(),
+            explainer: Explainer::start(outbox.clone())?,
             queries: Queries::new(outbox),
             pool: Pool::start(cores.min(THREADS_MAX), settings.queue as usize)?,
             bounds: body::BodyBounds::new(settings.max_body_bytes),

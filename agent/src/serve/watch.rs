@@ -2,11 +2,13 @@
 //!
 //! A feature is an element of one row of an input, as the client sent it: before preprocessing, like the author's table.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use longshore_bundle::{Dim, Manifest, PreStep, Tensor};
+use longshore_bundle::{DType, Dim, Manifest, PreStep, Tensor};
 use longshore_stats::Profile;
 use longshore_stats::places::Places;
+use longshore_stats::quality::attribution::FEATURES_MAX;
 
 use crate::page::{LEVEL, Tally};
 
@@ -18,7 +20,8 @@ const SPARE: usize = 8;
 struct Column {
     /// Feature of the reference.
     feature: usize,
-    input: String,
+    /// Which of the inputs.
+    input: usize,
     index: usize,
     rows: Rows,
 }
@@ -38,7 +41,13 @@ enum Rows {
 #[derive(Debug)]
 pub struct Watch {
     places: Places,
+    /// Names of the inputs that are looked at.
+    inputs: Vec<String>,
+    /// How rows lie in all inputs there are.
+    by_input: BTreeMap<String, Rows>,
     columns: Vec<Column>,
+    /// What each column is replaced with to see what it did: the reference's median, or most frequent kind.
+    baseline: Vec<Option<f64>>,
     spare: Mutex<Vec<Tally>>,
 }
 
@@ -59,12 +68,19 @@ impl Watch {
             });
             step.map(Rows::Step).or(axis.map(Rows::Axis)).unwrap_or(Rows::Same)
         };
-        let columns = manifest.monitor.features.iter().filter_map(|f| {
-            let feature = reference.features.iter().position(|r| r.name == f.name)?;
-            Some(Column { feature, input: f.input.clone(), index: f.index as usize, rows: rows(&f.input) })
-        });
-        let columns = columns.collect();
-        Self { places: Places::new(reference, LEVEL), columns, spare: Mutex::default() }
+        let (mut names, mut columns) = (Vec::<String>::new(), Vec::new());
+        for f in &manifest.monitor.features {
+            let Some(feature) = reference.features.iter().position(|r| r.name == f.name) else { continue };
+            let input = names.iter().position(|n| *n == f.input).unwrap_or(names.len());
+            if input == names.len() {
+                names.push(f.input.clone());
+            }
+            columns.push(Column { feature, input, index: f.index as usize, rows: rows(&f.input) });
+        }
+        let baseline = columns.iter().map(|c| reference.features[c.feature].values.middle()).collect();
+        let places = Places::new(reference, LEVEL);
+        let by_input = inputs.iter().map(|i| (i.name.clone(), rows(&i.name))).collect();
+        Self { places, inputs: names, by_input, columns, baseline, spare: Mutex::default() }
     }
     /// Places of the counters.
     #[must_use]
@@ -76,11 +92,14 @@ impl Watch {
     pub fn count(&self, rows: usize, inputs: &[Tensor]) -> Tally {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut tally = spare.unwrap_or_else(|| Tally::new(self.places.shape().words()));
-        let columns: Vec<Cursor<'_>> = self.columns.iter().filter_map(|c| c.cursor(rows, inputs)).collect();
+        let tensor = |name: &String| inputs.iter().find(|t| t.name == *name);
+        let tensors: Vec<Option<&Tensor>> = self.inputs.iter().map(tensor).collect();
+        let columns: Vec<Cursor<'_>> =
+            self.columns.iter().filter_map(|c| Some(c.cursor(rows, tensors[c.input]?))).collect();
         for row in 0..rows {
             let mut inside = true;
             for c in &columns {
-                if let Some(value) = c.tensor.number(c.first + row * c.stride) {
+                if let Some(value) = c.value(row) {
                     inside &= self.places.number(c.feature, value, &mut |at| tally.count(at));
                 }
             }
@@ -99,6 +118,69 @@ impl Watch {
     }
 }
 
+/// Rows made of a row and the baseline, for explanations.
+impl Watch {
+    /// Features.
+    #[must_use]
+    pub fn features(&self) -> usize {
+        self.columns.len()
+    }
+    /// Whether rows can be explained: of few enough features, and of inputs that can be cut into rows.
+    #[must_use]
+    pub fn explains(&self) -> bool {
+        let whole = |c: &Column| matches!(c.rows, Rows::Axis(0) | Rows::Same);
+        (1..=FEATURES_MAX).contains(&self.columns.len()) && self.columns.iter().all(whole)
+    }
+    /// Row `row` of the inputs, as a request of one row; `None` when it cannot be cut out.
+    #[must_use]
+    pub fn row(&self, row: usize, inputs: &[Tensor]) -> Option<Vec<Tensor>> {
+        let cut = |t: &Tensor| match self.by_input.get(&t.name) {
+            Some(Rows::Axis(0)) => {
+                let bytes = t.data.len() / t.shape.first().copied().filter(|n| *n > 0)?;
+                let data = t.data.get(row * bytes..(row + 1) * bytes)?.to_vec();
+                let shape = std::iter::once(1).chain(t.shape.iter().skip(1).copied()).collect();
+                Some(Tensor { name: t.name.clone(), dtype: t.dtype, shape, data })
+            }
+            Some(Rows::Same) | None => Some(t.clone()),
+            Some(_) => None,
+        };
+        inputs.iter().map(cut).collect()
+    }
+    /// Rows that can be run at once, of a model that takes `max`: one, where a feature is the same for all rows.
+    #[must_use]
+    pub fn rows_a_run(&self, max: usize) -> usize {
+        if self.columns.iter().any(|c| c.rows == Rows::Same) { 1 } else { max.max(1) }
+    }
+    /// A row for each mask: feature i is the row's own where bit i is set, and the baseline's elsewhere.
+    #[must_use]
+    pub fn mixtures(&self, row: &[Tensor], masks: &[u64]) -> Vec<Tensor> {
+        let rows = masks.len();
+        let mut out: Vec<Tensor> = row
+            .iter()
+            .map(|t| match self.by_input.get(&t.name) {
+                Some(Rows::Axis(0)) => {
+                    let shape = std::iter::once(rows).chain(t.shape.iter().skip(1).copied()).collect();
+                    Tensor { name: t.name.clone(), dtype: t.dtype, shape, data: t.data.repeat(rows) }
+                }
+                _ => t.clone(),
+            })
+            .collect();
+        for (i, (column, baseline)) in self.columns.iter().zip(&self.baseline).enumerate() {
+            let (Some(baseline), Some(tensor)) =
+                (baseline, out.iter_mut().find(|t| t.name == self.inputs[column.input]))
+            else {
+                continue;
+            };
+            let each = tensor.elements().unwrap_or(0) / rows.max(1);
+            for (at, _) in masks.iter().enumerate().filter(|(_, mask)| *mask >> i & 1 == 0) {
+                let stride = if column.rows == Rows::Same { 0 } else { each };
+                tensor.set_number(at * stride + column.index, *baseline);
+            }
+        }
+        out
+    }
+}
+
 /// Where the values of a feature are in one request.
 struct Cursor<'a> {
     feature: usize,
@@ -107,9 +189,23 @@ struct Cursor<'a> {
     stride: usize,
 }
 
+impl Cursor<'_> {
+    #[inline]
+    fn value(&self, row: usize) -> Option<f64> {
+        let at = self.first + row * self.stride;
+        match self.tensor.dtype {
+            // What most models take, without asking for its size each time.
+            DType::Fp32 => {
+                let bytes = self.tensor.data.get(at * 4..)?.first_chunk()?;
+                Some(f64::from(f32::from_le_bytes(*bytes)))
+            }
+            _ => self.tensor.number(at),
+        }
+    }
+}
+
 impl Column {
-    fn cursor<'a>(&self, rows: usize, inputs: &'a [Tensor]) -> Option<Cursor<'a>> {
-        let tensor = inputs.iter().find(|t| t.name == self.input)?;
+    fn cursor<'a>(&self, rows: usize, tensor: &'a Tensor) -> Cursor<'a> {
         let (first, stride) = match self.rows {
             Rows::Same => (self.index, 0),
             Rows::Step(step) => (self.index, step),
@@ -119,13 +215,13 @@ impl Column {
                 (self.index / inner * rows * inner + self.index % inner, inner)
             }
         };
-        Some(Cursor { feature: self.feature, tensor, first, stride })
+        Cursor { feature: self.feature, tensor, first, stride }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use longshore_bundle::{Batch, DType, Feature, FeatureKind, TensorSpec, author};
+    use longshore_bundle::{Batch, Feature, FeatureKind, TensorSpec, author};
     use longshore_stats::WindowProfile;
     use longshore_stats::profile::Column as Data;
 
@@ -221,6 +317,32 @@ mod tests {
         assert_eq!((a.nan, a.pos_inf, a.neg_inf, a.above, a.counted()), (1, 1, 1, 1, 2));
         assert_eq!((still.below, still.above, still.counted()), (1, 1, 5));
         assert_eq!((w.rows, w.rows_out_of_range), (5, 4));
+    }
+    #[test]
+    fn a_row_is_mixed_with_the_medians_of_the_reference() {
+        let reference = Profile::of(&[
+            ("a".to_owned(), numbers(101)),
+            ("b".to_owned(), Data::Numeric(vec![Some(7.0); 50])),
+        ])
+        .unwrap();
+        let m = manifest(
+            vec![spec("x", &[Dim::Symbol("batch".into()), Dim::Fixed(3)])],
+            vec![feature("a", "x", 2), feature("b", "x", 0)],
+        );
+        let watch = Watch::new(&m, &reference);
+        let x = Tensor::from_f32("x", &[2, 3], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        let row = watch.row(1, &[x]).unwrap();
+        assert_eq!(row, [Tensor::from_f32("x", &[1, 3], &[3.0, 4.0, 5.0])]);
+        let mixed = watch.mixtures(&row, &[0b00, 0b11, 0b10]);
+        let values: Vec<f64> = mixed[0].values().collect();
+        let median = values[2];
+        assert!((40.0..60.0).contains(&median), "{median}");
+        assert_eq!(
+            values,
+            [7.0, 4.0, median, 3.0, 4.0, 5.0, 3.0, 4.0, median],
+            "what is not monitored stays"
+        );
+        assert!(watch.explains() && watch.rows_a_run(64) == 64);
     }
     #[test]
     fn an_input_that_is_not_there_is_not_counted() {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use longshore_stats::quality::attribution::{AttributionTable, FEATURES_MAX};
 use longshore_stats::{Counters, DdSketch};
 use longshore_trust::{Digest, ModelName, UnixMs};
 use longshore_wire::v1::{Gap, GapCause, GapKind};
@@ -41,6 +42,8 @@ pub struct Load {
     pub page: Page,
     /// How far it has come.
     pub state: State,
+    /// Sums over explained rows since it began; what a page has no room for.
+    explained: AttributionTable,
     journalled_seq: u64,
 }
 
@@ -74,6 +77,7 @@ impl Loads {
                         classes: row.classes,
                         page,
                         state: State::Left,
+                        explained: row.journalled.attribution,
                         journalled_seq: row.next_seq,
                     };
                     loads.map.insert(row.load, load);
@@ -107,7 +111,8 @@ impl Loads {
     /// Adds a load that begins.
     pub fn insert(&mut self, id: LoadId, model: ModelName, bundle: Digest, page: Page) {
         let classes = page.spec().classes;
-        self.map.insert(id, Load { model, bundle, classes, page, state: State::Loading, journalled_seq: 0 });
+        let (state, explained) = (State::Loading, AttributionTable::default());
+        self.map.insert(id, Load { model, bundle, classes, page, state, explained, journalled_seq: 0 });
     }
     /// One load.
     pub fn get(&self, id: LoadId) -> Option<&Load> {
@@ -124,6 +129,17 @@ impl Loads {
     /// The load of this bundle that is being loaded.
     pub fn loading(&self, model: &ModelName, bundle: &Digest) -> bool {
         self.map.values().any(|l| l.model == *model && l.bundle == *bundle && l.state == State::Loading)
+    }
+    /// Rows of a load were explained. A table of other features than the load's is not believed.
+    pub fn explained(&mut self, id: LoadId, more: &AttributionTable) {
+        let Some(load) = self.map.get_mut(&id) else { return };
+        let features = load.page.spec().shape.map_or(0, |s| s.counts.len());
+        if load.explained.features() == 0 {
+            load.explained = AttributionTable::new(features);
+        }
+        if features > FEATURES_MAX || load.explained.merge(more).is_err() {
+            tracing::warn!(load = id.0, "explanations of other features are not counted");
+        }
     }
     /// No engine has this load any more.
     pub fn leave(&mut self, id: LoadId) {
@@ -205,7 +221,7 @@ fn delta(id: LoadId, load: &Load) -> Option<LoadDelta> {
     let next_seq = load.page.next_seq().ok()?;
     let mut predictions = load.page.predictions(load.journalled_seq).ok()?;
     predictions.retain(|(seq, _)| *seq < next_seq);
-    let snapshot = load.page.snapshot().ok()?;
+    let snapshot = Counters { attribution: load.explained.clone(), ..load.page.snapshot().ok()? };
     Some(LoadDelta { load: id, snapshot, predictions, next_seq })
 }
 

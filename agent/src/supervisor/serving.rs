@@ -213,6 +213,7 @@ impl Supervisor {
                     self.feed(Input::Serving(model, None));
                 }
             }
+            FromEngine::Explained { load, table } => self.loads.explained(load, &table),
             FromEngine::Query { id, query } => self.on_query(id, query),
             FromEngine::Trial(_) | FromEngine::Pong(_) => {}
         }

@@ -82,6 +82,7 @@ fn digits_of(version: &str, change: impl Fn(&mut Vec<Tensor>), watched: bool) ->
         manifest.monitor.group = Some("reader".into());
         manifest.monitor.groups = vec!["north".into(), "south".into()];
         manifest.monitor.favourable = Some("digit 1".into());
+        manifest.monitor.explain_permille = 1000;
         files.push(NewFile::of(Role::Reference, Profile::of(&columns).unwrap().to_bytes()));
     }
     let assembled = author::assemble(manifest, files).unwrap();

@@ -3,6 +3,7 @@
 use longshore_agent::engine::protocol::FromEngine;
 use longshore_bundle::{DType, Role, Tensor};
 use longshore_stats::nesting::Level;
+use longshore_stats::quality::attribution::AttributionTable;
 use longshore_stats::{Profile, Recorder};
 use longshore_trust::Digest;
 use serde_json::json;
@@ -54,6 +55,38 @@ fn features_scores_and_groups_of_answered_rows_are_counted() {
     assert_eq!(c.groups.answers.iter().map(|a| a.rows).collect::<Vec<_>>(), [1, 4]);
     let digit_one = c.groups.answers.iter().map(|a| a.selected).sum::<u64>();
     assert!(digit_one <= c.classes[1]);
+}
+
+#[test]
+fn answers_are_explained_beside_the_requests() {
+    let (engine, bundle) = (Engine::start(), watched_digits());
+    let (load, page) = engine.load(&bundle);
+    engine.activate(load);
+    assert_eq!(engine.client().post(INFER, &json_request(&bundle.rows(0, 2), &json!({}))).status, 200);
+    let mut sum = AttributionTable::new(64);
+    while sum.rows + sum.failed < 2 {
+        match engine.event() {
+            FromEngine::Explained { load: of, table } => {
+                assert_eq!(of, load);
+                sum.merge(&table).unwrap();
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((sum.rows, sum.failed), (2, 0));
+    let (mean, shares) = (sum.mean().unwrap(), sum.shares().unwrap());
+    assert!(mean.iter().any(|m| *m != 0.0) && shares.iter().filter(|s| **s > 0.0).count() > 5, "{shares:?}");
+    // What was run to explain is no answer.
+    assert_eq!(page.snapshot().unwrap().rows, 2);
+    // A pixel that is the same in all of the reference, and so in its median and here, did nothing.
+    let reference = reference(&bundle);
+    let first = bundle.rows(0, 2);
+    for (i, f) in reference.features.iter().enumerate() {
+        let middle = f.values.middle().unwrap();
+        if (0..2).all(|row| first.number(row * 64 + i) == Some(middle)) {
+            assert_eq!(mean[i], 0.0, "{}", f.name);
+        }
+    }
 }
 
 #[test]

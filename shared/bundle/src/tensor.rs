@@ -212,6 +212,29 @@ impl Tensor {
         let from = at.checked_mul(size)?;
         self.data.get(from..from.checked_add(size)?).map(|b| element(self.dtype, b))
     }
+    /// Sets one element to a number, rounded to what its type can hold. Nothing happens beyond the last, and for byte
+    /// strings.
+    pub fn set_number(&mut self, at: usize, value: f64) {
+        let Some(size) = self.dtype.size_bytes() else { return };
+        let to = at.checked_mul(size).and_then(|from| self.data.get_mut(from..from.checked_add(size)?));
+        let Some(to) = to else { return };
+        let whole = value.round_ties_even();
+        match self.dtype {
+            DType::Bool => to[0] = u8::from(value != 0.0),
+            DType::Uint8 => to[0] = whole as u8,
+            DType::Int8 => to.copy_from_slice(&(whole as i8).to_le_bytes()),
+            DType::Uint16 => to.copy_from_slice(&(whole as u16).to_le_bytes()),
+            DType::Int16 => to.copy_from_slice(&(whole as i16).to_le_bytes()),
+            DType::Uint32 => to.copy_from_slice(&(whole as u32).to_le_bytes()),
+            DType::Int32 => to.copy_from_slice(&(whole as i32).to_le_bytes()),
+            DType::Uint64 => to.copy_from_slice(&(whole as u64).to_le_bytes()),
+            DType::Int64 => to.copy_from_slice(&(whole as i64).to_le_bytes()),
+            DType::Fp32 => to.copy_from_slice(&(value as f32).to_le_bytes()),
+            DType::Fp64 => to.copy_from_slice(&value.to_le_bytes()),
+            // No arithmetic of ours makes halves; such an element stays as it is.
+            DType::Fp16 | DType::Bytes => {}
+        }
+    }
     /// The byte strings of a `BYTES` tensor, lossily as text; empty for other types.
     #[must_use]
     pub fn strings(&self) -> Vec<String> {
@@ -296,6 +319,24 @@ mod tests {
         assert_eq!(t.strings(), ["zero", "one"]);
         let cut = Tensor { data: t.data[..t.data.len() - 2].to_vec(), ..t };
         assert_eq!(cut.strings(), ["zero", "o"]);
+    }
+
+    #[test]
+    fn elements_can_be_set() {
+        for (name, value, want) in [
+            ("UINT8", 2.5, 2.0),
+            ("INT64", -3.0, -3.0),
+            ("FP32", 0.5, 0.5),
+            ("FP64", 0.1, 0.1),
+            ("BOOL", 9.0, 1.0),
+        ] {
+            let dtype = DType::from_name(name).unwrap();
+            let data = vec![0; 2 * dtype.size_bytes().unwrap()];
+            let mut t = Tensor { name: "x".into(), dtype, shape: vec![2], data };
+            t.set_number(1, value);
+            t.set_number(2, 7.0);
+            assert_eq!(t.values().collect::<Vec<_>>(), [0.0, want], "{name}");
+        }
     }
 
     #[test]

@@ -76,6 +76,27 @@ impl Model {
         }
         out
     }
+
+    /// The score of `class` in each row, whatever class was answered; the first value of a regression. `None` where the
+    /// model gives no such score.
+    #[must_use]
+    pub fn scores_of(&self, rows: usize, outputs: &[Tensor], class: Option<u32>) -> Option<Vec<f64>> {
+        let values: Vec<f64> = outputs.get(self.prediction.score?)?.values().collect();
+        let each = values.len() / rows.max(1);
+        if each == 0 || values.len() != each * rows {
+            return None;
+        }
+        values.chunks(each).map(|row| score_of(row, self.prediction.classes, class)).collect()
+    }
+}
+
+fn score_of(row: &[f64], classes: usize, class: Option<u32>) -> Option<f64> {
+    match (row, classes, class) {
+        ([first, ..], 0, _) => Some(*first),
+        ([p], 2, Some(0)) => Some(1.0 - p),
+        ([p], 2, Some(1)) => Some(*p),
+        (_, _, class) => row.get(class? as usize).copied(),
+    }
 }
 
 /// Class and score from the scores of one row.
@@ -151,6 +172,16 @@ mod tests {
         {
             assert!(margin(row, classes).is_nan(), "{row:?}");
         }
+    }
+
+    #[test]
+    fn the_score_of_any_class_can_be_asked_for() {
+        assert_eq!((score_of(&[0.75], 2, Some(0)), score_of(&[0.75], 2, Some(1))), (Some(0.25), Some(0.75)));
+        assert_eq!(
+            (score_of(&[0.1, 0.6, 0.3], 3, Some(2)), score_of(&[4.5, 1.0], 0, None)),
+            (Some(0.3), Some(4.5))
+        );
+        assert_eq!((score_of(&[0.1, 0.6, 0.3], 3, Some(3)), score_of(&[0.1, 0.9], 2, None)), (None, None));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::nesting::{self, Level};
-use crate::profile::{Categories, FeatureValues, Histogram, Profile};
+use crate::profile::{BINS_MAX, Categories, FeatureValues, Histogram, Profile};
 use crate::window::{FeatureWindow, ReferenceId, Value, WindowProfile};
 
 /// Counters of a feature besides its bins: below, above, NaN, positive and negative infinity, missing, of another type.
@@ -73,11 +73,31 @@ impl Shape {
     }
 }
 
+/// Left edges of all bins but the first, padded with infinity, which no finite value reaches.
+#[derive(Debug, Clone)]
+enum Edges {
+    /// Of at most 32 bins.
+    Few(Box<[f64; 32]>),
+    /// Of at most 64.
+    Many(Box<[f64; BINS_MAX]>),
+}
+
+/// How many of the edges, a power of two less one, are not above a value. Steps are known when this is compiled, so that no
+/// jump depends on the value.
+#[inline]
+fn not_above<const N: usize>(edges: &[f64; N], value: f64) -> usize {
+    let (mut at, mut step) = (0, N / 2);
+    while step > 0 {
+        at += usize::from(edges[(at + step - 1) & (N - 1)] <= value) * step;
+        step /= 2;
+    }
+    at
+}
+
 /// Finds the bin of a number.
 #[derive(Debug, Clone)]
 struct Scale {
-    /// Left edges of all bins but the first, padded with infinity (which no finite value reaches) to a power of two.
-    edges: Box<[f64]>,
+    edges: Edges,
     bins: usize,
     min: f64,
     max: f64,
@@ -86,19 +106,21 @@ struct Scale {
 impl Scale {
     fn new(h: &Histogram, level: Level) -> Self {
         let starts = nesting::starts(&h.counts, level);
-        let mut edges: Vec<f64> = starts.iter().skip(1).map(|s| h.edges[s - 1]).collect();
-        edges.resize(starts.len().next_power_of_two(), f64::INFINITY);
-        Self { edges: edges.into(), bins: starts.len(), min: h.min, max: h.max }
+        let mut all = [f64::INFINITY; BINS_MAX];
+        starts.iter().skip(1).zip(&mut all).for_each(|(start, edge)| *edge = h.edges[start - 1]);
+        let edges = match all.first_chunk() {
+            Some(few) if starts.len() <= few.len() => Edges::Few(Box::new(*few)),
+            _ => Edges::Many(Box::new(all)),
+        };
+        Self { edges, bins: starts.len(), min: h.min, max: h.max }
     }
-    /// How many edges are not above a finite value.
+    /// The bin of a finite value.
     #[inline]
     fn bin(&self, value: f64) -> usize {
-        let (mut at, mut step) = (0, self.edges.len() / 2);
-        while step > 0 {
-            at += step * usize::from(self.edges[at + step - 1] <= value);
-            step /= 2;
+        match &self.edges {
+            Edges::Few(edges) => not_above(edges, value),
+            Edges::Many(edges) => not_above(edges, value),
         }
-        at
     }
 }
 

@@ -102,6 +102,21 @@ pub enum FeatureValues {
     Categorical(Categories),
 }
 
+impl FeatureValues {
+    /// A value that stands for the reference: the middle of the bin that holds the median, or the most frequent kind where
+    /// that is a number. `None` for words, and without any value.
+    #[must_use]
+    pub fn middle(&self) -> Option<f64> {
+        match self {
+            Self::Numeric(h) => h.middle(),
+            Self::Categorical(c) => {
+                let most = c.counts.iter().enumerate().max_by_key(|(i, n)| (**n, usize::MAX - i))?;
+                c.vocabulary.get(most.0)?.parse().ok()
+            }
+        }
+    }
+}
+
 /// A column of reference data.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Column {

@@ -218,3 +218,16 @@ proptest! {
         let _ = Profile::from_bytes(&damaged);
     }
 }
+
+#[test]
+fn the_middle_stands_for_the_reference() {
+    let numbers = Column::Numeric((0..1001).map(|i| Some(f64::from(i))).collect());
+    let still = Column::Numeric(vec![Some(3.5); 40]);
+    let kinds = ["2", "7", "7", "x"].map(|k| Some(k.to_owned())).to_vec();
+    let words = Column::Categorical(vec![Some("red".to_owned()); 3]);
+    let columns = [("n", numbers), ("s", still), ("k", Column::Categorical(kinds)), ("w", words)];
+    let p = Profile::of(&columns.map(|(n, c)| (n.to_owned(), c))).unwrap();
+    let middles: Vec<Option<f64>> = p.features.iter().map(|f| f.values.middle()).collect();
+    assert!((middles[0].unwrap() - 500.0).abs() <= 16.0, "{middles:?}");
+    assert_eq!(middles[1..], [Some(3.5), Some(7.0), None]);
+}

@@ -130,6 +130,20 @@ impl Histogram {
     pub fn total(&self) -> u64 {
         self.counts.iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
+    /// The middle of the bin that holds the median (its one value, for an atom); `None` when nothing was counted.
+    #[must_use]
+    pub fn middle(&self) -> Option<f64> {
+        let half = self.total().div_ceil(2);
+        let mut seen = 0u64;
+        let bin = self.counts.iter().position(|n| {
+            seen = seen.saturating_add(*n);
+            *n > 0 && seen >= half
+        })?;
+        let left = bin.checked_sub(1).map_or(self.min, |e| self.edges[e]).clamp(self.min, self.max);
+        let right = self.edges.get(bin).map_or(self.max, |e| *e).clamp(self.min, self.max);
+        let atom = u16::try_from(bin).is_ok_and(|b| self.atoms.binary_search(&b).is_ok());
+        Some(if atom { left } else { left + (right - left) / 2.0 })
+    }
     /// The same bins with nothing counted.
     #[must_use]
     pub fn emptied(&self) -> Self {
