@@ -84,7 +84,8 @@ fn answers_are_explained_beside_the_requests() {
     for (i, f) in reference.features.iter().enumerate() {
         let middle = f.values.middle().unwrap();
         if (0..2).all(|row| first.number(row * 64 + i) == Some(middle)) {
-            assert_eq!(mean[i], 0.0, "{}", f.name);
+            // Runs of several rows are rounded by where in the run a row is.
+            assert!(mean[i].abs() < 1e-6, "{}: {}", f.name, mean[i]);
         }
     }
 }
