@@ -12,14 +12,20 @@ use std::time::{Duration, Instant};
 
 use longshore_bundle::Tensor;
 use longshore_stats::quality::attribution::{AttributionTable, PAIRS_DEFAULT, Plan};
+use tokio::sync::oneshot;
 
 use super::models::Served;
+use super::oip::Attributions;
+use super::watch::Watch;
 use crate::engine::protocol::{FromEngine, LoadId};
 
 /// Rows that wait to be explained; more are not.
 const QUEUE: usize = 16;
 /// Rows of one request that are offered.
 const ROWS_A_REQUEST: usize = 4;
+/// Rows of a request that asks for explanations.
+pub const ROWS_ASKED_MAX: usize = 8;
+const METHOD: &str = "Shapley values of the score of the answered class, by 2 antithetic pairs of orders";
 /// Processor time it may use: one part of this many.
 const BUDGET_PARTS: u32 = 10;
 /// Longest rest after one explanation.
@@ -39,6 +45,8 @@ struct Job {
     /// The class it was answered with.
     class: Option<u32>,
     seed: u64,
+    /// Who waits for it; a sampled row has nobody, and is counted.
+    asked: Option<oneshot::Sender<Option<Vec<f64>>>>,
 }
 
 /// Where rows are handed in.
@@ -73,12 +81,42 @@ impl Explainer {
         let sampled = (0..classes.len()).filter(|row| seed(*row) % 1000 < permille);
         for row in sampled.take(ROWS_A_REQUEST) {
             let Some(inputs) = watch.row(row, inputs) else { return };
-            let job = Job { served: Arc::clone(served), row: inputs, class: classes[row], seed: seed(row) };
+            let (class, seed) = (classes[row], seed(row));
+            let job = Job { served: Arc::clone(served), row: inputs, class, seed, asked: None };
             if self.jobs.try_send(job).is_err() {
                 return;
             }
         }
     }
+    /// Explains all rows of an answered request, for the one who asked for it; never waits. Of a row that cannot be cut out,
+    /// or has no room to wait in, the receiver says so.
+    pub fn ask(
+        &self,
+        served: &Arc<Served>,
+        inputs: &[Tensor],
+        first: u64,
+        classes: &[Option<u32>],
+    ) -> Vec<oneshot::Receiver<Option<Vec<f64>>>> {
+        let mut out = Vec::with_capacity(classes.len());
+        for (row, class) in classes.iter().enumerate() {
+            let (tell, told) = oneshot::channel();
+            out.push(told);
+            let Some(inputs) = served.watch.as_ref().and_then(|w| w.row(row, inputs)) else { continue };
+            let seed = mixed(first.wrapping_add(row as u64));
+            let job = Job { served: Arc::clone(served), row: inputs, class: *class, seed, asked: Some(tell) };
+            if self.jobs.try_send(job).is_err() {
+                tracing::debug!("no room to explain a row");
+            }
+        }
+        out
+    }
+}
+
+/// What the explanations of a request look like.
+#[must_use]
+pub fn attributions(served: &Served, rows: Vec<Option<Vec<f64>>>) -> Attributions {
+    let features = served.manifest.monitor.features.iter().map(|f| f.name.clone()).collect();
+    Attributions { method: METHOD, baseline: "medians of the reference", features, rows }
 }
 
 fn work(jobs: &Receiver<Job>, outbox: &Sender<FromEngine>) {
@@ -90,15 +128,21 @@ fn work(jobs: &Receiver<Job>, outbox: &Sender<FromEngine>) {
         match jobs.recv_timeout(TELL_EVERY) {
             Ok(job) => {
                 let begun = Instant::now();
-                let sum = sums.entry(job.served.load).or_insert_with(|| {
-                    AttributionTable::new(job.served.watch.as_ref().map_or(0, |w| w.features()))
-                });
                 let attributions = explain(&job, begun);
-                if attributions.is_none_or(|a| sum.insert(&a).is_err()) {
-                    sum.failed += 1;
+                match job.asked {
+                    // Whoever asked may have gone.
+                    Some(asked) => _ = asked.send(attributions),
+                    None => {
+                        let features = job.served.watch.as_ref().map_or(0, Watch::features);
+                        let sum =
+                            sums.entry(job.served.load).or_insert_with(|| AttributionTable::new(features));
+                        if attributions.is_none_or(|a| sum.insert(&a).is_err()) {
+                            sum.failed += 1;
+                        }
+                    }
                 }
                 // The load is let go before the rest, or it could not be unloaded.
-                drop(job);
+                drop(job.served);
                 std::thread::sleep((begun.elapsed() * (BUDGET_PARTS - 1)).min(REST_MAX));
             }
             Err(RecvTimeoutError::Timeout) => {}

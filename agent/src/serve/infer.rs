@@ -4,20 +4,23 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::AcqRel;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use longshore_bundle::Tensor;
 use longshore_runtime::{Prediction, RunError};
 use longshore_stats::counters::LOW_MARGIN;
+use tokio::sync::oneshot;
 
 use super::body::Held;
-use super::explain::Explainer;
+use super::explain::{self, Explainer, ROWS_ASKED_MAX};
 use super::feedback::{Origin, allowed, truth};
 use super::models::Served;
 use super::oip::{self, HEADER_LENGTH, InferRequest, ResponseHead};
 use super::refusal::Refused;
+use super::watch::Watch;
 use super::{Service, feedback};
 use crate::engine::protocol::{Label, Truth};
 use crate::page::{NO_CLASS, NO_GROUP, RequestOutcome};
@@ -27,8 +30,22 @@ const LABELS_JOINED: HeaderName = HeaderName::from_static("longshore-labels-join
 
 /// An answer that has been counted.
 struct Answer {
-    encoded: oip::Encoded,
+    encoded: Encoded,
     labels: Vec<Label>,
+}
+
+/// An answer to be sent, or one that waits to be explained.
+enum Encoded {
+    Now(oip::Encoded),
+    Explained(Box<Waiting>),
+}
+
+/// What is needed to write an answer when its explanations have come.
+struct Waiting {
+    prediction_id: String,
+    request: InferRequest,
+    outputs: Vec<Tensor>,
+    rows: Vec<oneshot::Receiver<Option<Vec<f64>>>>,
 }
 
 /// `POST /v2/models/{model}[/versions/{version}]/infer`.
@@ -77,7 +94,32 @@ pub async fn infer(
         true => None,
         false => Some(feedback::join(service, answer.labels).await?),
     };
-    respond(answer.encoded, joined)
+    let encoded = match answer.encoded {
+        Encoded::Now(encoded) => encoded,
+        Encoded::Explained(waiting) => explained(&served, *waiting, service.longest).await?,
+    };
+    respond(encoded, joined)
+}
+
+/// Writes an answer with its explanations; rows that are not explained in time go without.
+async fn explained(served: &Served, waiting: Waiting, longest: Duration) -> Result<oip::Encoded, Refused> {
+    let Waiting { prediction_id, request, outputs, rows } = waiting;
+    let until = tokio::time::Instant::now() + longest;
+    let mut explained = Vec::with_capacity(rows.len());
+    for row in rows {
+        let told = tokio::time::timeout_at(until, row).await;
+        explained.push(told.ok().and_then(Result::ok).flatten());
+    }
+    let attributions = explain::attributions(served, explained);
+    oip::encode(&head(served, &prediction_id, Some(&attributions)), &request, &outputs)
+}
+
+fn head<'a>(
+    served: &'a Served,
+    prediction_id: &'a str,
+    attributions: Option<&'a oip::Attributions>,
+) -> ResponseHead<'a> {
+    ResponseHead { model: served.name(), version: &served.version, prediction_id, attributions }
 }
 
 fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Refused> {
@@ -164,13 +206,16 @@ impl Computed {
         let answered: Vec<Option<u32>> = predictions.iter().map(|p| p.class).collect();
         self.explainer.sample(&self.served, &request.inputs, id.seq, &answered);
         let prediction_id = id.to_string();
-        let head =
-            ResponseHead { model: served.name(), version: &served.version, prediction_id: &prediction_id };
-        let encoded = oip::encode(&head, &request, &outputs)?;
         let labels = (0..)
             .zip(labels)
             .map(|(row, truth)| Label { prediction_id: prediction_id.clone(), row, truth })
             .collect();
+        let encoded = if request.explain {
+            let rows = self.explainer.ask(&self.served, &request.inputs, id.seq, &answered);
+            Encoded::Explained(Box::new(Waiting { prediction_id, request, outputs, rows }))
+        } else {
+            Encoded::Now(oip::encode(&head(served, &prediction_id, None), &request, &outputs)?)
+        };
         Ok(Answer { encoded, labels })
     }
 }
@@ -206,6 +251,18 @@ fn check(
         let known: Vec<&str> = outputs.iter().map(|o| o.name.as_str()).collect();
         let text = format!("output `{}`: this model has {}", unknown.name, known.join(", "));
         return Err(Refused::bad(text));
+    }
+    if request.explain {
+        if !served.watch.as_ref().is_some_and(Watch::explains) {
+            return Err(Refused::bad(
+                "parameters.explain: this bundle cannot be explained: it needs a reference, and 1 to 64 monitored features along the first axis",
+            ));
+        }
+        if rows as usize > ROWS_ASKED_MAX {
+            let text =
+                format!("parameters.explain: {rows} rows, at most {ROWS_ASKED_MAX} can be explained at once");
+            return Err(Refused::bad(text));
+        }
     }
     if !request.groups.is_empty() && served.manifest.monitor.group.is_none() {
         return Err(Refused::bad("parameters.group: this model declares no group attribute"));

@@ -91,6 +91,48 @@ fn answers_are_explained_beside_the_requests() {
 }
 
 #[test]
+fn a_request_can_ask_why() {
+    let (engine, bundle) = (Engine::start(), watched_digits());
+    let (load, _page) = engine.load(&bundle);
+    engine.activate(load);
+    let mut client = engine.client();
+    let why = json!({ "parameters": { "explain": true } });
+    let rows = bundle.rows(0, 2);
+    let answer = client.post(INFER, &json_request(&rows, &why));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let said = answer.json()["parameters"]["attributions"].clone();
+    assert_eq!(said["features"].as_array().unwrap().len(), 64);
+    assert!(said["method"].as_str().unwrap().contains("Shapley") && said["baseline"].is_string());
+    // The parts of a row add up to what its score differs by from that of the medians.
+    let medians: Vec<f32> =
+        reference(&bundle).features.iter().map(|f| f.values.middle().unwrap() as f32).collect();
+    let scores = |r: &crate::http::Response| -> Vec<f64> {
+        let outputs = r.json()["outputs"].as_array().unwrap().clone();
+        let output = outputs.iter().find(|o| o["shape"].as_array().unwrap().len() == 2).unwrap().clone();
+        output["data"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+    };
+    let baseline =
+        client.post(INFER, &json_request(&Tensor::from_f32(&rows.name, &[1, 64], &medians), &json!({})));
+    let (baseline, answered) = (scores(&baseline), scores(&answer));
+    for row in 0..2 {
+        let own = &answered[row * 10..row * 10 + 10];
+        let class = (0..10).max_by(|a, b| own[*a].total_cmp(&own[*b])).unwrap();
+        let parts = said["rows"][row].as_array().unwrap();
+        let sum: f64 = parts.iter().map(|p| p.as_f64().unwrap()).sum();
+        assert!(
+            (sum - (own[class] - baseline[class])).abs() < 1e-5,
+            "{sum} {} {}",
+            own[class],
+            baseline[class]
+        );
+    }
+    let refused = |r: crate::http::Response| (r.status, r.error().contains("parameters.explain"));
+    assert_eq!(refused(client.post(INFER, &json_request(&bundle.rows(0, 9), &why))), (400, true));
+    let (engine, bundle, _page) = Engine::serving();
+    assert_eq!(refused(engine.client().post(INFER, &json_request(&bundle.rows(0, 1), &why))), (400, true));
+}
+
+#[test]
 fn a_bundle_without_a_reference_counts_the_rest() {
     let (engine, bundle, page) = Engine::serving();
     assert_eq!(engine.client().post(INFER, &json_request(&bundle.rows(0, 2), &json!({}))).status, 200);

@@ -6,7 +6,7 @@ mod request;
 mod response;
 
 pub use request::{InferRequest, LabelValue, Wanted, parse};
-pub use response::{Encoded, ResponseHead, encode};
+pub use response::{Attributions, Encoded, ResponseHead, encode};
 
 /// The header that says how many bytes of a body are JSON; binary tensors follow.
 pub const HEADER_LENGTH: &str = "inference-header-content-length";

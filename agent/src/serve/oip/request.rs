@@ -22,6 +22,8 @@ pub struct InferRequest {
     pub labels: Vec<LabelValue>,
     /// Value of the group attribute: one for all rows, or one a row.
     pub groups: Vec<String>,
+    /// Whether the answers are to be explained.
+    pub explain: bool,
 }
 
 /// One output that is asked for.
@@ -114,6 +116,7 @@ pub fn parse(body: &[u8], header_length: Option<usize>) -> Result<InferRequest, 
         binary: flag(p, "binary_data_output", "parameters")?.unwrap_or(false),
         labels: labels(p)?,
         groups: groups(p)?,
+        explain: flag(p, "explain", "parameters")?.unwrap_or(false),
     })
 }
 
@@ -212,9 +215,6 @@ fn labels(p: &Map<String, Value>) -> Result<Vec<LabelValue>, Refused> {
 }
 
 fn groups(p: &Map<String, Value>) -> Result<Vec<String>, Refused> {
-    if flag(p, "explain", "parameters")? == Some(true) {
-        return Err(Refused::bad("parameters.explain: this agent does not explain predictions"));
-    }
     let one = |value: &Value| match value {
         Value::String(s) if s.chars().count() <= GROUP_CHARS => Ok(s.clone()),
         Value::Number(n) => Ok(n.to_string()),

@@ -15,6 +15,8 @@ pub struct ResponseHead<'a> {
     pub version: &'a str,
     /// Id to give feedback with.
     pub prediction_id: &'a str,
+    /// What made the answers, where that was asked for.
+    pub attributions: Option<&'a Attributions>,
 }
 
 /// A response body.
@@ -39,6 +41,21 @@ struct Head<'a> {
 #[derive(serde::Serialize)]
 struct Parameters<'a> {
     prediction_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attributions: Option<&'a Attributions>,
+}
+
+/// What each feature did to each answer.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Attributions {
+    /// How they were found.
+    pub method: &'static str,
+    /// What features were compared with.
+    pub baseline: &'static str,
+    /// Names of the features.
+    pub features: Vec<String>,
+    /// For each row, each feature's part in the difference to the baseline's score; null for a row that cannot be explained.
+    pub rows: Vec<Option<Vec<f64>>>,
 }
 
 #[derive(serde::Serialize)]
@@ -86,7 +103,7 @@ pub fn encode(
         model_name: head.model,
         model_version: head.version,
         id: request.id.as_deref(),
-        parameters: Parameters { prediction_id: head.prediction_id },
+        parameters: Parameters { prediction_id: head.prediction_id, attributions: head.attributions },
         outputs: described,
     };
     let mut body = Vec::with_capacity(512 + binary_bytes);
@@ -153,7 +170,8 @@ mod tests {
     use super::*;
     use crate::serve::oip::parse;
 
-    const HEAD: ResponseHead<'_> = ResponseHead { model: "digits", version: "1.0.0", prediction_id: "7-2a" };
+    const HEAD: ResponseHead<'_> =
+        ResponseHead { model: "digits", version: "1.0.0", prediction_id: "7-2a", attributions: None };
 
     fn request(extra: &Value) -> InferRequest {
         let mut body = json!({ "id": "mine", "inputs": [{ "name": "x", "datatype": "FP32", "shape": [1], "data": [1] }] });

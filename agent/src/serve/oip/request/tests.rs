@@ -104,7 +104,7 @@ fn each_refusal_names_its_field() {
         (json!({ "group": ["a", true] }), "parameters.group"),
         (json!({ "label": [{}] }), "parameters.label"),
         (json!({ "group": [] }), "parameters.group"),
-        (json!({ "explain": true }), "parameters.explain"),
+        (json!({ "explain": 1 }), "parameters.explain"),
         (json!({ "binary_data_output": 1 }), "parameters.binary_data_output"),
     ] {
         let got = message(json!({ "inputs": [x], "parameters": parameters }).to_string().as_bytes(), None);
