@@ -7,10 +7,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use longshore_bundle::oms::PublicKey;
+use longshore_fleet_core::alert::Settings;
+use longshore_fleet_core::alert::entry::{AlertsEntry, ReceiverEntry, RuleEntry};
+use longshore_fleet_core::alert::settings::wrong_entry;
 use serde::{Deserialize, Serialize};
+use toml::Spanned;
 
 /// All settings of the server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Console, API, trust metadata and health: plain HTTP; put a TLS proxy in front to leave the machine.
@@ -35,6 +39,17 @@ pub struct Config {
     pub certificates: Certificates,
     /// How models are judged.
     pub monitor: Monitor,
+    /// How alerts are judged and kept.
+    pub alerts: AlertsEntry,
+    /// Alert rules as written; none means the shipped ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alert: Vec<Spanned<RuleEntry>>,
+    /// Receivers of alerts as written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub receiver: Vec<Spanned<ReceiverEntry>>,
+    /// Rules and receivers in effect: what the two above mean.
+    #[serde(skip)]
+    pub alerting: Settings,
 }
 
 /// Which MQTT broker.
@@ -169,6 +184,10 @@ impl Default for Config {
             oms: Oms::default(),
             certificates: Certificates::default(),
             monitor: Monitor::default(),
+            alerts: AlertsEntry::default(),
+            alert: Vec::new(),
+            receiver: Vec::new(),
+            alerting: Settings::default(),
         }
     }
 }
@@ -263,7 +282,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Invalid`] or [`ConfigError::Value`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|e| {
+        let mut config: Self = toml::from_str(text).map_err(|e| {
             let at = e.span().map_or(0, |s| s.start.min(text.len()));
             let mut message = e.message().to_owned();
             if let Some(hint) = nearest_key(&message) {
@@ -275,6 +294,8 @@ impl Config {
                 message,
             }
         })?;
+        config.alerting = Settings::of(text, &config.alert, &config.receiver)
+            .map_err(|e| ConfigError::Invalid { path: path.to_owned(), line: e.line, message: e.message })?;
         config.check(path)?;
         Ok(config)
     }
@@ -302,6 +323,9 @@ impl Config {
         if self.oms.public_keys.iter().any(|pem| PublicKey::from_pem(pem).is_err()) {
             let why = "each must be the PEM text of an EC public key (P-256, P-384 or P-521)";
             return wrong("oms.public_keys", "a key".into(), why);
+        }
+        if let Some((key, value, why)) = wrong_entry(&self.alerts) {
+            return wrong(key, value, why);
         }
         if self.certificates.life_s < 10 {
             return wrong(
@@ -341,7 +365,7 @@ fn nearest_key(message: &str) -> Option<String> {
     let got = quoted.next()?;
     quoted
         .map(|key| (strsim::levenshtein(got, key), key))
-        .filter(|(d, key)| *d <= 1 + key.len() / 3)
+        .filter(|(d, key)| *d <= 1 + key.len() / 3 || key.starts_with(got))
         .min()
         .map(|(_, key)| key.to_owned())
 }
@@ -389,6 +413,21 @@ mod tests {
         assert!(parse("broker = \"mqtt://plain\"").is_err());
         assert!(parse("[trust]\ntimestamp_h = 1").is_err());
         assert!(parse("public_host = \"https://a\"").is_err());
+    }
+    #[test]
+    fn a_wrong_alert_rule_is_named_with_its_line_and_what_would_be_right() {
+        let rule = "[[alert]]\nname = \"quiet\"\nkind = \"silence\"\n";
+        let c = parse(&format!("{rule}threshold = \"2h\"\n")).unwrap();
+        assert_eq!((c.alerting.rules.len(), c.alerting.shipped), (1, false));
+        assert_eq!(parse(&toml::to_string(&c).unwrap()).unwrap().alerting, c.alerting);
+        let e = parse(&format!("{rule}threshold = 2\n")).unwrap_err().to_string();
+        assert!(e.starts_with("fleet.toml:4: ") && e.contains("threshold = \"15m\""), "{e}");
+        let e = parse(&format!("{rule}treshold = 2\n")).unwrap_err().to_string();
+        assert!(e.starts_with("fleet.toml:4: ") && e.ends_with("did you mean `threshold`?"), "{e}");
+        let hook = "[[receiver]]\nname = \"a\"\nkind = \"webhook\"\nurl = \"https://a/\"\nsecret = \"x\"\n";
+        let e = parse(hook).unwrap_err().to_string();
+        assert!(e.starts_with("fleet.toml:5: ") && e.ends_with("did you mean `secret_file`?"), "{e}");
+        assert!(parse("[alerts]\nevery_s = 0\n").is_err());
     }
     #[test]
     fn an_external_broker_is_a_matter_of_configuration() {

@@ -16,6 +16,8 @@ pub enum FleetEvent {
     Model(ModelName),
     /// The verdicts on a model's versions were made anew.
     Judged(ModelName),
+    /// An alert, a delivery or a silence changed.
+    Alerts,
     /// Totals changed (rows counted, devices online, trust metadata).
     Summary,
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accept;
+pub mod alerts;
 pub mod api;
 pub mod app;
 pub mod audit;

@@ -176,7 +176,16 @@ async fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::CheckConfig(args) => {
-            say!("{}", toml::to_string(&args.config()?)?.trim_end());
+            let config = args.config()?;
+            say!("{}", toml::to_string(&config)?.trim_end());
+            if config.alerting.shipped {
+                say!("\n{}", longshore_fleet_core::alert::SHIPPED_RULES.trim_end());
+            }
+            for receiver in &config.alerting.receivers {
+                if let Some((file, why)) = longshore_fleet::alerts::unreadable(&receiver.files()) {
+                    anyhow::bail!("the receiver {} needs {file}, which cannot be read: {why}", receiver.name);
+                }
+            }
             Ok(())
         }
         Command::BrokerFiles { data, host, port, out } => {

@@ -138,6 +138,7 @@ async fn render(app: &Shared) -> Result<String, crate::store::StoreError> {
         }
     }
     out.push_str(&crate::monitor::metrics(&app.store).await?);
+    out.push_str(&crate::alerts::metrics(app).await?);
     match app.trust.metrics(crate::app::now()).await {
         Ok(text) => out.push_str(&text),
         Err(crate::trust_repo::TrustRepoError::Store(e)) => return Err(e),

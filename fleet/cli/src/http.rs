@@ -92,7 +92,8 @@ impl Client {
         let mut items = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
-            let query = cursor.as_ref().map_or_else(String::new, |c| format!("?cursor={c}"));
+            let joint = if path.contains('?') { '&' } else { '?' };
+            let query = cursor.as_ref().map_or_else(String::new, |c| format!("{joint}cursor={c}"));
             let mut page: Value = self.get(&format!("{path}{query}"))?;
             match page["items"].take() {
                 Value::Array(more) => items.extend(more),

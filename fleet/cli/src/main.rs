@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alerts;
 mod approve;
 mod audit;
 mod bundle;
@@ -72,6 +73,9 @@ enum Command {
     /// List models and versions; move aliases; deprecate and retire
     #[command(subcommand)]
     Models(models::Command),
+    /// What needs somebody: list, take on, silence; who was told
+    #[command(subcommand)]
+    Alerts(alerts::Command),
     /// Search, export and check the audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -95,6 +99,7 @@ fn main() -> ExitCode {
         Command::Approve(a) => approve::run(&context, a),
         Command::Devices(c) => devices::run(&context, c),
         Command::Models(c) => models::run(&context, c),
+        Command::Alerts(c) => alerts::run(&context, c),
         Command::Audit(c) => audit::run(&context, c),
         Command::Rollout(c) => rollout::run(&context, c),
     };

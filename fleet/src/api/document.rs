@@ -5,7 +5,9 @@ use axum::response::IntoResponse;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{audit, devices, events, fleet, models, monitor, objects, rollouts, session, trust};
+use super::{
+    alerts, audit, deliveries, devices, events, fleet, models, monitor, objects, rollouts, session, trust,
+};
 
 struct Security;
 
@@ -25,7 +27,7 @@ impl Modify for Security {
         title = "Longshore fleet",
         description = "Ships machine-learning models to fleets of edge devices. Errors are RFC 9457 problem documents \
             with a stable `code`; lists are paged (`cursor`, `limit`); a POST may carry an `Idempotency-Key`; rollouts \
-            carry an `ETag` that acts may name in `If-Match`.",
+            and alerts carry an `ETag` that acts may name in `If-Match`.",
         license(name = "Apache-2.0 OR MIT")
     ),
     paths(
@@ -37,6 +39,9 @@ impl Modify for Security {
         trust::submit, trust::ceremony, trust::pending,
         audit::show, audit::checkpoint, audit::checkpoints, audit::entries, audit::search, audit::inclusion,
         audit::consistency,
+        alerts::list, alerts::show, alerts::devices, alerts::act, alerts::silences, alerts::silence, alerts::end_silence,
+        deliveries::rules, deliveries::list, deliveries::retry_all, deliveries::retry, deliveries::test,
+        deliveries::retraining,
         rollouts::policies, rollouts::create, rollouts::list, rollouts::show, rollouts::plan, rollouts::act,
     ),
     security(("token" = []), ("session" = [])),

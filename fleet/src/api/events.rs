@@ -27,6 +27,7 @@ pub async fn stream(
             Ok(FleetEvent::Rollout(r)) => ("rollout", r.to_string()),
             Ok(FleetEvent::Model(m)) => ("model", m.to_string()),
             Ok(FleetEvent::Judged(m)) => ("judged", m.to_string()),
+            Ok(FleetEvent::Alerts) => ("alerts", String::new()),
             Ok(FleetEvent::Summary) => ("summary", String::new()),
             Err(_) => ("lagged", String::new()),
         };

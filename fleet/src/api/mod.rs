@@ -4,7 +4,9 @@
 //! problem document with a stable code; lists are paged; bodies and times are bounded; a POST may carry an idempotency
 //! key; what changes a rollout may say which state it was looking at (`If-Match`).
 
+mod alerts;
 mod audit;
+mod deliveries;
 mod devices;
 mod document;
 mod events;
@@ -30,7 +32,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::Uri;
 use axum::middleware;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 
 pub use document::openapi;
 pub use problem::Problem;
@@ -69,6 +71,18 @@ pub fn router(app: Shared) -> Router {
         .route("/api/v1/audit/search", get(audit::search))
         .route("/api/v1/audit/proof/inclusion", get(audit::inclusion))
         .route("/api/v1/audit/proof/consistency", get(audit::consistency))
+        .route("/api/v1/alerts", get(alerts::list))
+        .route("/api/v1/alerts/rules", get(deliveries::rules))
+        .route("/api/v1/alerts/test", post(deliveries::test))
+        .route("/api/v1/alerts/{alert}", get(alerts::show))
+        .route("/api/v1/alerts/{alert}/devices", get(alerts::devices))
+        .route("/api/v1/alerts/{alert}/{action}", post(alerts::act))
+        .route("/api/v1/silences", get(alerts::silences).post(alerts::silence))
+        .route("/api/v1/silences/{silence}", delete(alerts::end_silence))
+        .route("/api/v1/deliveries", get(deliveries::list))
+        .route("/api/v1/deliveries/retry", post(deliveries::retry_all))
+        .route("/api/v1/deliveries/{delivery}/retry", post(deliveries::retry))
+        .route("/api/v1/retraining", get(deliveries::retraining))
         .route("/api/v1/policies", get(rollouts::policies))
         .route("/api/v1/rollouts", get(rollouts::list).post(rollouts::create))
         .route("/api/v1/rollouts/{rollout}", get(rollouts::show))

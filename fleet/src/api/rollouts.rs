@@ -168,7 +168,7 @@ pub async fn plan(
 }
 
 /// The etag of an `If-Match` header.
-fn seen(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+pub(super) fn seen(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
     if text == "*" {
@@ -179,7 +179,7 @@ fn seen(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
         Some(n) => Ok(Some(n)),
         None => Err(Problem::bad_request(
             "request.if_match",
-            "If-Match must hold the ETag of the rollout, quotes included",
+            "If-Match must hold the ETag that was looked at, quotes included",
         )),
     }
 }

@@ -34,11 +34,13 @@ pub(super) struct Topic {
     device: Option<String>,
     model: Option<String>,
     rollout: Option<String>,
+    /// Only alerts; the value says nothing.
+    alerts: Option<String>,
 }
 
 impl Topic {
     fn is_wide(&self) -> bool {
-        self.device.is_none() && self.model.is_none() && self.rollout.is_none()
+        self.device.is_none() && self.model.is_none() && self.rollout.is_none() && self.alerts.is_none()
     }
     fn touches(&self, event: &FleetEvent) -> bool {
         match event {
@@ -47,8 +49,10 @@ impl Topic {
                 self.is_wide() || self.model.as_deref() == Some(name.as_str())
             }
             FleetEvent::Rollout(id) => self.is_wide() || self.rollout.as_deref() == Some(id.as_str()),
+            // The number of them is on every page, but a page about one thing shows nothing else of them.
+            FleetEvent::Alerts => self.alerts.is_some() || self.is_wide(),
             // Rows were counted somewhere: models and rollouts show sums of them.
-            FleetEvent::Summary => self.device.is_none(),
+            FleetEvent::Summary => self.device.is_none() && self.alerts.is_none(),
         }
     }
 }

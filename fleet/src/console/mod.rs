@@ -5,6 +5,8 @@
 //! script to be read or to be acted upon.
 
 mod actions;
+mod alert;
+mod alerts;
 mod assets;
 mod audit;
 mod badge;
@@ -18,6 +20,7 @@ mod gates;
 mod headers;
 mod live;
 mod models;
+mod notices;
 mod overview;
 mod rollout;
 mod rollout_new;
@@ -57,6 +60,14 @@ pub fn router(app: Shared) -> Router {
         .route("/rollouts/new", get(rollout_new::form).post(actions::plan))
         .route("/rollouts/{rollout}", get(rollout::page))
         .route("/rollouts/{rollout}/{act}", get(actions::ask_rollout).post(actions::do_rollout))
+        .route("/alerts", get(alerts::page))
+        .route("/alerts/deliveries", get(notices::deliveries))
+        .route("/alerts/deliveries/{delivery}/retry", post(notices::retry))
+        .route("/alerts/silences", get(notices::silences))
+        .route("/alerts/silences/{silence}/end", post(notices::end_silence))
+        .route("/alerts/receivers/{receiver}/test", post(notices::test))
+        .route("/alerts/{alert}", get(alert::page))
+        .route("/alerts/{alert}/{act}", post(alert::act))
         .route("/audit", get(audit::page))
         .route("/login", get(session::form).post(session::sign_in))
         .route("/logout", post(session::sign_out))

@@ -5,14 +5,19 @@ use std::collections::BTreeMap;
 use askama::Template;
 use axum::response::Response;
 
+use super::alerts;
 use super::badge::{Badge, Tone};
 use super::bar::{Bar, Part, series};
 use super::error::PageError;
 use super::figures::{devices, share, sum};
 use super::shell::{Ctx, Section, Shell, encode, html};
 use super::time::{Ago, span};
+use crate::store::alert::Filter;
 use crate::store::views::{Metadata, RolloutRow, Totals, VersionCount};
 use crate::trust_repo::SOON_MS;
+
+/// Alerts that are named on the page; the inbox has all.
+const ALERTS: u32 = 10;
 
 /// One thing that waits for a person.
 struct Need {
@@ -212,6 +217,16 @@ async fn needs(
             link: "/audit".into(),
             what: "The audit log is not what was signed: entries were changed or removed".into(),
             todo: "Keep a copy of the database, look at who had access to it, then restore a backup".into(),
+        });
+    }
+    for (_, row) in
+        store.alerts(&Filter { state: "firing".into(), ..Filter::default() }, None, ALERTS).await?
+    {
+        needs.push(Need {
+            badge: Badge::new(alerts::tone(row.severity.as_str()), row.severity.as_str()),
+            link: format!("/alerts/{}", row.id),
+            what: row.evidence.summary,
+            todo: "Take the alert on, so that others know, and look at what it rests on".into(),
         });
     }
     for rollout in open {

@@ -29,18 +29,20 @@ pub(super) enum Section {
     Devices,
     Models,
     Rollouts,
+    Alerts,
     Audit,
 }
 
 impl Section {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Overview, Self::Devices, Self::Models, Self::Rollouts, Self::Audit];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Overview, Self::Devices, Self::Models, Self::Rollouts, Self::Alerts, Self::Audit];
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
             Self::Devices => "Devices",
             Self::Models => "Models",
             Self::Rollouts => "Rollouts",
+            Self::Alerts => "Alerts",
             Self::Audit => "Audit",
         }
     }
@@ -50,6 +52,7 @@ impl Section {
             Self::Devices => "/devices",
             Self::Models => "/models",
             Self::Rollouts => "/rollouts",
+            Self::Alerts => "/alerts",
             Self::Audit => "/audit",
         }
     }
@@ -69,6 +72,8 @@ pub(super) struct Shell {
     /// Where it listens for changes; empty for forms, which must not move under the hand.
     pub(super) live: String,
     pub(super) now: String,
+    /// Alerts that nobody has taken on.
+    pub(super) firing: u64,
     pub(super) note: Option<&'static str>,
     pub(super) program: &'static str,
 }
@@ -86,6 +91,12 @@ fn note(code: &str) -> Option<&'static str> {
         "deprecate" => "The version is deprecated. It can still be rolled out; the console warns.",
         "retire" => "The version is retired: new plans refuse it.",
         "revoke" => "The device is revoked: its certificate is no longer accepted.",
+        "acknowledge" => "You have taken the alert on. It is told again only if it becomes much larger.",
+        "resolve" => "The alert is over. Receivers are told within a minute.",
+        "silence" => "The alert is silenced: it goes on, and nobody is told until the silence ends.",
+        "unsilence" => "The silence has ended.",
+        "retry" => "The delivery is tried again.",
+        "tested" => "The receiver took the test.",
         _ => return None,
     })
 }
@@ -112,6 +123,7 @@ impl Ctx {
             here: self.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned(),
             live: "/live".into(),
             now: time::iso(self.now),
+            firing: self.app.store.alerts_firing().await?,
             note: asked.as_deref().and_then(note),
             program: env!("CARGO_PKG_VERSION"),
         })
@@ -139,7 +151,7 @@ impl Shell {
         self.live.clear();
         self
     }
-    /// Listens only for changes of one thing: `topic` is `device`, `model` or `rollout`.
+    /// Listens only for changes of one thing: `topic` is `device`, `model`, `rollout` or `alerts`.
     pub(super) fn listening(mut self, topic: &str, id: &str) -> Self {
         self.live = format!("/live?{topic}={}", encode(id));
         self

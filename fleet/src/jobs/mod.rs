@@ -1,4 +1,4 @@
-//! Background work: the rollout executor, the checks of uploads, verdicts on a schedule.
+//! Background work: the rollout executor, the checks of uploads, verdicts on a schedule, alerts.
 //!
 //! What always holds: everything a job does is derived from the record, in one transaction; a job that is killed starts
 //! again where the record says, and doing a step twice does no harm.
@@ -23,6 +23,7 @@ const GATHER: Duration = Duration::from_millis(50);
 
 /// Starts all jobs; they end when `app.stop` is cancelled.
 pub fn spawn(app: Shared) {
+    crate::alerts::spawn(&app);
     tokio::spawn(execute_rollouts(app.clone()));
     tokio::spawn(checks::run(app.clone()));
     tokio::spawn(monitor::run(app));

@@ -6,6 +6,7 @@
 
 mod migrate;
 
+pub mod alert;
 pub mod audit;
 pub mod catalogue;
 pub mod device;

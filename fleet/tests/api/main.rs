@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 mod abuse;
+mod alert_delivery;
+mod alerts;
 mod audit;
 mod auth;
 mod catalogue;
 mod document;
 mod execution;
 mod monitor;
+mod receiver;
 mod recheck;
 mod rollouts;
 mod support;

@@ -142,6 +142,7 @@ pub async fn fill(path: &Path, store: Store) {
     release_role(&pool, now).await;
     devices(&pool, now).await;
     rollouts(&pool, now).await;
+    alerts(&pool, now).await;
     let mut tx = store.write().await.unwrap();
     for (i, (actor, action, object)) in [
         ("admin", "rollout.start", "r-3"),
@@ -431,6 +432,87 @@ fn plan_of(id: &str, version: &str, previous: Option<&str>) -> Plan {
         policy: Policy::parse(shipped("careful").unwrap()).unwrap(),
     };
     plan::plan(request, &inventory).unwrap()
+}
+
+/// One alert that fires, one that somebody has taken on, one that is over; what was told; a silence.
+async fn alerts(pool: &SqlitePool, now: u64) {
+    let since = now - 40 * MINUTE;
+    let ack = json!({"at": now - 30 * MINUTE, "by": "ann", "note": HOSTILE});
+    let told = json!({"at": since, "firing": true, "weight": 2});
+    let drift = json!({
+        "summary": "meter-digits 1.1.0: pixel_9, pixel_3 drifted (largest effect: PSI 0.90, 0.80 to 1.00, p < 0.0001, 5000 rows)",
+        "weight": 2, "value": 0.9, "interval": [0.8, 1.0], "threshold": 0.1, "rows": 5000,
+        "features": [
+            {"name": "pixel_9", "effect": 0.9, "interval": [0.8, 1.0], "p": 1e-12, "n": 5000},
+            {"name": HOSTILE, "effect": 0.4, "interval": [0.3, 0.5], "p": 0.0004, "n": 5000},
+        ],
+        "versions": [{"version": "1.1.0", "bundle": bundle("1.1.0")}],
+    });
+    let silence = json!({
+        "summary": "12 devices of 120 silent for more than 30m, the longest for 2h", "weight": 12, "value": 7_200_000.0,
+        "threshold": 1_800_000.0, "devices": {"count": 12, "of": 120, "sample": ["meter-040", "meter-041"]},
+    });
+    let trust = json!({"summary": format!("Trust metadata: {HOSTILE}"), "weight": 1, "roles": ["targets"]});
+    let firing =
+        json!({"state": "firing", "since": since, "now": {"is": "holding"}, "flaps": 2, "told": told});
+    let taken = json!({"state": "acknowledged", "since": since, "now": {"is": "clearing", "since": now}, "ack": ack,
+        "flaps": 0, "told": told});
+    let over = json!({"state": "resolved", "since": since, "at": now - MINUTE, "again": null, "ack": ack, "flaps": 0,
+        "ended": {"by": "person", "who": "ann", "note": HOSTILE, "gone": true},
+        "told": {"at": now, "firing": false, "weight": 1}});
+    for (rule, kind, model, severity, state, rank, machine, evidence) in [
+        ("drift", "drift", "meter-digits", "critical", "firing", 0, firing, drift),
+        ("silence", "silence", "", "warning", "acknowledged", 11, taken, silence),
+        ("trust-expiry", "trust_expiry", "", "critical", "resolved", 30, over, trust),
+    ] {
+        run(
+            pool,
+            "INSERT INTO alert (fingerprint, rule, kind, model, cohort, severity, state, rank, open, machine, evidence,
+                 labels, opened, fired, changed)
+             VALUES (?1 || '|', ?1, ?2, ?3, 'fleet', ?4, ?5, ?6, 1, ?7, ?8, '{}', ?9, ?9, ?9)",
+            &[
+                json!(rule),
+                json!(kind),
+                json!(model),
+                json!(severity),
+                json!(state),
+                json!(rank),
+                machine,
+                evidence,
+                json!(since),
+            ],
+        )
+        .await;
+    }
+    for (alert, what, who, text) in [
+        (1, "fired", "fleet", "two features"),
+        (1, "told", "fleet", "fired to ops"),
+        (2, "acknowledge", HOSTILE, HOSTILE),
+    ] {
+        run(
+            pool,
+            "INSERT INTO alert_event (alert, time, what, who, text) VALUES (?1, ?2, ?3, ?4, ?5)",
+            &[json!(alert), json!(since), json!(what), json!(who), json!(text)],
+        )
+        .await;
+    }
+    for (n, state, attempts, last) in
+        [(1, "delivered", 1, "answered 204"), (2, "dead", 1, "answered 404"), (3, "queued", 4, HOSTILE)]
+    {
+        run(
+            pool,
+            "INSERT INTO delivery (message, receiver, alert, what, body, state, attempts, due, queued, changed, last)
+             VALUES ('msg_' || ?1, 'ops', 1, 'fired', '{}', ?2, ?3, ?4, ?4, ?4, ?5)",
+            &[json!(n), json!(state), json!(attempts), json!(now), json!(last)],
+        )
+        .await;
+    }
+    run(
+        pool,
+        "INSERT INTO silence (matcher, until, who, why, created) VALUES (?1, ?2, 'ann', ?3, ?4)",
+        &[json!({"rule": "latency", "cohort": HOSTILE}), json!(now + HOUR), json!(HOSTILE), json!(now)],
+    )
+    .await;
 }
 
 async fn rollouts(pool: &SqlitePool, now: u64) {

@@ -102,3 +102,49 @@ async fn pausing_is_one_click_and_resuming_says_what_becomes_of_the_wave() {
     assert_eq!(paused.header("location"), "/rollouts/r-3?note=pause", "{}", paused.text);
     assert_eq!(server.app.store.view_rollout("r-3").await.unwrap().unwrap().state, "paused");
 }
+
+#[tokio::test]
+async fn an_alert_is_taken_on_with_a_note_and_leaves_the_count() {
+    let server = Server::filled().await;
+    let browser = Browser::signed_in(&server).await;
+    let inbox = browser.get("/alerts").await;
+    assert!(
+        inbox.text.contains("1 alert fires") && inbox.text.contains("class=\"count\">1<"),
+        "{}",
+        inbox.text
+    );
+    assert!(inbox.text.find("pixel_9") < inbox.text.find("12 devices of 120"), "what fires comes first");
+    assert!(browser.get("/").await.text.contains("/alerts/1"), "the overview names it");
+    let shown = browser.get("/alerts/1").await;
+    for part in ["0.800 to 1.000", "Compare the cohorts", "answered 404", "came back", "two features"] {
+        assert!(shown.text.to_lowercase().contains(&part.to_lowercase()), "{part}: {}", shown.text);
+    }
+    let csrf = shown.csrf();
+    let taken = browser.post("/alerts/1/acknowledge", &format!("csrf={csrf}&note=cleaning+the+lens")).await;
+    assert_eq!(taken.header("location"), "/alerts/1?note=acknowledge", "{}", taken.text);
+    let after = browser.get("/alerts/1?note=acknowledge").await.text;
+    assert!(after.contains("cleaning the lens") && after.contains("You have taken the alert on"));
+    let inbox = browser.get("/alerts").await.text;
+    assert!(inbox.contains("Nothing fires") && !inbox.contains("class=\"count\""), "{inbox}");
+    // Who had it open before does not overwrite what happened since.
+    let stale = browser.post("/alerts/1/resolve", &format!("csrf={csrf}&note=over&etag=1")).await;
+    assert!(stale.text.contains("has changed since you opened this page"), "{}", stale.text);
+    let silenced = browser.post("/alerts/1/silence", &format!("csrf={csrf}&note=works&hours=4")).await;
+    assert_eq!(silenced.header("location"), "/alerts/1?note=silence", "{}", silenced.text);
+    assert!(browser.get("/alerts/1").await.text.contains(">silenced<"));
+}
+
+#[tokio::test]
+async fn what_was_given_up_is_tried_again_and_a_silence_is_ended() {
+    let server = Server::filled().await;
+    let browser = Browser::signed_in(&server).await;
+    let page = browser.get("/alerts/deliveries?state=dead").await;
+    assert!(page.text.contains("answered 404") && !page.text.contains("answered 204"));
+    let csrf = page.csrf();
+    let again = browser.post("/alerts/deliveries/2/retry", &format!("csrf={csrf}")).await;
+    assert_eq!(again.header("location"), "/alerts/deliveries?state=dead&note=retry", "{}", again.text);
+    assert!(browser.get("/alerts/deliveries?state=dead").await.text.contains("No delivery is in this state"));
+    let ended = browser.post("/alerts/silences/1/end", &format!("csrf={csrf}")).await;
+    assert_eq!(ended.header("location"), "/alerts/silences?note=unsilence", "{}", ended.text);
+    assert!(browser.get("/alerts/silences").await.text.contains(">ended<"));
+}

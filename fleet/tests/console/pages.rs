@@ -8,9 +8,26 @@ use crate::browser::{Browser, Page};
 use crate::fill::HOSTILE;
 
 /// Pages that exist with an empty database.
-pub const ALWAYS: [&str; 6] = ["/", "/devices", "/models", "/rollouts", "/rollouts/new", "/audit"];
+pub const ALWAYS: [&str; 9] = [
+    "/",
+    "/devices",
+    "/models",
+    "/rollouts",
+    "/rollouts/new",
+    "/alerts",
+    "/alerts/deliveries",
+    "/alerts/silences",
+    "/audit",
+];
 /// Pages that exist in the filled database.
-pub const FILLED: [&str; 25] = [
+pub const FILLED: [&str; 32] = [
+    "/alerts?state=active&severity=critical&model=meter-digits&rule=drift",
+    "/alerts?after=0.9",
+    "/alerts/1",
+    "/alerts/2",
+    "/alerts/3",
+    "/alerts/deliveries?state=dead&before=99",
+    "/alerts/silences?before=99",
     "/audit?q=rollout&actor=admin&action=rollout&before=99",
     "/devices?status=silent",
     "/devices?q=meter-00&model=meter-digits&version=1.1.0",
@@ -207,6 +224,8 @@ async fn what_is_not_there_is_said_to_be_missing() {
         "/models/none",
         "/models/meter-digits/9.9.9",
         "/rollouts/none",
+        "/alerts/none",
+        "/alerts/77",
         "/rollouts/r-3/explode",
         "/models/meter-digits/1.0.0/explode",
         "/nowhere",

@@ -6,7 +6,12 @@ use crate::app::Server;
 use crate::browser::Browser;
 use crate::pages::{ALWAYS, FILLED};
 
-const FORMS: [&str; 8] = [
+const FORMS: [&str; 13] = [
+    "/alerts/1/acknowledge",
+    "/alerts/1/resolve",
+    "/alerts/1/silence",
+    "/alerts/deliveries/2/retry",
+    "/alerts/silences/1/end",
     "/logout",
     "/rollouts/new",
     "/rollouts/r-3/resume",
