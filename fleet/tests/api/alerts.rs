@@ -273,3 +273,17 @@ async fn fill(fleet: &Fleet, n: u32) {
     .unwrap();
     pool.close().await;
 }
+
+#[test]
+fn the_configurations_of_the_guide_are_valid() {
+    let guide = include_str!("../../../docs/guides/alerts.md");
+    let blocks: Vec<&str> =
+        guide.split("```toml\n").skip(1).map(|b| b.split("```").next().unwrap()).collect();
+    assert!(blocks.len() >= 2, "the blocks were not found");
+    for block in blocks {
+        let config = longshore_fleet::config::Config::parse(block, std::path::Path::new("guide.toml"));
+        let alerting = config.unwrap_or_else(|e| panic!("{e}\n{block}")).alerting;
+        assert!(alerting.receiver("ops").is_some());
+        assert!(alerting.rules.iter().all(|r| r.goes_to("ops")));
+    }
+}
