@@ -6,8 +6,8 @@
 //! explained; what cannot be is counted as failed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use longshore_bundle::Tensor;
@@ -34,12 +34,15 @@ const REST_MAX: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(10);
 /// How often sums go to the supervisor.
 const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of the inputs of one run: memory that a request of the largest batch may take is not taken for this.
+const RUN_BYTES: usize = 4 << 20;
 /// The lowest priority there is.
 const NICE: i32 = 19;
 
 /// One row to explain.
 struct Job {
-    served: Arc<Served>,
+    /// What answered it. A load that goes meanwhile is not kept by rows that wait.
+    served: Weak<Served>,
     /// Its inputs, as a request of one row.
     row: Vec<Tensor>,
     /// The class it was answered with.
@@ -82,7 +85,7 @@ impl Explainer {
         for row in sampled.take(ROWS_A_REQUEST) {
             let Some(inputs) = watch.row(row, inputs) else { return };
             let (class, seed) = (classes[row], seed(row));
-            let job = Job { served: Arc::clone(served), row: inputs, class, seed, asked: None };
+            let job = Job { served: Arc::downgrade(served), row: inputs, class, seed, asked: None };
             if self.jobs.try_send(job).is_err() {
                 return;
             }
@@ -103,7 +106,8 @@ impl Explainer {
             out.push(told);
             let Some(inputs) = served.watch.as_ref().and_then(|w| w.row(row, inputs)) else { continue };
             let seed = mixed(first.wrapping_add(row as u64));
-            let job = Job { served: Arc::clone(served), row: inputs, class: *class, seed, asked: Some(tell) };
+            let job =
+                Job { served: Arc::downgrade(served), row: inputs, class: *class, seed, asked: Some(tell) };
             if self.jobs.try_send(job).is_err() {
                 tracing::debug!("no room to explain a row");
             }
@@ -125,24 +129,32 @@ fn work(jobs: &Receiver<Job>, outbox: &Sender<FromEngine>) {
     let mut sums: BTreeMap<LoadId, AttributionTable> = BTreeMap::new();
     let mut told = Instant::now();
     loop {
-        match jobs.recv_timeout(TELL_EVERY) {
+        // Nothing to tell: nothing to wake up for.
+        let next = match sums.is_empty() {
+            true => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            false => jobs.recv_timeout(TELL_EVERY),
+        };
+        match next {
             Ok(job) => {
+                let Some(served) = job.served.upgrade() else { continue };
+                if job.asked.as_ref().is_some_and(oneshot::Sender::is_closed) {
+                    continue;
+                }
                 let begun = Instant::now();
-                let attributions = explain(&job, begun);
+                let attributions = explain(&job, &served, begun);
                 match job.asked {
                     // Whoever asked may have gone.
                     Some(asked) => _ = asked.send(attributions),
                     None => {
-                        let features = job.served.watch.as_ref().map_or(0, Watch::features);
-                        let sum =
-                            sums.entry(job.served.load).or_insert_with(|| AttributionTable::new(features));
+                        let features = served.watch.as_ref().map_or(0, Watch::features);
+                        let sum = sums.entry(served.load).or_insert_with(|| AttributionTable::new(features));
                         if attributions.is_none_or(|a| sum.insert(&a).is_err()) {
                             sum.failed += 1;
                         }
                     }
                 }
                 // The load is let go before the rest, or it could not be unloaded.
-                drop(job.served);
+                drop(served);
                 std::thread::sleep((begun.elapsed() * (BUDGET_PARTS - 1)).min(REST_MAX));
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -160,10 +172,11 @@ fn work(jobs: &Receiver<Job>, outbox: &Sender<FromEngine>) {
 }
 
 /// What each monitored feature did to the score of the answered class (or to the answer of a regression).
-fn explain(job: &Job, begun: Instant) -> Option<Vec<f64>> {
-    let watch = job.served.watch.as_ref()?;
+fn explain(job: &Job, served: &Served, begun: Instant) -> Option<Vec<f64>> {
+    let watch = served.watch.as_ref()?;
     let plan = Plan::new(watch.features(), PAIRS_DEFAULT, job.seed).ok()?;
-    let most = watch.rows_a_run(job.served.model.max_rows());
+    let row_bytes = job.row.iter().map(|t| t.data.len()).sum::<usize>().max(1);
+    let most = watch.rows_a_run(served.model.max_rows()).min(RUN_BYTES / row_bytes).max(1);
     let mut outputs = Vec::with_capacity(plan.coalitions().len());
     for chunk in plan.coalitions().chunks(most) {
         if begun.elapsed() > LONGEST {
@@ -171,10 +184,10 @@ fn explain(job: &Job, begun: Instant) -> Option<Vec<f64>> {
         }
         let inputs = watch.mixtures(&job.row, chunk);
         let answers = {
-            let _mark = job.served.page().enter();
-            job.served.model.run(&inputs).ok()?
+            let _mark = served.page().enter();
+            served.model.run(&inputs).ok()?
         };
-        outputs.extend(job.served.model.scores_of(chunk.len(), &answers, job.class)?);
+        outputs.extend(served.model.scores_of(chunk.len(), &answers, job.class)?);
     }
     plan.attributions(&outputs).ok()
 }

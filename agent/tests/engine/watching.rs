@@ -3,6 +3,7 @@
 use longshore_agent::engine::protocol::FromEngine;
 use longshore_bundle::{DType, Role, Tensor};
 use longshore_stats::nesting::Level;
+use longshore_stats::profile::{Categories, FeatureValues};
 use longshore_stats::quality::attribution::AttributionTable;
 use longshore_stats::{Profile, Recorder};
 use longshore_trust::Digest;
@@ -180,15 +181,19 @@ fn a_broken_reference_is_a_typed_refusal_in_the_trial() {
     let mut fewer = good.clone();
     fewer.features.pop();
     let mut bent = good.clone();
-    if let longshore_stats::profile::FeatureValues::Numeric(h) = &mut bent.features[30].values {
+    if let FeatureValues::Numeric(h) = &mut bent.features[30].values {
         h.edges.reverse();
     }
+    let mut kinds = good.clone();
+    let (vocabulary, counts) = (vec!["1".to_owned()], vec![7]);
+    kinds.features[30].values = FeatureValues::Categorical(Categories { vocabulary, counts, other: 0 });
     let bytes = good.to_bytes();
     for (what, bytes) in [
         ("no profile", b"PK nothing".to_vec()),
         ("cut short", bytes[..bytes.len() / 2].to_vec()),
         ("one feature too few", fewer.to_bytes()),
         ("edges that fall", bent.to_bytes()),
+        ("a feature of another type", kinds.to_bytes()),
     ] {
         let bundle = with_reference(bytes);
         let answer = trial(bundle.request(1), &bundle.sealed(), AMPLE).expect("the trial does not crash");

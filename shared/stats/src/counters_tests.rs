@@ -102,6 +102,9 @@ proptest! {
         while let Some(left) = rest {
             let (part, more) = left.split_off(most);
             prop_assert!(split::encoded_bytes(&part) <= most, "{} > {most}", split::encoded_bytes(&part));
+            // Each is a window for itself: a table of classes comes with the classes.
+            let k = part.classes.len();
+            prop_assert!(part.confusion.is_empty() || part.confusion.len() == k * k);
             parts.push(part);
             rest = more;
         }

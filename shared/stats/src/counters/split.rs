@@ -50,6 +50,7 @@ impl Counters {
     /// The smallest summands there are, most important first.
     fn parts(self) -> Vec<Self> {
         let Self { scores, judged, confusion, attribution, profile, regression, groups, .. } = self;
+        let k = self.classes.len();
         let head = Self {
             classes: self.classes,
             latency_us: self.latency_us,
@@ -71,7 +72,11 @@ impl Counters {
         out.extend(
             (0..judged.len()).map(|i| Self { judged: only::<LabelledScores>(&judged, i), ..Self::default() }),
         );
-        out.extend(rows_of(&confusion).map(|c| Self { confusion: c, ..Self::default() }));
+        out.extend(rows_of(&confusion).map(|c| Self {
+            classes: vec![0; k],
+            confusion: c,
+            ..Self::default()
+        }));
         if attribution != AttributionTable::default() {
             out.push(Self { attribution, ..Self::default() });
         }

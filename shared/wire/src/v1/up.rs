@@ -287,12 +287,12 @@ pub struct WindowKey {
     pub end: UnixMs,
 }
 
-/// Counters of one window, or a supplement to a window that has gone (late labels).
+/// Counters of one window, or a part of it: late labels, and what did not fit in one message. All windows of a key add up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Window {
     /// Which.
     pub key: WindowKey,
-    /// Whether these are late labels for a window that was sent before: only label tables are non-zero.
+    /// Whether a window of this key was sent before, to which this adds.
     pub supplement: bool,
     /// The counts.
     pub counters: Counters,
