@@ -33,6 +33,8 @@ const LONGEST: Duration = Duration::from_secs(600);
 pub(super) struct Topic {
     device: Option<String>,
     model: Option<String>,
+    /// A model whose verdicts are shown; empty for all models.
+    judged: Option<String>,
     rollout: Option<String>,
     /// Only alerts; the value says nothing.
     alerts: Option<String>,
@@ -40,19 +42,22 @@ pub(super) struct Topic {
 
 impl Topic {
     fn is_wide(&self) -> bool {
-        self.device.is_none() && self.model.is_none() && self.rollout.is_none() && self.alerts.is_none()
+        let none = [&self.device, &self.model, &self.judged, &self.rollout, &self.alerts];
+        none.into_iter().all(Option::is_none)
     }
     fn touches(&self, event: &FleetEvent) -> bool {
         match event {
             FleetEvent::Device(id) => self.is_wide() || self.device.as_deref() == Some(id.as_str()),
-            FleetEvent::Model(name) | FleetEvent::Judged(name) => {
-                self.is_wide() || self.model.as_deref() == Some(name.as_str())
+            FleetEvent::Model(name) => self.is_wide() || self.model.as_deref() == Some(name.as_str()),
+            FleetEvent::Judged(name) => {
+                let shown = self.judged.as_deref().is_some_and(|j| j.is_empty() || j == name.as_str());
+                shown || self.is_wide() || self.model.as_deref() == Some(name.as_str())
             }
             FleetEvent::Rollout(id) => self.is_wide() || self.rollout.as_deref() == Some(id.as_str()),
             // The number of them is on every page, but a page about one thing shows nothing else of them.
             FleetEvent::Alerts => self.alerts.is_some() || self.is_wide(),
             // Rows were counted somewhere: models and rollouts show sums of them.
-            FleetEvent::Summary => self.device.is_none() && self.alerts.is_none(),
+            FleetEvent::Summary => self.device.is_none() && self.judged.is_none() && self.alerts.is_none(),
         }
     }
 }
@@ -144,6 +149,12 @@ mod tests {
         assert!(!one.touches(&device("b")));
         assert!(!one.touches(&FleetEvent::Summary));
         assert!(Topic::default().touches(&device("b")));
+        let judged = Topic { judged: Some("m".into()), ..Topic::default() };
+        assert!(judged.touches(&FleetEvent::Judged("m".parse().unwrap())));
+        assert!(!judged.touches(&FleetEvent::Judged("n".parse().unwrap())));
+        assert!(!judged.touches(&FleetEvent::Summary), "rows alone change no verdict");
+        let all = Topic { judged: Some(String::new()), ..Topic::default() };
+        assert!(all.touches(&FleetEvent::Judged("n".parse().unwrap())));
         let rollout = Topic { rollout: Some("r".into()), ..Topic::default() };
         assert!(rollout.touches(&FleetEvent::Rollout(RolloutId::new("r").unwrap())));
         assert!(rollout.touches(&FleetEvent::Summary));

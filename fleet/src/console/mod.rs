@@ -14,6 +14,7 @@ mod bar;
 mod calls;
 mod device;
 mod devices;
+mod drift;
 mod error;
 mod figures;
 mod gates;
@@ -22,6 +23,7 @@ mod live;
 mod models;
 mod notices;
 mod overview;
+mod quality;
 mod rollout;
 mod rollout_new;
 mod rollouts;
@@ -55,11 +57,16 @@ pub fn router(app: Shared) -> Router {
         .route("/models/{model}", get(models::model))
         .route("/models/{model}/aliases", post(actions::set_alias))
         .route("/models/{model}/{version}", get(version::page))
+        .route("/models/{model}/{version}/quality", get(quality::quality))
+        .route("/models/{model}/{version}/fairness", get(quality::fairness))
         .route("/models/{model}/{version}/{act}", get(actions::ask_version).post(actions::do_version))
         .route("/rollouts", get(rollouts::page))
         .route("/rollouts/new", get(rollout_new::form).post(actions::plan))
         .route("/rollouts/{rollout}", get(rollout::page))
         .route("/rollouts/{rollout}/{act}", get(actions::ask_rollout).post(actions::do_rollout))
+        .route("/drift", get(drift::page))
+        .route("/drift/{model}/{version}", get(drift::version_page))
+        .route("/drift/{model}/{version}/{feature}", get(drift::feature_page))
         .route("/alerts", get(alerts::page))
         .route("/alerts/deliveries", get(notices::deliveries))
         .route("/alerts/deliveries/{delivery}/retry", post(notices::retry))

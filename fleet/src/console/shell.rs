@@ -29,19 +29,21 @@ pub(super) enum Section {
     Devices,
     Models,
     Rollouts,
+    Drift,
     Alerts,
     Audit,
 }
 
 impl Section {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Overview, Self::Devices, Self::Models, Self::Rollouts, Self::Alerts, Self::Audit];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Overview, Self::Devices, Self::Models, Self::Rollouts, Self::Drift, Self::Alerts, Self::Audit];
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
             Self::Devices => "Devices",
             Self::Models => "Models",
             Self::Rollouts => "Rollouts",
+            Self::Drift => "Drift",
             Self::Alerts => "Alerts",
             Self::Audit => "Audit",
         }
@@ -52,6 +54,7 @@ impl Section {
             Self::Devices => "/devices",
             Self::Models => "/models",
             Self::Rollouts => "/rollouts",
+            Self::Drift => "/drift",
             Self::Alerts => "/alerts",
             Self::Audit => "/audit",
         }
@@ -151,7 +154,8 @@ impl Shell {
         self.live.clear();
         self
     }
-    /// Listens only for changes of one thing: `topic` is `device`, `model`, `rollout` or `alerts`.
+    /// Listens only for changes of one thing: `topic` is `device`, `model`, `judged` (a model's verdicts; of every model when
+    /// `id` is empty), `rollout` or `alerts`.
     pub(super) fn listening(mut self, topic: &str, id: &str) -> Self {
         self.live = format!("/live?{topic}={}", encode(id));
         self

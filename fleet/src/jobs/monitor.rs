@@ -16,6 +16,9 @@ use crate::store::monitor::{DAY_MS, JudgedVersion, UnjudgedHour, coarsen, put_ce
 /// Hours judged between two looks at whether the server stops.
 const HOURS_AT_ONCE: u32 = 100;
 
+/// A window says when it came, and is committed a little later: so far a round looks back behind the one before.
+const OVERLAP_MS: u64 = 10 * 60_000;
+
 /// Judges until the server stops.
 pub(super) async fn run(app: Shared) {
     let every = Duration::from_secs(app.config.monitor.every_s);
@@ -23,7 +26,7 @@ pub(super) async fn run(app: Shared) {
     loop {
         let begun = now();
         match round(&app, since, begun).await {
-            Ok(()) => since = begun,
+            Ok(()) => since = UnixMs(begun.0.saturating_sub(OVERLAP_MS)),
             Err(error) => tracing::error!(%error, "models could not be judged; trying again"),
         }
         tokio::select! {

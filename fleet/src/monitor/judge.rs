@@ -1,9 +1,11 @@
 //! Verdicts of a version over a span, for every cohort together.
 
 use longshore_fleet_core::monitor::quality::{self, Devices, Subject};
+use longshore_fleet_core::monitor::shape::LEVEL;
 use longshore_fleet_core::monitor::verdict::{self, FeatureVerdict};
 use longshore_fleet_core::monitor::{Cohort, DriftRow, QualityRow, Span, State};
 use longshore_stats::drift::Policy;
+use longshore_stats::window::Recorder;
 use longshore_stats::{Counters, WindowProfile};
 use longshore_trust::UnixMs;
 
@@ -87,20 +89,17 @@ pub async fn judge(app: &App, source: &Source, span: Span, at: UnixMs) -> Result
     Ok(tokio::task::spawn_blocking(work).await.expect("the pure code does not panic"))
 }
 
-/// A profile that was counted against this reference; what was counted against another says nothing here.
-fn profile<'a>(source: &Source, counters: &'a Counters) -> Option<&'a WindowProfile> {
-    let reference = source.reference.as_ref()?;
-    let found = counters.profile.as_ref()?;
-    let fits = verdict::judge(reference, &[Some(found)], &Policy::default());
-    if let Err(why) = &fits {
-        tracing::warn!(model = %source.of.model, version = source.of.version, %why, "a stored profile is left out");
-    }
-    fits.is_ok().then_some(found)
-}
-
+/// Verdicts of cohorts together. What was counted against another reference says nothing here and is left out.
 fn verdicts(source: &Source, cohorts: &[&Counters], policy: &Policy) -> Vec<Vec<FeatureVerdict>> {
     let Some(reference) = &source.reference else { return vec![Vec::new(); cohorts.len()] };
-    let profiles: Vec<Option<&WindowProfile>> = cohorts.iter().map(|c| profile(source, c)).collect();
+    let empty = Recorder::new(reference, LEVEL).take();
+    let mut profiles: Vec<Option<&WindowProfile>> = cohorts.iter().map(|c| c.profile.as_ref()).collect();
+    for profile in &mut profiles {
+        if let Some(Err(why)) = profile.map(|p| verdict::fits(&empty, p)) {
+            tracing::warn!(model = %source.of.model, version = source.of.version, %why, "a stored profile is left out");
+            *profile = None;
+        }
+    }
     verdict::judge(reference, &profiles, policy).unwrap_or_else(|_| vec![Vec::new(); cohorts.len()])
 }
 

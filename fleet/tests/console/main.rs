@@ -6,5 +6,6 @@ mod app;
 mod browser;
 mod fill;
 mod forms;
+mod monitor;
 mod pages;
 mod security;

@@ -8,7 +8,7 @@ use crate::browser::{Browser, Page};
 use crate::fill::HOSTILE;
 
 /// Pages that exist with an empty database.
-pub const ALWAYS: [&str; 9] = [
+pub const ALWAYS: [&str; 10] = [
     "/",
     "/devices",
     "/models",
@@ -17,10 +17,11 @@ pub const ALWAYS: [&str; 9] = [
     "/alerts",
     "/alerts/deliveries",
     "/alerts/silences",
+    "/drift",
     "/audit",
 ];
 /// Pages that exist in the filled database.
-pub const FILLED: [&str; 32] = [
+pub const FILLED: [&str; 35] = [
     "/alerts?state=active&severity=critical&model=meter-digits&rule=drift",
     "/alerts?after=0.9",
     "/alerts/1",
@@ -28,6 +29,9 @@ pub const FILLED: [&str; 32] = [
     "/alerts/3",
     "/alerts/deliveries?state=dead&before=99",
     "/alerts/silences?before=99",
+    "/drift/meter-digits/1.1.0",
+    "/models/meter-digits/1.1.0/quality",
+    "/models/meter-digits/1.1.0/fairness?cohort=fleet",
     "/audit?q=rollout&actor=admin&action=rollout&before=99",
     "/devices?status=silent",
     "/devices?q=meter-00&model=meter-digits&version=1.1.0",
@@ -56,7 +60,7 @@ pub const FILLED: [&str; 32] = [
 ];
 
 /// What every page has to be, whoever reads it with whatever.
-fn is_well_made(path: &str, page: &Page) {
+pub fn is_well_made(path: &str, page: &Page) {
     let text = &page.text;
     assert_eq!(page.status, StatusCode::OK, "{path}: {text}");
     assert_eq!(text.matches("<h1").count(), 1, "{path} has one title");
@@ -104,7 +108,7 @@ fn is_well_made(path: &str, page: &Page) {
 }
 
 /// Nothing runs or is styled from within the page, and nothing of what devices and people write becomes markup.
-fn holds_the_policy(path: &str, page: &Page) {
+pub fn holds_the_policy(path: &str, page: &Page) {
     let text = page.text.to_lowercase();
     assert!(!text.contains(&HOSTILE.to_lowercase()), "{path}: a hostile text got through");
     assert!(!text.contains("<img"), "{path}");

@@ -52,7 +52,7 @@ pub fn judge(
     let mut found: Vec<Vec<FeatureDrift>> = Vec::with_capacity(subjects.len());
     for subject in subjects {
         let window = subject.unwrap_or(&empty);
-        check(&empty, window)?;
+        fits(&empty, window)?;
         let both = reference.features.iter().zip(&window.features);
         found.push(both.map(|(f, w)| drift::compare(f, w, window.level)).collect());
     }
@@ -71,13 +71,24 @@ pub fn judge(
         .collect())
 }
 
-/// Whether a window was counted against this reference; `empty` is an empty one that was.
-fn check(empty: &WindowProfile, window: &WindowProfile) -> Result<(), WindowMergeError> {
-    let mut sum = WindowProfile { level: window.level, ..empty.clone() };
+/// Whether a window was counted against the reference of `empty`, an empty window that was.
+///
+/// # Errors
+/// [`WindowMergeError`] when it was not.
+pub fn fits(empty: &WindowProfile, window: &WindowProfile) -> Result<(), WindowMergeError> {
+    if window.reference != empty.reference {
+        return Err(WindowMergeError::OtherReference(empty.reference, window.reference));
+    }
     if window.level != empty.level {
         return Err(WindowMergeError::OtherLevel(empty.level, window.level));
     }
-    sum.merge(window)
+    let lengths = |w: &WindowProfile| w.features.iter().map(|f| f.counts.len()).collect::<Vec<_>>();
+    let (ours, theirs) = (lengths(empty), lengths(window));
+    let other = ours.iter().zip(&theirs).position(|(a, b)| a != b);
+    match other.or_else(|| (ours.len() != theirs.len()).then(|| ours.len().min(theirs.len()))) {
+        Some(feature) => Err(WindowMergeError::OtherShape(feature)),
+        None => Ok(()),
+    }
 }
 
 /// One device against the rest of its cohort: the cohort's own counts without the device's, so that nothing is compared

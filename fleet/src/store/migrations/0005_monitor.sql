@@ -9,6 +9,7 @@ CREATE TABLE model_hour (                  -- merged over devices; `cohort` as i
     PRIMARY KEY (model, bundle, cohort, hour, span_h)
 ) STRICT;
 CREATE INDEX model_hour_by_time ON model_hour (hour);
+CREATE INDEX model_hour_changed ON model_hour (changed);
 INSERT INTO model_hour (model, bundle, hour, counters) SELECT model, bundle, hour, counters FROM model_hour_before;
 DROP TABLE model_hour_before;
 CREATE TABLE cohort (                      -- their number is bounded, also by device

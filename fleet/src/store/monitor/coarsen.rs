@@ -12,6 +12,11 @@ use crate::store::{StoreError, Tx, to_i64, to_u64};
 /// Rows looked at in one transaction.
 const AT_ONCE: u32 = 500;
 
+/// Model, bundle, cohort, begin of the day.
+type DayKey = (String, String, String, u64);
+/// When rows were last added, and its hours.
+type Day = (i64, Vec<(i64, Counters)>);
+
 /// Turns hours of days that ended before `before` into days, at most some hundred in one call. How many hours it was; 0 when
 /// there are none left.
 ///
@@ -29,7 +34,7 @@ pub async fn coarsen(tx: &mut Tx, before: UnixMs) -> Result<u64, StoreError> {
     .fetch_all(tx.conn())
     .await?;
     let count = hours.len() as u64;
-    let mut days: BTreeMap<(String, String, String, u64), (i64, Vec<(i64, Counters)>)> = BTreeMap::new();
+    let mut days: BTreeMap<DayKey, Day> = BTreeMap::new();
     for (model, bundle, cohort, hour, changed, bytes) in hours {
         let day = to_u64(hour) / DAY_MS * DAY_MS;
         let sums = days.entry((model, bundle, cohort, day)).or_default();

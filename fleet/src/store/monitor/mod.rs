@@ -16,7 +16,7 @@ pub use hours::{HourKey, HourRow, Merged};
 pub use merge::Merger;
 pub use outliers::DeviceProfile;
 pub use shape::{Shapes, put_shape};
-pub use verdicts::{Cell, CellHour, JudgedVersion, UnjudgedHour, put_cells, put_current};
+pub use verdicts::{Cell, CellHour, JudgedVersion, StateCount, UnjudgedHour, put_cells, put_current};
 
 /// Milliseconds of an hour.
 pub const HOUR_MS: u64 = 3_600_000;

@@ -10,6 +10,9 @@ use crate::store::{Store, StoreError, to_i64};
 /// Devices whose cohort is looked up at most: those heard of last.
 const LOOKED_AT: u32 = 2_000;
 
+/// Newest windows (of any device and model) among which devices are looked for.
+const WINDOWS_LOOKED_AT: i64 = 200_000;
+
 /// The profile of one device over a span.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceProfile {
@@ -33,13 +36,16 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<DeviceProfile>, StoreError> {
         let devices: Vec<String> = sqlx::query_scalar(
-            "SELECT device FROM device_window WHERE bundle = ?1 AND start >= ?2 AND start < ?3
+            // The newest windows by their number: not by the index of the bundle, which has those of all time.
+            "SELECT device FROM device_window WHERE id > (SELECT max(id) FROM device_window) - ?5
+                 AND +bundle = ?1 AND start >= ?2 AND start < ?3
              GROUP BY device ORDER BY max(id) DESC LIMIT ?4",
         )
         .bind(bundle.to_owned())
         .bind(to_i64(span.from.0))
         .bind(to_i64(span.to.0))
         .bind(LOOKED_AT)
+        .bind(WINDOWS_LOOKED_AT)
         .fetch_all(self.read())
         .await?;
         let mut out = Vec::new();

@@ -59,6 +59,19 @@ pub struct UnjudgedHour {
     pub changed: u64,
 }
 
+/// How many features of a cohort are in a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateCount {
+    /// Digest of the bundle.
+    pub bundle: String,
+    /// Whose rows.
+    pub cohort: Cohort,
+    /// The state.
+    pub state: State,
+    /// How many features.
+    pub features: u64,
+}
+
 /// Puts the current verdicts of a version in place of those before.
 ///
 /// # Errors
@@ -171,6 +184,40 @@ impl Store {
         .fetch_all(self.read())
         .await?;
         parse(&rows)
+    }
+    /// How many features are in which state, by version and cohort.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn drift_counts(&self, bundle: Option<&str>) -> Result<Vec<StateCount>, StoreError> {
+        let rows: Vec<(String, String, String, i64)> = sqlx::query_as(
+            "SELECT bundle, cohort, state, count(*) FROM drift_verdict WHERE ?1 IS NULL OR bundle = ?1 GROUP BY 1, 2, 3",
+        )
+        .bind(bundle.map(str::to_owned))
+        .fetch_all(self.read())
+        .await?;
+        rows.into_iter()
+            .map(|(bundle, name, state, features)| {
+                let known = State::ALL.into_iter().find(|s| s.name() == state);
+                let state = known.ok_or_else(|| StoreError::corrupt("verdict", state))?;
+                Ok(StateCount { bundle, cohort: cohort(&name)?, state, features: to_u64(features) })
+            })
+            .collect()
+    }
+    /// The verdict of the whole fleet with the largest effect.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn drift_worst(&self, model: &str, bundle: &str) -> Result<Option<DriftRow>, StoreError> {
+        let row: Option<String> = sqlx::query_scalar(
+            "SELECT row FROM drift_verdict WHERE model = ?1 AND bundle = ?2 AND cohort = 'fleet'
+             ORDER BY effect DESC LIMIT 1",
+        )
+        .bind(model.to_owned())
+        .bind(bundle.to_owned())
+        .fetch_optional(self.read())
+        .await?;
+        Ok(parse(row.as_slice())?.pop())
     }
     /// What one drift is compared with: the same feature in every cohort of the version, and other models in its cohort.
     ///
