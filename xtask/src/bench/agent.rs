@@ -1,6 +1,7 @@
 //! The agent as it ships (profile `edge`, this machine's own target): proportional set size of supervisor and engine with
 //! one small model, idle, and what it is made of; its binary; its start.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -8,8 +9,8 @@ use longshore_hil_tests::socket::Answer;
 use longshore_hil_tests::stage::Stage;
 use serde_json::{Value, json};
 
-use super::{one_device, programs, quantile, rounded};
-use crate::run::{cargo, run as run_command};
+use super::{one_device, quantile, rounded};
+use crate::run::{cargo, root, run as run_command};
 
 /// Samples of the short form; the long one is 10 s apart for ten minutes.
 const SAMPLES: usize = 20;
@@ -18,15 +19,15 @@ const SAMPLES: usize = 20;
 ///
 /// # Errors
 /// When the stage cannot be set up or `/proc` not be read.
-pub fn run() -> Result<Value> {
+pub fn run(programs: &Path) -> Result<Value> {
     run_command(cargo(&["build", "--profile", "edge", "--bins", "-p", "longshore-agent"]))?;
+    let edge = root().join("target/edge");
     let together = tempfile::tempdir()?;
-    for (profile, name) in
-        [("edge", "longshore-agent"), ("release", "longshore-fleet"), ("release", "longshore")]
+    for (from, name) in [(&*edge, "longshore-agent"), (programs, "longshore-fleet"), (programs, "longshore")]
     {
-        std::fs::copy(programs(profile).join(name), together.path().join(name))?;
+        std::fs::copy(from.join(name), together.path().join(name))?;
     }
-    let mut stage = one_device(together.path().to_owned(), &["1.0.0"])?;
+    let mut stage = one_device(together.path(), &["1.0.0"])?;
     std::thread::sleep(Duration::from_secs(5));
     let (mut total, mut own) = (Vec::new(), Vec::new());
     for _ in 0..SAMPLES {

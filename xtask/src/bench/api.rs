@@ -1,5 +1,6 @@
 //! What the local API adds to the model's own run: one client, one connection, one row.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -8,7 +9,7 @@ use longshore_hil_tests::root;
 use longshore_hil_tests::socket::Answer;
 use serde_json::{Value, json};
 
-use super::{one_device, programs, quantile, rounded};
+use super::{one_device, quantile, rounded};
 
 const REQUESTS: usize = 5000;
 
@@ -16,8 +17,8 @@ const REQUESTS: usize = 5000;
 ///
 /// # Errors
 /// When the stage cannot be set up or a request fails.
-pub fn run() -> Result<Value> {
-    let stage = one_device(programs("release"), &["1.0.0"])?;
+pub fn run(programs: &Path) -> Result<Value> {
+    let stage = one_device(programs, &["1.0.0"])?;
     let rows = load::read(&root().join("examples/meter-digits/field/stream.csv"))?;
     let mut connection = stage.socket(1).connect()?;
     let mut took = Vec::with_capacity(REQUESTS);

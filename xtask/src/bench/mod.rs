@@ -7,7 +7,7 @@ mod agent;
 mod api;
 mod swap;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -23,9 +23,13 @@ use crate::{assets, prerequisites};
 pub struct Args {
     /// What to measure: agent, api, swap, ingest, stats, trust, monitoring [default: all]
     names: Vec<String>,
+    /// Use the programs in this directory instead of building for release; the figures name it
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
 }
 
-type Bench = (&'static str, fn() -> Result<Value>);
+/// What to measure with: a directory of programs.
+type Bench = (&'static str, fn(&Path) -> Result<Value>);
 const BENCHES: &[Bench] = &[
     ("agent", agent::run),
     ("api", api::run),
@@ -63,15 +67,25 @@ pub fn main(args: &Args) -> Result<()> {
         );
     }
     let is_light = |n: &String| WITHOUT_PROGRAMS.contains(&n.as_str());
-    if args.names.is_empty() || !args.names.iter().all(is_light) {
-        build_programs()?;
-    }
+    let programs = match &args.programs {
+        Some(directory) => directory.canonicalize().with_context(|| directory.display().to_string())?,
+        None => {
+            if args.names.is_empty() || !args.names.iter().all(is_light) {
+                build_programs()?;
+            }
+            root().join("target/release")
+        }
+    };
     for (name, bench) in BENCHES {
         if !args.names.is_empty() && !args.names.iter().any(|n| n == name) {
             continue;
         }
-        let figures = bench().with_context(|| format!("benchmark {name}"))?;
-        println!("{}", json!({ "bench": name, "commit": commit(), "cores": cores(), "figures": figures }));
+        let figures = bench(&programs).with_context(|| format!("benchmark {name}"))?;
+        let by = programs.file_name().map(|n| n.to_string_lossy());
+        println!(
+            "{}",
+            json!({ "bench": name, "commit": commit(), "cores": cores(), "programs": by, "figures": figures })
+        );
     }
     Ok(())
 }
@@ -92,14 +106,14 @@ fn build_programs() -> Result<()> {
     ]))
 }
 
-fn ingest() -> Result<Value> {
+fn ingest(_: &Path) -> Result<Value> {
     in_crate("longshore-fleet", "ingest")
 }
 
-fn stats() -> Result<Value> {
+fn stats(_: &Path) -> Result<Value> {
     in_crate("longshore-stats", "stats")
 }
-fn trust() -> Result<Value> {
+fn trust(_: &Path) -> Result<Value> {
     in_crate("longshore-agent", "trust")
 }
 fn monitoring() -> Result<Value> {
@@ -113,10 +127,10 @@ fn in_crate(package: &str, name: &str) -> Result<Value> {
     Ok(serde_json::from_str(last)?)
 }
 
-/// A fleet with one device that serves 1.0.0 of the example, by the programs in `bins`.
-fn one_device(bins: PathBuf, versions: &[&str]) -> Result<Stage> {
+/// A fleet with one device that serves 1.0.0 of the example, by the given programs.
+fn one_device(programs: &Path, versions: &[&str]) -> Result<Stage> {
     let dir = tempfile::Builder::new().prefix("longshore-bench-").tempdir()?.keep();
-    let mut stage = Stage::with_programs(dir, bins)?;
+    let mut stage = Stage::with_programs(dir, programs.to_owned())?;
     make_keys(&stage)?;
     set_up_fleet(&mut stage)?;
     enrol(&mut stage, 1)?;
@@ -127,11 +141,6 @@ fn one_device(bins: PathBuf, versions: &[&str]) -> Result<Stage> {
     let rollout = roll_out(&stage, versions[0], AT_ONCE)?;
     await_state(&mut stage, &rollout, "completed", Duration::from_secs(60))?;
     Ok(stage)
-}
-
-/// Where a profile's programs are.
-fn programs(profile: &str) -> PathBuf {
-    root().join("target").join(profile)
 }
 
 fn commit() -> String {

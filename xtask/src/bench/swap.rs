@@ -1,5 +1,6 @@
 //! What a client notices when the model under it is replaced: latency while a swap goes on against steady, and failures.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -9,14 +10,14 @@ use longshore_hil_tests::script::{await_state, roll_out};
 use longshore_hil_tests::socket::{Answer, Socket};
 use serde_json::{Value, json};
 
-use super::{AT_ONCE, one_device, programs, quantile, rounded};
+use super::{AT_ONCE, one_device, quantile, rounded};
 
 /// Measures.
 ///
 /// # Errors
 /// When the stage cannot be set up or a rollout does not complete.
-pub fn run() -> Result<Value> {
-    let mut stage = one_device(programs("release"), &["1.0.0", "1.1.0"])?;
+pub fn run(programs: &Path) -> Result<Value> {
+    let mut stage = one_device(programs, &["1.0.0", "1.1.0"])?;
     let rows = load::read(&root().join("examples/meter-digits/field/stream.csv"))?;
     let steady = sample(&stage.socket(1), &rows, Duration::from_secs(5));
     let socket = stage.socket(1);
