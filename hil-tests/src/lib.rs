@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attacks;
+pub mod console;
 pub mod load;
 pub mod receiver;
 pub mod script;

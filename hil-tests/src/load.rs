@@ -69,6 +69,17 @@ impl Tally {
     pub fn of(served: u64, aborted: u64) -> Self {
         Self { served: served.into(), aborted: aborted.into(), ..Self::default() }
     }
+    /// Adds the counts of another.
+    pub fn add(&self, other: &Self) {
+        for (a, b) in [
+            (&self.served, &other.served),
+            (&self.aborted, &other.aborted),
+            (&self.refused, &other.refused),
+            (&self.labelled, &other.labelled),
+        ] {
+            a.fetch_add(b.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
     /// Rows in responses received.
     #[must_use]
     pub fn served(&self) -> u64 {

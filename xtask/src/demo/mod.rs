@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: the main job on real data, with real processes. A model is signed, published, rolled out to five
 //! devices, served, counted, replaced by a better one, and a worse one is taken back, while things are killed on the way.
 
+mod drift;
 mod script;
 mod verdict;
 
@@ -88,6 +89,8 @@ fn finish(stage: Stage, args: &Args) -> Result<()> {
     eprintln!("\nConsole:  {}   (name: admin, password: {})", stage.url(), password.trim());
     eprintln!("Look at   Rollouts: 1.2.0, and the gate that took it back");
     eprintln!("          Models: meter-digits, and what each version did in the field");
+    eprintln!("          Alerts: drift at site=amsterdam, who was told, and what to do");
+    eprintln!("          Drift: meter-digits 1.1.0, what changed, how sure that is, and where");
     eprintln!("          Devices: meter-1, and its timeline");
     if args.keep.is_some() {
         eprintln!("The fleet goes on running; its files are in {}", stage.dir.display());

@@ -11,10 +11,11 @@ use longshore_hil_tests::script::{
 use longshore_hil_tests::stage::Stage;
 
 use super::Progress;
+use super::drift;
 use super::verdict::{Rollout, Verdict};
 
 /// How many steps the progress bar has.
-pub const STEPS: u64 = 16;
+pub const STEPS: u64 = 18;
 
 const VERSIONS: [&str; 3] = ["1.0.0", "1.1.0", "1.2.0"];
 
@@ -65,6 +66,7 @@ pub fn play(stage: &mut Stage, devices: usize, progress: &Progress) -> Result<Ve
         build(stage, version)?;
     }
     progress.step("starting the fleet server");
+    let receiver = drift::prepare(stage)?;
     set_up_fleet(stage)?;
     progress.step("publishing and approving 1.0.0");
     release(stage, VERSIONS[0])?;
@@ -77,7 +79,7 @@ pub fn play(stage: &mut Stage, devices: usize, progress: &Progress) -> Result<Ve
     progress.step("streaming held-out digits with labels through every device");
     let rows = load::read(&root().join("examples/meter-digits/field/stream.csv"))?;
     let sockets: Vec<_> = (1..=devices).map(|i| stage.socket(i)).collect();
-    let load = Load::start(&sockets, rows, Duration::from_millis(40));
+    let load = Load::start(&sockets, rows.clone(), Duration::from_millis(40));
     progress.step("killing an engine (SIGKILL) under load");
     std::thread::sleep(Duration::from_secs(2));
     kill_engine(stage, 2)?;
@@ -103,9 +105,23 @@ pub fn play(stage: &mut Stage, devices: usize, progress: &Progress) -> Result<Ve
     let third = roll_out(stage, VERSIONS[2], POLICY)?;
     await_state(stage, &third, "reverted", Duration::from_secs(60))?;
 
+    progress.step("knocking the cameras of the devices in Amsterdam: their pictures are shifted by a pixel");
+    let tally = load.stop();
+    let shifted: Vec<_> = rows.iter().map(load::Row::shifted).collect();
+    let (knocked, others): (Vec<_>, Vec<_>) = (1..=devices).partition(|i| i % 2 == 0);
+    let at = |devices: &[usize]| devices.iter().map(|i| stage.socket(*i)).collect::<Vec<_>>();
+    let loads = [
+        Load::start(&at(&knocked), shifted, Duration::from_millis(20)),
+        Load::start(&at(&others), rows, Duration::from_millis(40)),
+    ];
+    progress.step("waiting for the alert, and taking it on in the console");
+    let found = drift::notice(stage, &receiver, VERSIONS[1])?;
+
     progress.step("stopping the stream");
     std::thread::sleep(Duration::from_secs(1));
-    let tally = load.stop();
+    for load in loads {
+        tally.add(&load.stop());
+    }
     progress.step("waiting until the fleet has counted what the devices have counted");
     let totals = settle(stage, devices)?;
     progress.step("comparing the totals");
@@ -113,5 +129,5 @@ pub fn play(stage: &mut Stage, devices: usize, progress: &Progress) -> Result<Ve
         .into_iter()
         .map(|(version, id)| Ok(Rollout { version: version.into(), state: state(stage, id)? }))
         .collect::<Result<Vec<_>>>()?;
-    Ok(Verdict::new(devices, &tally, totals, rollouts, start.elapsed()))
+    Ok(Verdict::new(devices, &tally, totals, rollouts, found, start.elapsed()))
 }

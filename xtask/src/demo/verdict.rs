@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::drift::Drift;
+
 use longshore_hil_tests::load::Tally;
 use longshore_hil_tests::script::Totals;
 
@@ -19,6 +21,7 @@ pub struct Verdict {
     rows_journalled: u64,
     rows_labelled: u64,
     rollouts: Vec<Rollout>,
+    drift: Drift,
     seconds: f64,
 }
 
@@ -38,6 +41,7 @@ impl Verdict {
         tally: &Tally,
         totals: Totals,
         rollouts: Vec<Rollout>,
+        drift: Drift,
         took: Duration,
     ) -> Self {
         let served = tally.served();
@@ -47,7 +51,8 @@ impl Verdict {
             && served <= totals.counted
             && totals.counted <= served + aborted
             && totals.counted == totals.journalled
-            && states == ["completed", "completed", "reverted"];
+            && states == ["completed", "completed", "reverted"]
+            && drift.is_right();
         Self {
             ok,
             devices,
@@ -57,6 +62,7 @@ impl Verdict {
             rows_journalled: totals.journalled,
             rows_labelled: tally.labelled(),
             rollouts,
+            drift,
             seconds: (took.as_secs_f64() * 10.0).round() / 10.0,
         }
     }
@@ -69,6 +75,11 @@ impl Verdict {
         for r in &self.rollouts {
             text.push_str(&format!("  {} {}\n", r.version, r.state));
         }
+        let d = &self.drift;
+        text.push_str(&format!(
+            "  drift: {} features at the site of the knocked cameras, {} at the other; {} alert, told {} time, {}; {} new training asked for\n",
+            d.features, d.features_elsewhere, d.alerts, d.told, d.state, d.retraining
+        ));
         text.push_str(if self.ok { "All totals are right.\n" } else { "THE TOTALS ARE WRONG.\n" });
         text
     }
@@ -78,12 +89,24 @@ impl Verdict {
 mod tests {
     use super::*;
 
+    fn drift() -> Drift {
+        Drift {
+            features: 7,
+            features_elsewhere: 0,
+            alerts: 1,
+            alerts_elsewhere: 0,
+            told: 1,
+            state: "acknowledged".into(),
+            retraining: 1,
+        }
+    }
+
     fn verdict(served: u64, aborted: u64, counted: u64, journalled: u64, last: &str) -> bool {
         let tally = Tally::of(served, aborted);
         let rollouts = ["completed", "completed", last]
             .map(|s| Rollout { version: "1".into(), state: s.into() })
             .to_vec();
-        Verdict::new(5, &tally, Totals { counted, journalled }, rollouts, Duration::ZERO).ok
+        Verdict::new(5, &tally, Totals { counted, journalled }, rollouts, drift(), Duration::ZERO).ok
     }
 
     #[test]
@@ -94,5 +117,21 @@ mod tests {
         assert!(!verdict(100, 8, 104, 105, "reverted"), "a row the fleet never got");
         assert!(!verdict(0, 0, 0, 0, "reverted"), "nothing was served");
         assert!(!verdict(100, 8, 104, 104, "completed"), "the bad version stayed");
+    }
+
+    #[test]
+    fn drift_that_is_missed_told_twice_or_seen_everywhere_is_found() {
+        assert!(drift().is_right());
+        for wrong in [
+            Drift { features: 0, ..drift() },
+            Drift { features_elsewhere: 1, ..drift() },
+            Drift { alerts: 2, ..drift() },
+            Drift { alerts_elsewhere: 1, ..drift() },
+            Drift { told: 2, ..drift() },
+            Drift { state: "firing".into(), ..drift() },
+            Drift { retraining: 0, ..drift() },
+        ] {
+            assert!(!wrong.is_right(), "{wrong:?}");
+        }
     }
 }
