@@ -9,7 +9,10 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use longshore_stats::Counters;
+use longshore_stats::nesting::Level;
+use longshore_stats::profile::Column;
+use longshore_stats::quality::scores::{LabelledScores, ScoreTable};
+use longshore_stats::{Counters, Profile, Recorder};
 use longshore_trust::{AssignmentVersion, Digest, Seq, UnixMs};
 use longshore_wire::v1::{self, Hello, Receipt, Window, WindowKey, Windows};
 use longshore_wire::{Topic, Up};
@@ -27,10 +30,20 @@ struct Load {
     messages: u64,
 }
 
+/// What came of it.
+struct Run {
+    seconds: f64,
+    /// Of server and generator together.
+    cpu_s: f64,
+    /// Messages that had to be sent again.
+    again: u64,
+    bytes: usize,
+}
+
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let load = Load { devices: 20, messages: 1000 };
-    let (seconds, cpu, again) = runtime.block_on(run(&load));
+    let Run { seconds, cpu_s, again, bytes } = runtime.block_on(run(&load));
     let total = f64::from(load.devices) * load.messages as f64;
     println!(
         "{}",
@@ -40,21 +53,25 @@ fn main() {
             "sent_again": again,
             "seconds": (seconds * 100.0).round() / 100.0,
             "messages_per_s": (total / seconds).round(),
-            "cpu_us_per_message_with_generator": (cpu * 1e6 / total).round(),
+            "cpu_us_per_message_with_generator": (cpu_s * 1e6 / total).round(),
+            "bytes_per_message": (bytes as f64 / total).round(),
         })
     );
 }
 
-async fn run(load: &Load) -> (f64, f64, u64) {
+async fn run(load: &Load) -> Run {
     let mut home = Home::new().await;
     home.config.limits.messages_per_s = 1_000_000;
     home.config.limits.message_burst = 1_000_000;
     let running = home.start().await;
     let key = running.app.director.public();
-    let mut clients = Vec::new();
+    let mut recorder = Recorder::new(&reference(), Level::Bins32);
+    let (mut clients, mut bytes) = (Vec::new(), 0);
     for n in 0..load.devices {
         let device = support::enrol(&home, &running.app.store, &format!("dev-{n}"), 60 + n).await;
-        let messages: Vec<Vec<u8>> = (1..=load.messages).map(|seq| device.seal(seq, windows(seq))).collect();
+        let messages: Vec<Vec<u8>> =
+            (1..=load.messages).map(|seq| device.seal(seq, windows(seq, &mut recorder))).collect();
+        bytes += messages.iter().map(Vec::len).sum::<usize>();
         clients.push((
             connect(&device, running.mqtt.expect("the embedded broker runs").port()).await,
             device,
@@ -72,21 +89,33 @@ async fn run(load: &Load) -> (f64, f64, u64) {
     for task in tasks {
         again += task.await.expect("a device's task does not panic");
     }
-    (begin.elapsed().as_secs_f64(), cpu_seconds() - cpu, again)
+    Run { seconds: begin.elapsed().as_secs_f64(), cpu_s: cpu_seconds() - cpu, again, bytes }
 }
 
-/// A window as a device with ten classes sends it.
-fn windows(seq: u64) -> Windows {
+/// Reference data of a model with thirty features.
+fn reference() -> Profile {
+    let column = |f: u32| Column::Numeric((0..2000).map(|i| Some(f64::from(i * (f + 3) % 997))).collect());
+    Profile::of(&(0..30).map(|f| (format!("f{f}"), column(f))).collect::<Vec<_>>()).expect("thirty columns")
+}
+
+/// A window as a device sends it: ten classes, thirty features, 300 rows, all with labels.
+fn windows(seq: u64, recorder: &mut Recorder) -> Windows {
     let mut counters = Counters::with_classes(10);
     counters.requests = 300;
     counters.rows = 300;
-    for class in 0..10 {
-        counters.classes[class] = 30;
-        counters.confusion[class * 10 + class] = 29;
+    counters.scores = vec![ScoreTable::default(); 10];
+    counters.judged = vec![LabelledScores::default(); 10];
+    for row in 0..300u32 {
+        let (class, score) = (row as usize % 10, f64::from(row * 7 % 100) / 100.0);
+        counters.classes[class] += 1;
+        counters.confusion[class * 10 + class] += 1;
+        counters.scores[class].insert(score);
+        counters.judged[class].insert(score, true);
+        counters.latency_us.insert(f64::from(row * 13));
+        let values: Vec<f64> = (0..30).map(|f| f64::from((row + seq as u32) * (f + 3) % 997)).collect();
+        recorder.numbers(&values);
     }
-    for us in 1..40 {
-        counters.latency_us.insert(f64::from(us * 13));
-    }
+    counters.profile = Some(recorder.take());
     let key = WindowKey {
         model: "digits".parse().expect("a name"),
         bundle: Digest::of(b"bundle"),
