@@ -116,7 +116,7 @@ fn stats(_: &Path) -> Result<Value> {
 fn trust(_: &Path) -> Result<Value> {
     in_crate("longshore-agent", "trust")
 }
-fn monitoring() -> Result<Value> {
+fn monitoring(_: &Path) -> Result<Value> {
     in_crate("longshore-agent", "monitoring")
 }
 
