@@ -63,7 +63,8 @@ pub fn oip(bytes: &[u8]) {
     });
     match model.run(&request.inputs) {
         Ok(outputs) => {
-            let head = oip::ResponseHead { model: "m", version: "1.0.0", prediction_id: "1-1", attributions: None };
+            let head =
+                oip::ResponseHead { model: "m", version: "1.0.0", prediction_id: "1-1", attributions: None };
             // An output that is not there is refused before it comes to that.
             let _ = oip::encode(&head, &request, &outputs);
         }
