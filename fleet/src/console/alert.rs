@@ -136,7 +136,7 @@ async fn show(ctx: &Ctx, id: &str, refusal: Option<String>) -> Result<Response, 
         retrain: store.retrain_of(number).await?.map(|r| {
             let request: Value = serde_json::from_str(&r.body).unwrap_or_default();
             format!(
-                "for version {} of {}, SHA-256 {}",
+                "version {} of {}, SHA-256 {}",
                 request["data"]["version"].as_str().unwrap_or("?"),
                 r.model,
                 r.sha256

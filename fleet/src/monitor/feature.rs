@@ -103,6 +103,17 @@ fn outside(source: &Source, index: usize, window: Option<&FeatureWindow>) -> (u6
     (reference.map_or(0, |f| sum(&FeatureWindow::from(f))), window.map_or(0, sum))
 }
 
+/// What falls into the bin that begins at an edge. The edge after a single value is the next number there is: it is not shown.
+fn range(edges: &[f64], i: usize) -> String {
+    let edge = edges[i];
+    let before = i.checked_sub(1).map(|before| edges[before]);
+    match before {
+        _ if edges.get(i + 1) == Some(&edge.next_up()) => format!("= {}", number(edge)),
+        Some(single) if single.next_up() == edge => format!("> {}", number(single)),
+        _ => format!("≥ {}", number(edge)),
+    }
+}
+
 /// Bins of the level that devices count in.
 fn bins(source: &Source, index: usize, window: Option<&FeatureWindow>) -> Vec<Bin> {
     let Some(feature) = source.reference.as_ref().and_then(|r| r.features.get(index)) else {
@@ -113,7 +124,7 @@ fn bins(source: &Source, index: usize, window: Option<&FeatureWindow>) -> Vec<Bi
         FeatureValues::Numeric(h) => {
             let h = h.at_level(longshore_fleet_core::monitor::shape::LEVEL);
             let first = h.edges.first().map_or("all".to_owned(), |e| format!("< {}", number(*e)));
-            let labels = [first].into_iter().chain(h.edges.iter().map(|e| format!("≥ {}", number(*e))));
+            let labels = [first].into_iter().chain((0..h.edges.len()).map(|i| range(&h.edges, i)));
             labels.zip(h.counts.iter().copied()).collect()
         }
         FeatureValues::Categorical(c) => {
@@ -189,4 +200,16 @@ async fn outliers(
     let effect = |o: &Outlier| o.effect.map_or(-1.0, |e| e.value);
     out.sort_by(|a, b| b.state.cmp(&a.state).then(effect(b).total_cmp(&effect(a))));
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_value_is_named_and_the_number_after_it_is_not() {
+        let edges = [0.0, 0f64.next_up(), 4.0, 5.0, 5f64.next_up()];
+        let labels: Vec<String> = (0..edges.len()).map(|i| range(&edges, i)).collect();
+        assert_eq!(labels, ["= 0", "> 0", "≥ 4", "= 5", "> 5"]);
+    }
 }
