@@ -122,7 +122,8 @@ fn doctests() -> Result<()> {
 
 /// The end-to-end tests marked `#[ignore]` need other people's software; each says what it misses.
 fn slow() -> Result<()> {
-    const AGENT: &str = "LONGSHORE_CROSS_AGENT";
+    // Not `LONGSHORE_…`: that would be a setting of the agents that the tests start.
+    const AGENT: &str = "CROSS_BUILT_AGENT";
     // Built here and not in its test: it takes minutes, and shows what it does.
     let agent = match std::env::var(AGENT) {
         Ok(agent) => agent,

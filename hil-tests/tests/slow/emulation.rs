@@ -13,9 +13,9 @@ use super::example_bundle;
 const TRIPLE: &str = "aarch64-unknown-linux-musl";
 const EMULATOR: &str = "qemu-aarch64-static";
 
-/// The cross-built agent: `LONGSHORE_CROSS_AGENT`, which `cargo xtask test --slow` sets, or built now.
+/// The cross-built agent: `CROSS_BUILT_AGENT`, which `cargo xtask test --slow` sets, or built now.
 fn cross_built() -> Result<PathBuf> {
-    if let Some(agent) = std::env::var_os("LONGSHORE_CROSS_AGENT") {
+    if let Some(agent) = std::env::var_os("CROSS_BUILT_AGENT") {
         return Ok(agent.into());
     }
     let mut build = Command::new("cargo");
