@@ -2,23 +2,24 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
+mod sealing;
+
 use std::path::Path;
 
 use longshore_agent::engine::protocol::{LoadId, Truth};
 use longshore_agent::page::{NO_CLASS, NO_GROUP, Prediction};
-use longshore_agent::store::{Held, Joined, LabelRow, LoadDelta, Pending, Quota, Store, Total, Watched};
+use longshore_agent::store::{Held, Joined, LabelRow, LoadDelta, Quota, Store, Total, Watched};
 use longshore_stats::counters::{Answers, encoded_bytes};
 use longshore_stats::nesting::Level;
 use longshore_stats::profile::{Column, Profile};
 use longshore_stats::quality::attribution::AttributionTable;
 use longshore_stats::quality::scores::ScoreTable;
 use longshore_stats::{Counters, Recorder};
-use longshore_trust::{
-    Digest, EnvelopeError, FleetId, Kind, ModelName, Seq, SigningKey, StreamId, TimeQuality, UnixMs,
-};
-use longshore_wire::v1::{Header, SCHEMA, Window, Windows, open, seal};
+use longshore_trust::{Digest, Kind, ModelName, Seq, StreamId};
+use longshore_wire::v1::{Window, Windows, open};
 
-const T0: UnixMs = UnixMs(1_800_000_000_000);
+use sealing::{T0, key, sign};
+
 const MIN: u64 = 60_000;
 /// Two classes with scores, three groups.
 const CREDIT: Watched = Watched { classes: 2, scored: true, groups: 3, favourable: 1, error_unit: None };
@@ -31,25 +32,6 @@ fn bundle() -> Digest {
 }
 fn store(dir: &Path) -> Store {
     Store::open(dir, StreamId(7), T0).unwrap()
-}
-fn key() -> SigningKey {
-    SigningKey::from_seed(&[1; 32])
-}
-fn sign(seq: Seq, pending: &Pending) -> Result<Vec<u8>, EnvelopeError> {
-    let header = Header {
-        schema: SCHEMA,
-        fleet: FleetId::new("demo").unwrap(),
-        device: "dev-1".parse().unwrap(),
-        stream: StreamId(1),
-        seq,
-        time: T0,
-        time_quality: TimeQuality::None,
-    };
-    match pending {
-        Pending::Report(r) => seal(header, r.clone(), &key()),
-        Pending::Events(e) => seal(header, e.clone(), &key()),
-        Pending::Windows(w) => seal(header, w.clone(), &key()),
-    }
 }
 /// Seals everything and hands out the windows.
 fn drain(s: &mut Store) -> Vec<Window> {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
+mod sealing;
+
 use std::fs;
 use std::path::Path;
 
@@ -11,15 +13,14 @@ use longshore_agent::store::{Joined, LabelRow, Live, LoadDelta, Pending, Quota, 
 use longshore_agent_core::update::{Batch, Installed, ModelRecord, Token, Write};
 use longshore_stats::{Counters, DdSketch};
 use longshore_trust::{
-    AssignmentVersion, Digest, EnvelopeError, FleetId, Generation, Kind, ModelName, ReleaseCounter, Seq,
-    SigningKey, StreamId, TimeQuality, UnixMs,
+    AssignmentVersion, Digest, Generation, Kind, ModelName, ReleaseCounter, Seq, StreamId,
 };
 use longshore_wire::v1::{
-    EventKind, Events, GapKind, Header, Report, ReportBody, SCHEMA, UpdateReport, UpdateState, Windows, open,
-    seal,
+    EventKind, Events, GapKind, Report, ReportBody, UpdateReport, UpdateState, Windows, open,
 };
 
-const T0: UnixMs = UnixMs(1_800_000_000_000);
+use sealing::{T0, key, sign};
+
 const MIN: u64 = 60_000;
 
 fn model() -> ModelName {
@@ -30,25 +31,6 @@ fn bundle() -> Digest {
 }
 fn store(dir: &Path) -> Store {
     Store::open(dir, StreamId(0xfeed_0000_0000_0001), T0).unwrap()
-}
-fn key() -> SigningKey {
-    SigningKey::from_seed(&[1; 32])
-}
-fn sign(seq: Seq, pending: &Pending) -> Result<Vec<u8>, EnvelopeError> {
-    let header = Header {
-        schema: SCHEMA,
-        fleet: FleetId::new("demo").unwrap(),
-        device: "dev-1".parse().unwrap(),
-        stream: StreamId(1),
-        seq,
-        time: T0,
-        time_quality: TimeQuality::None,
-    };
-    match pending {
-        Pending::Report(r) => seal(header, r.clone(), &key()),
-        Pending::Events(e) => seal(header, e.clone(), &key()),
-        Pending::Windows(w) => seal(header, w.clone(), &key()),
-    }
 }
 fn counters(rows: u64) -> Counters {
     let mut latency_us = DdSketch::default();

@@ -39,6 +39,33 @@ pub struct Stage {
     remove: bool,
 }
 
+/// The fleet's API as the operator asks it, apart from the stage that watches over the server's process.
+#[derive(Debug)]
+pub struct Api {
+    url: String,
+    token: String,
+}
+
+impl Api {
+    /// Of the server of a stage.
+    ///
+    /// # Errors
+    /// When it was not initialised yet.
+    pub fn of(stage: &Stage) -> Result<Self> {
+        let token = std::fs::read_to_string(stage.dir.join("admin-token"))?;
+        Ok(Self { url: stage.url(), token: token.trim().to_owned() })
+    }
+    /// Asks.
+    ///
+    /// # Errors
+    /// When it does not answer with JSON.
+    pub fn get(&self, path: &str) -> Result<Value> {
+        let request = ureq::get(format!("{}{path}", self.url));
+        let mut answer = request.header("authorization", format!("Bearer {}", self.token)).call()?;
+        Ok(answer.body_mut().read_json()?)
+    }
+}
+
 impl Stage {
     /// Prepares `dir`, which must be empty or missing.
     ///
@@ -152,11 +179,7 @@ impl Stage {
     /// # Errors
     /// When it does not answer with JSON.
     pub fn api(&self, path: &str) -> Result<Value> {
-        let token = std::fs::read_to_string(self.dir.join("admin-token"))?;
-        let url = format!("{}{path}", self.url());
-        let mut answer =
-            ureq::get(&url).header("authorization", &format!("Bearer {}", token.trim())).call()?;
-        Ok(answer.body_mut().read_json()?)
+        Api::of(self)?.get(path)
     }
     /// `longshore-agent status` of device `i`.
     ///

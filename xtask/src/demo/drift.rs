@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use longshore_hil_tests::console::Console;
 use longshore_hil_tests::receiver::Receiver;
 use longshore_hil_tests::script::MODEL;
-use longshore_hil_tests::stage::Stage;
+use longshore_hil_tests::stage::{Api, Stage};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -120,24 +120,6 @@ pub fn notice(stage: &mut Stage, receiver: &Receiver, version: &str) -> Result<D
         state: state.as_str().unwrap_or_default().to_owned(),
         retraining: sent("model.retrain"),
     })
-}
-
-/// The fleet's API, apart from the stage that watches over its process.
-struct Api {
-    url: String,
-    token: String,
-}
-
-impl Api {
-    fn of(stage: &Stage) -> Result<Self> {
-        let token = std::fs::read_to_string(stage.dir.join("admin-token"))?;
-        Ok(Self { url: stage.url(), token: token.trim().to_owned() })
-    }
-    fn get(&self, path: &str) -> Result<Value> {
-        let request = ureq::get(format!("{}{path}", self.url));
-        let mut answer = request.header("authorization", format!("Bearer {}", self.token)).call()?;
-        Ok(answer.body_mut().read_json()?)
-    }
 }
 
 /// Whether a message of the receiver is about drift.

@@ -177,6 +177,23 @@ enum Act {
     Resolve,
 }
 
+impl Cause {
+    /// What acts may find nothing to be done to is no matter here.
+    fn act(&mut self, act: Act, note: &str) {
+        let at = self.now;
+        match (act, &mut self.alert) {
+            (Act::Look(seen, weight, silenced), _) => {
+                self.look(Look { seen, weight, silenced, blind_ms: 0 });
+            }
+            (Act::Pass(ms), _) => self.now = at.plus_ms(ms),
+            (Act::Back(ms), _) => self.now = UnixMs(at.0 - ms),
+            (Act::Acknowledge, Some(alert)) => drop(alert.acknowledge("a", note, at)),
+            (Act::Resolve, Some(alert)) => drop(alert.resolve("a", note, at)),
+            (Act::Acknowledge | Act::Resolve, None) => {}
+        }
+    }
+}
+
 fn act() -> impl Strategy<Value = Act> {
     let seen = prop_oneof![Just(Seen::Holds), Just(Seen::Near), Just(Seen::Clear), Just(Seen::Unknown)];
     prop_oneof![
@@ -243,13 +260,7 @@ proptest! {
     fn nothing_waits_for_ever(acts in prop::collection::vec(act(), 1..100)) {
         let mut c = Cause::new();
         for a in acts {
-            match a {
-                Act::Look(seen, weight, silenced) => c.look(Look { seen, weight, silenced, blind_ms: 0 }),
-                Act::Pass(ms) => c.now = c.now.plus_ms(ms),
-                Act::Back(ms) => c.now = UnixMs(c.now.0 - ms),
-                Act::Acknowledge => { let at = c.now; if let Some(a) = &mut c.alert { let _ = a.acknowledge("a", "", at); } }
-                Act::Resolve => { let at = c.now; if let Some(a) = &mut c.alert { let _ = a.resolve("a", "", at); } }
-            }
+            c.act(a, "");
         }
         // When it is over it ends, whatever was before.
         for _ in 0..(HELD_MS + REOPEN_MS) / MINUTE + gap_ms(6) / MINUTE + 60 {
@@ -265,13 +276,7 @@ proptest! {
     fn an_alert_is_read_back_as_it_was_written(acts in prop::collection::vec(act(), 1..60)) {
         let mut c = Cause::new();
         for a in acts {
-            match a {
-                Act::Look(seen, weight, silenced) => c.look(Look { seen, weight, silenced, blind_ms: 0 }),
-                Act::Pass(ms) => c.now = c.now.plus_ms(ms),
-                Act::Back(ms) => c.now = UnixMs(c.now.0 - ms),
-                Act::Acknowledge => { let at = c.now; if let Some(a) = &mut c.alert { let _ = a.acknowledge("a", "n", at); } }
-                Act::Resolve => { let at = c.now; if let Some(a) = &mut c.alert { let _ = a.resolve("a", "n", at); } }
-            }
+            c.act(a, "n");
             let json = serde_json::to_string(&c.alert).unwrap();
             prop_assert_eq!(&serde_json::from_str::<Option<Alert>>(&json).unwrap(), &c.alert);
         }
