@@ -274,7 +274,7 @@ async fn halt(tx: &mut Tx, r: &Rollout, now: UnixMs) -> Result<(), ControlError>
         RolloutState::Running | RolloutState::Paused => {
             Ok(rollout::set_state(tx, &r.id, RolloutState::Halting, "operator: halted", now).await?)
         }
-        RolloutState::Planned => {
+        RolloutState::Planned | RolloutState::AwaitingAuthorization | RolloutState::Scheduled => {
             Ok(rollout::set_state(tx, &r.id, RolloutState::Halted, "operator: halted before its start", now)
                 .await?)
         }
@@ -287,7 +287,11 @@ async fn revert(tx: &mut Tx, r: &Rollout, now: UnixMs) -> Result<(), ControlErro
     match r.state {
         RolloutState::Running | RolloutState::Paused | RolloutState::Halted | RolloutState::Completed => {}
         RolloutState::Reverting | RolloutState::Reverted => return Ok(()),
-        RolloutState::Planned | RolloutState::Halting | RolloutState::Superseded => {
+        RolloutState::Planned
+        | RolloutState::AwaitingAuthorization
+        | RolloutState::Scheduled
+        | RolloutState::Halting
+        | RolloutState::Superseded => {
             return Err(refused(r, "it cannot be reverted in this state"));
         }
     }

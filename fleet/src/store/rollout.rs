@@ -483,7 +483,7 @@ impl Store {
     pub async fn rollouts_to_execute(&self, only_under_way: bool) -> Result<Vec<RolloutId>, StoreError> {
         let ids: Vec<String> = sqlx::query_scalar(
             "SELECT id FROM rollout r WHERE state IN ('running', 'paused', 'halting', 'reverting')
-                OR (NOT ?1 AND state = 'planned')
+                OR (NOT ?1 AND state IN ('planned', 'awaiting_authorization', 'scheduled'))
                 OR (NOT ?1 AND state = 'completed'
                     AND generation = (SELECT max(generation) FROM rollout n WHERE n.model = r.model AND n.state = 'completed')
                     AND NOT EXISTS (SELECT 1 FROM rollout n WHERE n.model = r.model

@@ -3,6 +3,8 @@
 //! A [`Policy`] that exists can be carried out: unknown keys, impossible values and gates of later versions were refused
 //! with their line by [`Policy::parse`]. Nothing that is written in a policy is silently ignored.
 
+mod gate;
+mod lines;
 mod parse;
 mod span;
 
@@ -11,7 +13,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use parse::PolicyError;
+pub use gate::{Evidence, Gate, OnFail};
+pub use lines::PolicyError;
 pub use span::{human_duration, parse_duration};
 
 /// The policies that come with the server: name and text.
@@ -38,6 +41,31 @@ pub struct Policy {
     pub gate: Gate,
     /// When a device goes back by itself.
     pub guard: GuardPolicy,
+    /// When devices may take a version; at any time without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+    /// Bytes per second that all devices of the rollout download together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<u64>,
+    /// Of two rollouts of a model that want a device, the one with the higher priority gets it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub priority: i32,
+    /// A second person must say yes to a plan before it starts.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub authorize: bool,
+}
+
+/// A maintenance window, in each device's own zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// When it opens: minute, hour, day of month, month, day of week.
+    pub cron: String,
+    /// How long it stays open, ms.
+    pub duration_ms: u64,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// One wave.
@@ -47,6 +75,12 @@ pub struct WavePolicy {
     pub select: Select,
     /// A wave that selects nothing is skipped instead of refused.
     pub optional: bool,
+    /// How long the version runs beside the active one before it serves, ms; 0 is not at all.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub shadow_ms: u64,
+    /// Most devices that are offered the version in a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_per_minute: Option<u32>,
     /// How long its devices run the version before it is judged, ms.
     pub soak_ms: u64,
     /// Shortest probation on a device, ms.
@@ -104,68 +138,6 @@ impl fmt::Display for Select {
                 let all: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
                 f.write_str(&all.join(", "))
             }
-        }
-    }
-}
-
-/// What a wave must prove.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Gate {
-    /// Devices that must run the version (all of a smaller wave).
-    pub min_devices: u32,
-    /// Rows answered with the version, over the wave.
-    pub min_rows: u64,
-    /// Labelled rows, over the wave; asked for only with `accuracy_drop`.
-    pub min_labelled: u64,
-    /// Least share of ok / (ok + failed) devices.
-    pub success: f64,
-    /// Most failed devices in the whole rollout.
-    pub max_failed_devices: Option<u32>,
-    /// Largest loss of accuracy against each device's own previous version.
-    pub accuracy_drop: Option<f64>,
-    /// How sure a harm must be: one for the rollout, split over its waves.
-    pub alpha: f64,
-    /// What passes the accuracy gate.
-    pub evidence: Evidence,
-    /// A wave that has not passed so long after it opened is inconclusive, ms.
-    pub deadline_ms: u64,
-    /// What happens when a wave fails.
-    pub on_fail: OnFail,
-    /// What happens when a wave is inconclusive.
-    pub on_inconclusive: OnFail,
-}
-
-/// What passes the accuracy gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Evidence {
-    /// Proof of no harm, except in waves of fewer than 30 devices.
-    BySize,
-    /// The minimums are met and no harm is proven.
-    NoProofOfHarm,
-    /// The upper bound of the harm is within the margin.
-    ProofOfNoHarm,
-}
-
-/// What to do about a wave that did not pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnFail {
-    /// Offer nothing more and ask a person.
-    Pause,
-    /// Revoke what is not committed.
-    Halt,
-    /// Give every device its previous version back.
-    Revert,
-}
-impl OnFail {
-    /// As in the file.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Halt => "halt",
-            Self::Revert => "revert",
         }
     }
 }

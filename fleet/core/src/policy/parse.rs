@@ -6,17 +6,9 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Evidence, Gate, GuardPolicy, OnFail, Policy, Select, WavePolicy, parse_duration};
-
-/// Why a policy is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {message}")]
-pub struct PolicyError {
-    /// Line of the file, from 1.
-    pub line: usize,
-    /// What is wrong, and what would be right.
-    pub message: String,
-}
+use super::gate::{Gate, RawGate, gate};
+use super::lines::{Lines, PolicyError};
+use super::{GuardPolicy, Policy, Select, WavePolicy};
 
 /// Keys that a later version understands. Ignoring them would promise a protection that is not there.
 const LATER: [(&str, &str); 6] = [
@@ -59,76 +51,10 @@ struct RawSelect {
 }
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawGate {
-    min_devices: Option<Spanned<i64>>,
-    min_rows: Option<Spanned<i64>>,
-    min_labelled: Option<Spanned<i64>>,
-    success: Option<Spanned<f64>>,
-    max_failed_devices: Option<Spanned<i64>>,
-    accuracy_drop: Option<Spanned<f64>>,
-    alpha: Option<Spanned<f64>>,
-    evidence: Option<Spanned<String>>,
-    deadline: Spanned<String>,
-    on_fail: Spanned<String>,
-    on_inconclusive: Option<Spanned<String>>,
-}
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RawGuard {
     error_rate: Option<Spanned<f64>>,
     crashes: Option<Spanned<i64>>,
     p99_percent: Option<Spanned<i64>>,
-}
-
-struct Lines<'a>(&'a str);
-
-impl Lines<'_> {
-    fn error(&self, span: &Range<usize>, message: impl Into<String>) -> PolicyError {
-        let start = span.start.min(self.0.len());
-        PolicyError {
-            line: self.0.as_bytes()[..start].iter().filter(|b| **b == b'\n').count() + 1,
-            message: message.into(),
-        }
-    }
-    fn time(&self, value: &Spanned<String>) -> Result<u64, PolicyError> {
-        parse_duration(value.as_ref()).map_err(|m| self.error(&value.span(), m))
-    }
-    fn share(&self, key: &str, value: &Spanned<f64>, least: f64) -> Result<f64, PolicyError> {
-        let v = *value.as_ref();
-        if v >= least && v <= 1.0 {
-            Ok(v)
-        } else {
-            Err(self
-                .error(&value.span(), format!("{key} = {v} is impossible: give a share from {least} to 1")))
-        }
-    }
-    fn whole(
-        &self,
-        key: &str,
-        value: &Spanned<i64>,
-        range: std::ops::RangeInclusive<i64>,
-    ) -> Result<u64, PolicyError> {
-        let v = *value.as_ref();
-        if range.contains(&v) {
-            Ok(v.unsigned_abs())
-        } else {
-            let (a, b) = range.into_inner();
-            Err(self
-                .error(&value.span(), format!("{key} = {v} is impossible: give a number from {a} to {b}")))
-        }
-    }
-    fn on_fail(&self, key: &str, value: &Spanned<String>) -> Result<OnFail, PolicyError> {
-        match value.as_ref().as_str() {
-            "pause" => Ok(OnFail::Pause),
-            "halt" => Ok(OnFail::Halt),
-            "revert" => Ok(OnFail::Revert),
-            other => {
-                let message =
-                    format!("{key} = {other:?} is not known: say \"pause\", \"halt\" or \"revert\"");
-                Err(self.error(&value.span(), message))
-            }
-        }
-    }
 }
 
 impl Policy {
@@ -160,7 +86,16 @@ impl Policy {
             }
         }
         let guard = guard(&lines, raw.guard.as_ref())?;
-        Ok(Self { name: raw.name.into_inner(), waves, gate, guard })
+        Ok(Self {
+            name: raw.name.into_inner(),
+            waves,
+            gate,
+            guard,
+            window: None,
+            bandwidth: None,
+            priority: 0,
+            authorize: false,
+        })
     }
 }
 
@@ -212,7 +147,15 @@ fn wave(lines: &Lines<'_>, raw: &RawWave, gate: &Gate, index: usize) -> Result<W
         }
         None => 3_600_000,
     };
-    Ok(WavePolicy { select, optional: raw.optional, soak_ms, probation_ms, lease_ms })
+    Ok(WavePolicy {
+        select,
+        optional: raw.optional,
+        shadow_ms: 0,
+        max_per_minute: None,
+        soak_ms,
+        probation_ms,
+        lease_ms,
+    })
 }
 
 fn select(lines: &Lines<'_>, span: &Range<usize>, raw: &RawSelect) -> Result<Select, PolicyError> {
@@ -248,73 +191,6 @@ fn select(lines: &Lines<'_>, span: &Range<usize>, raw: &RawSelect) -> Result<Sel
             format!("a wave selects by exactly one of count, percent, rest, ring and labels; {n} are given"),
         )),
     }
-}
-
-fn gate(lines: &Lines<'_>, raw: &RawGate) -> Result<Gate, PolicyError> {
-    const MANY: i64 = 1_000_000_000_000;
-    let whole = |key: &str, v: &Option<Spanned<i64>>, default: u64, least: i64| match v {
-        Some(v) => lines.whole(key, v, least..=MANY),
-        None => Ok(default),
-    };
-    let accuracy_drop =
-        raw.accuracy_drop.as_ref().map(|v| lines.share("accuracy_drop", v, 0.0)).transpose()?;
-    if let (None, Some(m)) = (accuracy_drop, &raw.min_labelled) {
-        return Err(lines
-            .error(&m.span(), "min_labelled does nothing without accuracy_drop: add that, or remove this"));
-    }
-    if let (None, Some(e)) = (accuracy_drop, &raw.evidence) {
-        return Err(
-            lines.error(&e.span(), "evidence does nothing without accuracy_drop: add that, or remove this")
-        );
-    }
-    let evidence = match raw.evidence.as_ref().map(|e| (e.as_ref().as_str(), e.span())) {
-        None => Evidence::BySize,
-        Some(("no_proof_of_harm", _)) => Evidence::NoProofOfHarm,
-        Some(("proof_of_no_harm", _)) => Evidence::ProofOfNoHarm,
-        Some((other, span)) => {
-            let message = format!(
-                "evidence = {other:?} is not known: say \"no_proof_of_harm\" or \"proof_of_no_harm\""
-            );
-            return Err(lines.error(&span, message));
-        }
-    };
-    let alpha = match &raw.alpha {
-        None => 0.01,
-        Some(a) if *a.as_ref() > 0.0 && *a.as_ref() <= 0.2 => *a.as_ref(),
-        Some(a) => {
-            let message = format!("alpha = {} is impossible: more than 0, at most 0.2", a.as_ref());
-            return Err(lines.error(&a.span(), message));
-        }
-    };
-    let deadline_ms = lines.time(&raw.deadline)?;
-    if deadline_ms < 1_000 {
-        return Err(lines.error(&raw.deadline.span(), "a deadline shorter than 1s cannot be met"));
-    }
-    Ok(Gate {
-        min_devices: u32::try_from(whole("min_devices", &raw.min_devices, 1, 1)?).unwrap_or(u32::MAX),
-        min_rows: whole("min_rows", &raw.min_rows, 0, 0)?,
-        min_labelled: if accuracy_drop.is_some() {
-            whole("min_labelled", &raw.min_labelled, 100, 1)?
-        } else {
-            0
-        },
-        success: raw.success.as_ref().map_or(Ok(0.95), |v| lines.share("success", v, 0.01))?,
-        max_failed_devices: match &raw.max_failed_devices {
-            Some(v) => {
-                Some(u32::try_from(lines.whole("max_failed_devices", v, 0..=MANY)?).unwrap_or(u32::MAX))
-            }
-            None => None,
-        },
-        accuracy_drop,
-        alpha,
-        evidence,
-        deadline_ms,
-        on_fail: lines.on_fail("on_fail", &raw.on_fail)?,
-        on_inconclusive: match &raw.on_inconclusive {
-            Some(v) => lines.on_fail("on_inconclusive", v)?,
-            None => OnFail::Pause,
-        },
-    })
 }
 
 fn guard(lines: &Lines<'_>, raw: Option<&RawGuard>) -> Result<GuardPolicy, PolicyError> {

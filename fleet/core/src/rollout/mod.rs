@@ -9,7 +9,9 @@ mod state;
 mod step;
 
 pub use facts::{Action, DeviceFact, Facts, LateDevice, Offer, Report, WaveFact};
-pub use state::{DeviceState, RolloutState, Standing, UnknownState, WaveState};
+pub use state::{
+    DeviceState, LONGEST_SCHEDULE_MS, PauseReason, RolloutState, Standing, UnknownState, WaveState,
+};
 pub use step::step;
 
 #[cfg(test)]

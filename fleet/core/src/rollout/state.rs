@@ -43,6 +43,10 @@ states!(
     RolloutState {
         /// Planned, not started.
         Planned = "planned",
+        /// Asked to start; a second person's yes is missing.
+        AwaitingAuthorization = "awaiting_authorization",
+        /// Starts by itself at its time.
+        Scheduled = "scheduled",
         /// Waves are opened one after the other.
         Running = "running",
         /// Offers nothing new; what is in probation keeps its lease.
@@ -67,6 +71,8 @@ states!(
     WaveState {
         /// Not opened.
         Waiting = "waiting",
+        /// Its devices run the version beside the one that serves.
+        Shadowing = "shadowing",
         /// Its devices are offered the version.
         Offering = "offering",
         /// Its devices run the version and gather evidence.
@@ -84,6 +90,12 @@ states!(
 
 /// Days a plan may wait to be started.
 const PLANNED_DEADLINE_MS: u64 = 30 * 86_400_000;
+/// How long a plan waits for a second person's yes.
+const AUTHORIZATION_DEADLINE_MS: u64 = 7 * 86_400_000;
+/// How far ahead a start can be scheduled.
+pub const LONGEST_SCHEDULE_MS: u64 = 30 * 86_400_000;
+/// How long a scheduled rollout whose time has come is tried to be started.
+const SCHEDULED_GRACE_MS: u64 = 3_600_000;
 /// How long a paused rollout waits for a person.
 const PAUSED_DEADLINE_MS: u64 = 7 * 86_400_000;
 /// How long a halt waits for devices that are online.
@@ -102,12 +114,19 @@ impl RolloutState {
     pub const fn is_active(self) -> bool {
         matches!(self, Self::Running | Self::Paused | Self::Halting | Self::Reverting)
     }
+    /// Whether it has not begun: nothing was offered to anybody.
+    #[must_use]
+    pub const fn is_before_start(self) -> bool {
+        matches!(self, Self::Planned | Self::AwaitingAuthorization | Self::Scheduled)
+    }
     /// When this state ends at the latest, for a rollout of `waves` waves whose gate has this deadline; terminal states
     /// have none.
     #[must_use]
     pub fn deadline(self, since: UnixMs, waves: usize, wave_deadline_ms: u64) -> Option<UnixMs> {
         let ms = match self {
             Self::Planned => PLANNED_DEADLINE_MS,
+            Self::AwaitingAuthorization => AUTHORIZATION_DEADLINE_MS,
+            Self::Scheduled => LONGEST_SCHEDULE_MS + SCHEDULED_GRACE_MS,
             // Each wave has its own deadline; the sum bounds the whole.
             Self::Running => wave_deadline_ms.saturating_mul(waves as u64 + 1),
             Self::Paused => PAUSED_DEADLINE_MS,
@@ -123,9 +142,23 @@ impl WaveState {
     /// Whether the wave is under way.
     #[must_use]
     pub const fn is_open(self) -> bool {
-        matches!(self, Self::Offering | Self::Soaking | Self::Judging)
+        matches!(self, Self::Shadowing | Self::Offering | Self::Soaking | Self::Judging)
     }
 }
+
+states!(
+    /// Why a rollout is paused.
+    PauseReason {
+        /// A person paused it, or the version was withdrawn.
+        Operator = "operator",
+        /// A gate failed, or was not passed by its deadline.
+        Gate = "gate",
+        /// More devices failed than the whole rollout may lose.
+        ErrorBudget = "error_budget",
+        /// Too few devices could be reached by the deadline.
+        Quorum = "quorum",
+    }
+);
 
 /// Where a device of a rollout stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

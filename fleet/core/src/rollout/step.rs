@@ -24,7 +24,9 @@ pub fn step(now: UnixMs, facts: &Facts<'_>) -> Vec<Action> {
     let mut step = Step { now, facts, devices: facts.devices.clone(), out: Vec::new() };
     step.take_reports();
     match facts.state {
-        RolloutState::Planned => step.plan_grows_old(),
+        RolloutState::Planned | RolloutState::AwaitingAuthorization | RolloutState::Scheduled => {
+            step.plan_grows_old();
+        }
         RolloutState::Running => step.run(),
         RolloutState::Paused => step.wait_for_a_person(),
         RolloutState::Halting => step.halt(),
