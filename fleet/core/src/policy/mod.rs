@@ -3,19 +3,23 @@
 //! A [`Policy`] that exists can be carried out: unknown keys, impossible values and gates of later versions were refused
 //! with their line by [`Policy::parse`]. Nothing that is written in a policy is silently ignored.
 
+mod explain;
+mod expression;
 mod gate;
 mod lines;
 mod parse;
+mod select;
 mod span;
-
-use std::collections::BTreeMap;
-use std::fmt;
+mod window;
 
 use serde::{Deserialize, Serialize};
 
+pub use expression::{Expression, ExpressionError};
 pub use gate::{Evidence, Gate, OnFail};
 pub use lines::PolicyError;
-pub use span::{human_duration, parse_duration};
+pub use select::Select;
+pub use span::{human_bandwidth, human_duration, parse_bandwidth, parse_duration};
+pub use window::{Opening, Schedule, ScheduleError, Window};
 
 /// The policies that come with the server: name and text.
 pub const SHIPPED: [(&str, &str); 3] = [
@@ -55,15 +59,6 @@ pub struct Policy {
     pub authorize: bool,
 }
 
-/// A maintenance window, in each device's own zone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window {
-    /// When it opens: minute, hour, day of month, month, day of week.
-    pub cron: String,
-    /// How long it stays open, ms.
-    pub duration_ms: u64,
-}
-
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -88,58 +83,6 @@ pub struct WavePolicy {
     /// Length of the lease under which a device runs the version until the wave has passed, ms (the last wave commits
     /// locally and has none).
     pub lease_ms: u64,
-}
-
-/// Which devices a wave takes, of those that no wave before it took.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Select {
-    /// So many.
-    Count(u32),
-    /// This percentage of all devices of the plan, rounded up.
-    Percent(f64),
-    /// All that are left.
-    Rest,
-    /// Those whose label `ring` has this value.
-    Ring(String),
-    /// Those that have all these labels.
-    Labels(BTreeMap<String, String>),
-}
-
-impl Select {
-    /// The largest number of devices such a wave may hold, of a plan over `all`; `None` when it has no such bound.
-    #[must_use]
-    pub fn cap(&self, all: usize) -> Option<usize> {
-        match self {
-            Self::Count(n) => Some(*n as usize),
-            Self::Percent(p) => Some((all as f64 * p / 100.0).ceil() as usize),
-            Self::Rest | Self::Ring(_) | Self::Labels(_) => None,
-        }
-    }
-    /// Whether a device with these labels may be in the wave.
-    #[must_use]
-    pub fn admits(&self, labels: &BTreeMap<String, String>) -> bool {
-        match self {
-            Self::Count(_) | Self::Percent(_) | Self::Rest => true,
-            Self::Ring(ring) => labels.get("ring") == Some(ring),
-            Self::Labels(want) => want.iter().all(|(k, v)| labels.get(k) == Some(v)),
-        }
-    }
-}
-impl fmt::Display for Select {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Count(1) => f.write_str("1 device"),
-            Self::Count(n) => write!(f, "{n} devices"),
-            Self::Percent(p) => write!(f, "{p} %"),
-            Self::Rest => f.write_str("the rest"),
-            Self::Ring(ring) => write!(f, "ring {ring}"),
-            Self::Labels(labels) => {
-                let all: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
-                f.write_str(&all.join(", "))
-            }
-        }
-    }
 }
 
 /// When a device goes back by itself, in probation.

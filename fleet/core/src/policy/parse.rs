@@ -6,19 +6,15 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::explain::explain;
 use super::gate::{Gate, RawGate, gate};
 use super::lines::{Lines, PolicyError};
-use super::{GuardPolicy, Policy, Select, WavePolicy};
+use super::{Expression, GuardPolicy, Policy, Select, WavePolicy, Window, parse_bandwidth};
 
-/// Keys that a later version understands. Ignoring them would promise a protection that is not there.
-const LATER: [(&str, &str); 6] = [
-    ("shadow", "running a candidate in shadow"),
-    ("max_per_minute", "pacing of offers"),
-    ("latency_p99_ratio", "the latency gate"),
-    ("error_rate_increase", "the error rate gate"),
-    ("score_shift", "the score shift gate"),
-    ("window", "maintenance windows"),
-];
+/// No policy of a person is longer.
+const LONGEST: usize = 100_000;
+/// Nor has more waves.
+const MOST_WAVES: usize = 50;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,8 +23,12 @@ struct RawPolicy {
     #[serde(default)]
     wave: Vec<Spanned<RawWave>>,
     gate: Spanned<RawGate>,
-    #[serde(default)]
     guard: Option<RawGuard>,
+    window: Option<RawWindow>,
+    bandwidth: Option<Spanned<String>>,
+    priority: Option<Spanned<i64>>,
+    #[serde(default)]
+    authorize: bool,
 }
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +36,8 @@ struct RawWave {
     select: Spanned<RawSelect>,
     #[serde(default)]
     optional: bool,
+    shadow: Option<Spanned<String>>,
+    max_per_minute: Option<Spanned<i64>>,
     soak: Option<Spanned<String>>,
     probation: Option<Spanned<String>>,
     lease: Option<Spanned<String>>,
@@ -48,6 +50,14 @@ struct RawSelect {
     rest: Option<bool>,
     ring: Option<String>,
     labels: Option<BTreeMap<String, String>>,
+    #[serde(rename = "where")]
+    holds: Option<Spanned<String>>,
+}
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWindow {
+    cron: Spanned<String>,
+    duration: Spanned<String>,
 }
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,53 +71,105 @@ impl Policy {
     /// Reads a policy.
     ///
     /// # Errors
-    /// [`PolicyError`] for the first thing that is wrong.
+    /// [`PolicyError`] for the first thing that is wrong; [`Policy::check`] names all of them.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        Self::check(text).map_err(|mut all| all.remove(0))
+    }
+    /// Reads a policy.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order of the lines; never an empty list.
+    pub fn check(text: &str) -> Result<Self, Vec<PolicyError>> {
         let lines = Lines(text);
+        if text.len() > LONGEST {
+            return Err(vec![lines.error(&(0..0), format!("a policy has at most {LONGEST} characters"))]);
+        }
         let raw: RawPolicy = toml::from_str(text).map_err(|e| {
             let span = e.span().unwrap_or(0..0);
-            lines.error(&span, explain(e.message()))
+            let at = lines.error(&span, "").line;
+            let line = text.lines().nth(at - 1).unwrap_or_default();
+            vec![lines.error(&span, explain(e.message(), line))]
         })?;
-        if raw.name.as_ref().is_empty() || raw.name.as_ref().len() > 64 {
-            return Err(lines.error(&raw.name.span(), "a policy's name has 1 to 64 characters"));
+        let mut wrong = Vec::new();
+        let policy = build(&lines, &raw, &mut wrong);
+        wrong.sort_by_key(|e| e.line);
+        match policy {
+            Some(policy) if wrong.is_empty() => Ok(policy),
+            _ => Err(wrong),
         }
-        if raw.wave.is_empty() {
-            return Err(lines.error(&(0..0), "a policy needs at least one [[wave]]"));
-        }
-        let gate = gate(&lines, raw.gate.as_ref())?;
-        let mut waves = Vec::new();
-        for (i, wave) in raw.wave.iter().enumerate() {
-            waves.push(self::wave(&lines, wave.as_ref(), &gate, i)?);
-            if waves[i].select == Select::Rest && i + 1 != raw.wave.len() {
-                let span = wave.as_ref().select.span();
-                return Err(
-                    lines.error(&span, "a wave after `rest = true` would be empty: make it the last one")
-                );
-            }
-        }
-        let guard = guard(&lines, raw.guard.as_ref())?;
-        Ok(Self {
-            name: raw.name.into_inner(),
-            waves,
-            gate,
-            guard,
-            window: None,
-            bandwidth: None,
-            priority: 0,
-            authorize: false,
-        })
     }
 }
 
-/// Adds what is meant, where serde only says "unknown field".
-fn explain(message: &str) -> String {
-    let got = message.strip_prefix("unknown field `").and_then(|m| m.split('`').next());
-    match got.and_then(|g| LATER.iter().find(|(key, _)| *key == g)) {
-        Some((key, what)) => format!(
-            "`{key}` ({what}) is not carried out by this version of the server, so it is refused rather than ignored: remove it"
-        ),
-        None => message.to_owned(),
+/// Keeps what is wrong for later.
+fn keep<T>(result: Result<T, PolicyError>, wrong: &mut Vec<PolicyError>) -> Option<T> {
+    result.map_err(|e| wrong.push(e)).ok()
+}
+
+fn build(lines: &Lines<'_>, raw: &RawPolicy, wrong: &mut Vec<PolicyError>) -> Option<Policy> {
+    let name = raw.name.as_ref();
+    if name.is_empty() || name.chars().count() > 64 {
+        wrong.push(lines.error(&raw.name.span(), "a policy's name has 1 to 64 characters"));
     }
+    if raw.wave.is_empty() {
+        wrong.push(lines.error(&(0..0), "a policy needs at least one [[wave]]"));
+    }
+    if raw.wave.len() > MOST_WAVES {
+        wrong.push(
+            lines.error(&raw.wave[MOST_WAVES].span(), format!("a policy has at most {MOST_WAVES} waves")),
+        );
+    }
+    let gate = keep(gate(lines, raw.gate.as_ref()), wrong);
+    let mut waves = Vec::new();
+    for (i, wave) in raw.wave.iter().enumerate() {
+        let wave = wave.as_ref();
+        if i + 1 != raw.wave.len() && wave.select.as_ref().rest == Some(true) {
+            let span = wave.select.span();
+            wrong.push(lines.error(&span, "a wave after `rest = true` would be empty: make it the last one"));
+        }
+        // Without a gate its limits cannot be compared with; what is wrong with the gate is said first.
+        if let Some(gate) = &gate {
+            waves.extend(keep(self::wave(lines, wave, gate, i), wrong));
+        }
+    }
+    let guard = keep(guard(lines, raw.guard.as_ref()), wrong);
+    let window = match &raw.window {
+        Some(w) => keep(window(lines, w), wrong).map(Some),
+        None => Some(None),
+    };
+    let bandwidth = match &raw.bandwidth {
+        Some(b) => keep(parse_bandwidth(b.as_ref()).map_err(|m| lines.error(&b.span(), m)), wrong).map(Some),
+        None => Some(None),
+    };
+    let priority = match &raw.priority {
+        Some(p) if (-1000..=1000).contains(p.as_ref()) => i32::try_from(*p.as_ref()).unwrap_or(0),
+        Some(p) => {
+            let message =
+                format!("priority = {} is impossible: give a number from -1000 to 1000", p.as_ref());
+            wrong.push(lines.error(&p.span(), message));
+            0
+        }
+        None => 0,
+    };
+    Some(Policy {
+        name: name.clone(),
+        waves,
+        gate: gate?,
+        guard: guard?,
+        window: window?,
+        bandwidth: bandwidth?,
+        priority,
+        authorize: raw.authorize,
+    })
+}
+
+fn window(lines: &Lines<'_>, raw: &RawWindow) -> Result<Window, PolicyError> {
+    let duration_ms = lines.time(&raw.duration)?;
+    if !(60_000..=7 * 86_400_000).contains(&duration_ms) {
+        return Err(lines.error(&raw.duration.span(), "a window stays open for 1 minute to 7 days"));
+    }
+    let window = Window { cron: raw.cron.as_ref().clone(), duration_ms };
+    window.schedule().map_err(|e| lines.error(&raw.cron.span(), e.to_string()))?;
+    Ok(window)
 }
 
 fn wave(lines: &Lines<'_>, raw: &RawWave, gate: &Gate, index: usize) -> Result<WavePolicy, PolicyError> {
@@ -123,14 +185,21 @@ fn wave(lines: &Lines<'_>, raw: &RawWave, gate: &Gate, index: usize) -> Result<W
         return Err(lines.error(&span, message));
     }
     let soak_ms = raw.soak.as_ref().map_or(Ok(0), |s| lines.time(s))?;
-    if let Some(s) = &raw.soak
-        && soak_ms >= gate.deadline_ms
+    let shadow_ms = raw.shadow.as_ref().map_or(Ok(0), |s| lines.time(s))?;
+    if let Some(s) = raw.soak.as_ref().or(raw.shadow.as_ref())
+        && soak_ms + shadow_ms >= gate.deadline_ms
     {
-        return Err(lines.error(
-            &s.span(),
-            "the soak is not shorter than the gate's deadline: the wave could never pass",
-        ));
+        let message = if shadow_ms == 0 {
+            "the soak is not shorter than the gate's deadline: the wave could never pass"
+        } else {
+            "soak and shadow together are not shorter than the gate's deadline: the wave could never pass"
+        };
+        return Err(lines.error(&s.span(), message));
     }
+    let max_per_minute = match &raw.max_per_minute {
+        Some(n) => Some(u32::try_from(lines.whole("max_per_minute", n, 1..=1_000_000)?).unwrap_or(u32::MAX)),
+        None => None,
+    };
     let probation_ms = match &raw.probation {
         Some(p) => lines.time(p)?,
         None => soak_ms.min(600_000),
@@ -150,8 +219,8 @@ fn wave(lines: &Lines<'_>, raw: &RawWave, gate: &Gate, index: usize) -> Result<W
     Ok(WavePolicy {
         select,
         optional: raw.optional,
-        shadow_ms: 0,
-        max_per_minute: None,
+        shadow_ms,
+        max_per_minute,
         soak_ms,
         probation_ms,
         lease_ms,
@@ -184,11 +253,18 @@ fn select(lines: &Lines<'_>, span: &Range<usize>, raw: &RawSelect) -> Result<Sel
         }
         given.push(Select::Labels(labels.clone()));
     }
+    if let Some(holds) = &raw.holds {
+        let expression =
+            Expression::parse(holds.as_ref()).map_err(|e| lines.error(&holds.span(), e.to_string()))?;
+        given.push(Select::Where(expression));
+    }
     match given.len() {
         1 => Ok(given.remove(0)),
         n => Err(lines.error(
             span,
-            format!("a wave selects by exactly one of count, percent, rest, ring and labels; {n} are given"),
+            format!(
+                "a wave selects by exactly one of count, percent, rest, ring, labels and where; {n} are given"
+            ),
         )),
     }
 }

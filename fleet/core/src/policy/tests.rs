@@ -47,14 +47,72 @@ fn gates_of_later_versions_are_refused_and_not_ignored() {
         assert_eq!(e.line, 9, "{key}");
         assert!(e.message.contains("refused rather than ignored"), "{e}");
     }
-    for key in ["shadow = \"2h\"", "max_per_minute = 500"] {
-        let e = wrong(&SMALL.replace("soak = \"2s\"", key));
-        assert_eq!(e.line, 5, "{key}");
-        assert!(e.message.contains("refused rather than ignored"), "{e}");
+}
+
+#[test]
+fn windows_caps_and_priorities_are_read() {
+    let head = "bandwidth = \"20MB/s\"\npriority = 10\nauthorize = true\n";
+    let waves = SMALL.replace("soak = \"2s\"", "soak = \"2s\"\nshadow = \"5s\"\nmax_per_minute = 500");
+    let text = format!("{head}{waves}[window]\ncron = \"0 1 * * *\"\nduration = \"3h\"\n");
+    let p = Policy::parse(&text).unwrap();
+    assert_eq!((p.bandwidth, p.priority, p.authorize), (Some(20_000_000), 10, true));
+    assert_eq!((p.waves[0].shadow_ms, p.waves[0].max_per_minute), (5_000, Some(500)));
+    assert_eq!(p.window, Some(Window { cron: "0 1 * * *".into(), duration_ms: 3 * 3_600_000 }));
+    let back: Policy = serde_json::from_str(&serde_json::to_string(&p).unwrap()).unwrap();
+    assert_eq!(back, p);
+}
+
+#[test]
+fn a_plan_of_before_has_the_defaults() {
+    let p = Policy::parse(SMALL).unwrap();
+    let json = serde_json::to_value(&p).unwrap();
+    for key in ["window", "bandwidth", "priority", "authorize"] {
+        assert!(json.get(key).is_none(), "{key} would change the hash of every stored plan");
     }
-    assert!(
-        wrong(&format!("{SMALL}[window]\ncron = \"0 1 * * *\"\n")).message.contains("maintenance windows")
-    );
+    assert!(json["waves"][0].get("shadow_ms").is_none());
+}
+
+#[test]
+fn every_mistake_is_named_in_the_order_of_the_lines() {
+    let text = SMALL
+        .replace("count = 1", "count = 0")
+        .replace("rest = true", "where = \"site = 'a'\"")
+        .replace("alpha", "alpha");
+    let wrong = Policy::check(&format!("priority = 5000\n{text}[window]\ncron = \"x\"\nduration = \"1s\"\n"))
+        .unwrap_err();
+    let lines: Vec<_> = wrong.iter().map(|e| e.line).collect();
+    assert_eq!(lines, [1, 5, 8, 15], "{wrong:?}");
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_right_one_or_its_table() {
+    for (from, to, says) in [
+        ("soak =", "soack =", "did you mean `soak`?"),
+        ("rest = true", "remainder = true", "there are count, percent, rest, ring, labels, where"),
+        ("[gate]", "[gate]\nsoak = \"1s\"", "it belongs to [[wave]]"),
+        ("name =", "authorise = true\nname =", "did you mean `authorize`?"),
+        ("on_fail =", "on_fial =", "did you mean `on_fail`?"),
+        ("soak = \"2s\"", "soak = 30", "a length of time in quotes"),
+        ("on_fail = \"revert\"", "", "`on_fail` is missing: give \"pause\", \"halt\" or \"revert\""),
+    ] {
+        let e = wrong(&SMALL.replacen(from, to, 1));
+        assert!(e.message.contains(says), "{to}: {e}");
+    }
+}
+
+#[test]
+fn hints_know_the_keys_of_the_reader() {
+    for (table, keys) in super::explain::KEYS {
+        let text = match table {
+            "the top level" => format!("zzzzzzzz = 1\n{SMALL}"),
+            "[[wave]]" => SMALL.replacen("soak =", "zzzzzzzz =", 1),
+            "`select`" => SMALL.replacen("count =", "zzzzzzzz =", 1),
+            "[window]" => format!("{SMALL}[window]\nzzzzzzzz = 1\n"),
+            _ => format!("{SMALL}[guard]\nzzzzzzzz = 1\n"),
+        };
+        let said = wrong(&text).message;
+        assert!(said.ends_with(&format!("there are {}", keys.join(", "))), "{table}: {said}");
+    }
 }
 
 #[test]
@@ -73,6 +131,11 @@ fn impossible_values_are_named_with_their_line() {
         ("accuracy_drop = 0.02", "alpha = 0.5", 9),
         ("\"revert\"", "\"explode\"", 11),
         ("\"1m\"", "\"100ms\"", 10),
+        ("soak = \"2s\"", "shadow = \"2m\"", 5),
+        ("soak = \"2s\"", "max_per_minute = 0", 5),
+        ("count = 1", "where = \"site ==\"", 4),
+        ("name =", "bandwidth = \"fast\"\nname =", 2),
+        ("name =", "bandwidth = \"0MB/s\"\nname =", 2),
     ] {
         let text = SMALL.replacen(from, to, 1);
         assert_eq!(wrong(&text).line, line, "{to}");
@@ -95,5 +158,11 @@ fn lengths_of_time_read_back() {
     }
     for text in ["", "5", "s", "-1s", "1y", "99999999999999999999s", "1000d"] {
         assert!(parse_duration(text).is_err(), "{text}");
+    }
+    for text in ["1B/s", "500kB/s", "20MB/s", "3GiB/s"] {
+        assert_eq!(human_bandwidth(parse_bandwidth(text).unwrap()), text);
+    }
+    for text in ["", "20", "20MB", "MB/s", "-1MB/s", "99999999999GB/s"] {
+        assert!(parse_bandwidth(text).is_err(), "{text}");
     }
 }
