@@ -22,6 +22,7 @@ pub mod places;
 pub mod profile;
 pub mod quality;
 pub mod rows;
+pub mod sequence;
 pub mod special;
 pub mod window;
 
