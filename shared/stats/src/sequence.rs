@@ -19,7 +19,9 @@ pub mod mixture;
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum SequenceError {
     /// A value outside [0, 1], or none at all.
-    #[error("{0} is outside of 0 to 1: a bound for bounded means says nothing about it; rescale what is observed")]
+    #[error(
+        "{0} is outside of 0 to 1: a bound for bounded means says nothing about it; rescale what is observed"
+    )]
     OutOfRange(f64),
     /// An error probability that is none.
     #[error("alpha = {0} is no error probability: more than 0 and less than 1")]

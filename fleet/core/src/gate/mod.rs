@@ -5,6 +5,7 @@
 //! too little evidence says what it still needs and passes nothing. Every verdict carries its numbers.
 
 mod accuracy;
+mod power;
 mod quantile;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use crate::policy::Gate;
 use crate::rollout::Standing;
 
 pub use accuracy::{ICC, MIN_CANDIDATE_LABELS, MIN_CHAMPION_LABELS, NO_SINGLE_DEVICE};
+pub use power::{Canary, Harm, Power, power};
 pub use quantile::{normal, student};
 
 /// Counts of one bundle on one device.

@@ -12,10 +12,7 @@ pub fn ln_evidence(hits: u64, n: u64, share: f64) -> f64 {
     let (k, n) = (hits.min(n) as f64, n as f64);
     // 0 ln 0 is 0: what never happened says nothing against its being impossible.
     let part = |times: f64, p: f64| if times == 0.0 { 0.0 } else { times * p.ln() };
-    ln_gamma(k + 1.0) + ln_gamma(n - k + 1.0)
-        - ln_gamma(n + 2.0)
-        - part(k, share)
-        - part(n - k, 1.0 - share)
+    ln_gamma(k + 1.0) + ln_gamma(n - k + 1.0) - ln_gamma(n + 2.0) - part(k, share) - part(n - k, 1.0 - share)
 }
 
 /// The shares that `hits` of `n` leave possible at level 1 - `alpha`, whenever one looks. Without a row that is all.
@@ -76,6 +73,8 @@ mod tests {
     }
     #[test]
     fn nonsense_is_refused() {
-        assert!(interval(3, 2, 0.05).is_err() && interval(1, 2, 0.0).is_err() && interval(1, 2, 1.0).is_err());
+        assert!(
+            interval(3, 2, 0.05).is_err() && interval(1, 2, 0.0).is_err() && interval(1, 2, 1.0).is_err()
+        );
     }
 }

@@ -104,7 +104,11 @@ impl Hedged {
         let rich = self.ln_rich;
         let below = self.coins.iter().rposition(|(more, _)| *more >= rich);
         let above = self.coins.iter().position(|(_, less)| *less >= rich);
-        self.open = (self.open.0.max(below.unwrap_or(0)), self.open.1.min(above.unwrap_or(CELLS)));
+        let (lo, hi) = (self.open.0.max(below.unwrap_or(0)), self.open.1.min(above.unwrap_or(CELLS)));
+        // Where nothing would be left, one of the two is wrong, which alpha allows for: what was left stays.
+        if lo <= hi {
+            self.open = (lo, hi);
+        }
         Ok(())
     }
     /// Observations so far.
@@ -120,10 +124,8 @@ impl Hedged {
     /// The means that are left. Before the first observation that is all of them. It never widens.
     #[must_use]
     pub fn interval(&self) -> Interval {
-        let (lo, hi) = self.open;
         let at = |i: usize| i as f64 / CELLS as f64;
-        // Both excluded everything: an observation contradicts those before it. Say so by the narrowest there is.
-        Interval { lo: at(lo.min(hi)), hi: at(hi.max(lo)) }
+        Interval { lo: at(self.open.0), hi: at(self.open.1) }
     }
 }
 

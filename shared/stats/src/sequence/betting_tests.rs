@@ -101,7 +101,7 @@ fn wealth_against_a_false_mean_grows_and_against_a_true_one_does_not() {
 
 proptest! {
     #[test]
-    fn the_interval_holds_the_mean_or_says_why_and_never_widens(
+    fn whatever_is_observed_the_interval_never_widens(
         values in proptest::collection::vec(0.0f64..=1.0, 0..200),
         alpha in 0.001f64..0.5,
     ) {
