@@ -33,6 +33,7 @@ pub use windows::{LoadDelta, LoadRow, Total};
 const MIGRATIONS: &[(&str, Option<Upgrade>)] = &[
     (include_str!("migrations/0001_init.sql"), None),
     (include_str!("migrations/0002_watched.sql"), Some(upgrade::counters)),
+    (include_str!("migrations/0003_shadow.sql"), None),
 ];
 type Upgrade = fn(&Transaction<'_>, UnixMs) -> Result<(), StoreError>;
 /// Room that is given back when the disk is full: SQLite needs some even to delete.

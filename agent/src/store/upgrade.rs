@@ -30,7 +30,7 @@ impl From<Schema1> for Counters {
     }
 }
 
-/// Writes all counters of schema 1 anew. What cannot be read is dropped, and a row of the gap ledger says so: an agent that
+/// Writes all counters of schema 1 anew, as schema 2 has them. What cannot be read is dropped, and a row of the gap ledger says so: an agent that
 /// does not start would lose everything.
 pub(super) fn counters(tx: &Transaction<'_>, now: UnixMs) -> Result<(), StoreError> {
     for (read, write, drop) in [
@@ -57,7 +57,10 @@ pub(super) fn counters(tx: &Transaction<'_>, now: UnixMs) -> Result<(), StoreErr
                 gap(tx, now, Gap { kind, cause, count: 0, from: UnixMs(0), to: now })?;
                 continue;
             };
-            tx.execute(write, params![id, encode(&old.into())]).op("write counters anew")?;
+            let mut bytes = encode(&old.into());
+            // Schema 2 had no table of shadow at their end; the next step adds the byte that says so.
+            bytes.pop();
+            tx.execute(write, params![id, bytes]).op("write counters anew")?;
         }
     }
     Ok(())

@@ -10,6 +10,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0004_bundle_signature.sql"),
     include_str!("migrations/0005_monitor.sql"),
     include_str!("migrations/0006_alerts.sql"),
+    include_str!("migrations/0007_shadow.sql"),
 ];
 /// The step that gives the audit log its tree, which no SQL can grow.
 const AUDIT_TREE: i64 = 2;

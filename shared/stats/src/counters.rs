@@ -15,6 +15,7 @@ use crate::quality::fairness::{GroupTable, Outcomes};
 use crate::quality::regression::{ErrorTable, OtherUnit};
 use crate::quality::scores::{LabelledScores, ScoreTable};
 use crate::quality::{TableError, add};
+use crate::shadow::{OtherClasses, ShadowTable};
 use crate::window::WindowMergeError;
 use crate::{DdSketch, WindowProfile};
 
@@ -64,6 +65,8 @@ pub struct Counters {
     pub attribution: AttributionTable,
     /// What the monitored features looked like.
     pub profile: Option<WindowProfile>,
+    /// What the bundle did in shadow, where it served nothing.
+    pub shadow: Option<ShadowTable>,
 }
 
 /// Rows by declared group. What the tables have less than `rows` and `labelled` is held back on the device, because too few
@@ -145,6 +148,9 @@ pub enum MergeError {
     /// Profiles of different references.
     #[error(transparent)]
     Profile(#[from] WindowMergeError),
+    /// Shadow tables of different numbers of classes.
+    #[error(transparent)]
+    Shadow(#[from] OtherClasses),
 }
 
 /// How many tables of scores a bundle of `classes` classes has.
@@ -169,6 +175,20 @@ fn grow<T: Default + Clone>(table: &mut Vec<T>, len: usize) {
     if table.is_empty() {
         table.resize(len, T::default());
     }
+}
+
+/// The sum of two tables of which either may not be there.
+fn merged<T: Clone, E>(
+    ours: &Option<T>,
+    theirs: &Option<T>,
+    merge: impl Fn(&mut T, &T) -> Result<(), E>,
+) -> Result<Option<T>, E> {
+    let (Some(a), Some(b)) = (ours, theirs) else {
+        return Ok(ours.clone().or_else(|| theirs.clone()));
+    };
+    let mut sum = a.clone();
+    merge(&mut sum, b)?;
+    Ok(Some(sum))
 }
 
 impl Counters {
@@ -200,6 +220,7 @@ impl Counters {
             .chain(self.regression.iter().flat_map(|r| [r.rows(), r.invalid]))
             .chain(self.profile.iter().flat_map(|p| [p.rows, p.rows_out_of_range]))
             .chain(features.flat_map(|f| f.counts.iter().copied().chain(f.specials())))
+            .chain(self.shadow.iter().flat_map(ShadowTable::counts))
     }
     /// Rows with a label.
     #[must_use]
@@ -218,8 +239,10 @@ impl Counters {
     /// [`MergeError`] when both have tables of different shapes; nothing is changed then.
     pub fn merge(&mut self, other: &Self) -> Result<(), MergeError> {
         self.check(other)?;
-        let (profile, regression) = (self.merged_profile(other)?, self.merged_regression(other)?);
-        (self.profile, self.regression) = (profile, regression);
+        let profile = merged(&self.profile, &other.profile, WindowProfile::merge)?;
+        let regression = merged(&self.regression, &other.regression, ErrorTable::merge)?;
+        let shadow = merged(&self.shadow, &other.shadow, ShadowTable::merge)?;
+        (self.profile, self.regression, self.shadow) = (profile, regression, shadow);
         grow(&mut self.classes, other.classes.len());
         // A bundle of very many classes has no table of them against each other.
         grow(&mut self.confusion, other.confusion.len());
@@ -273,26 +296,6 @@ impl Counters {
         }
         self.groups.check(&other.groups)?;
         fits("attributions", self.attribution.features(), other.attribution.features())
-    }
-    fn merged_profile(&self, other: &Self) -> Result<Option<WindowProfile>, MergeError> {
-        match (&self.profile, &other.profile) {
-            (Some(a), Some(b)) => {
-                let mut sum = a.clone();
-                sum.merge(b)?;
-                Ok(Some(sum))
-            }
-            (a, b) => Ok(a.clone().or_else(|| b.clone())),
-        }
-    }
-    fn merged_regression(&self, other: &Self) -> Result<Option<ErrorTable>, MergeError> {
-        match (&self.regression, &other.regression) {
-            (Some(a), Some(b)) => {
-                let mut sum = a.clone();
-                sum.merge(b)?;
-                Ok(Some(sum))
-            }
-            (a, b) => Ok(a.clone().or_else(|| b.clone())),
-        }
     }
 }
 

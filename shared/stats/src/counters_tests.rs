@@ -1,6 +1,7 @@
 use super::*;
 use crate::nesting::Level;
 use crate::profile::{Column, Profile};
+use crate::shadow::Compared;
 use crate::window::Recorder;
 use proptest::prelude::*;
 
@@ -58,6 +59,17 @@ fn row(seed: u64) -> Counters {
     c.attribution = AttributionTable::new(2);
     c.attribution.insert(&[seed as f64 / 3.0, -1.0]).unwrap();
     c.profile = Some(recorder.take());
+    let mut shadow = ShadowTable::new(2);
+    let (active, candidate) = (Some(seed as u32 % 2), Some(seed as u32 / 2 % 2));
+    shadow.insert(&Compared {
+        active,
+        candidate,
+        agree: active == candidate,
+        nan: false,
+        steps: Some(seed as f64 - 500.0),
+    });
+    shadow.labelled.insert(seed.is_multiple_of(2), seed.is_multiple_of(3));
+    c.shadow = Some(shadow);
     c
 }
 

@@ -23,10 +23,12 @@ pub mod profile;
 pub mod quality;
 pub mod rows;
 pub mod sequence;
+pub mod shadow;
 pub mod special;
 pub mod window;
 
 pub use counters::{Counters, MergeError};
 pub use ddsketch::DdSketch;
 pub use profile::{Profile, ProfileError};
+pub use shadow::ShadowTable;
 pub use window::{Recorder, WindowProfile};

@@ -18,8 +18,9 @@ use longshore_stats::quality::attribution::AttributionTable;
 use longshore_stats::quality::fairness::Outcomes;
 use longshore_stats::quality::regression::ErrorTable;
 use longshore_stats::quality::scores::{LabelledScores, ScoreTable};
+use longshore_stats::shadow::{Compared, Judged};
 use longshore_stats::window::{ReferenceId, Value};
-use longshore_stats::{Counters, Recorder, WindowProfile};
+use longshore_stats::{Counters, Recorder, ShadowTable, WindowProfile};
 use longshore_trust::log::LogHead;
 use longshore_trust::{
     AssignmentVersion, Digest, Generation, Kind, ReleaseCounter, Seq, SigningKey, StreamId, TimeQuality,
@@ -172,6 +173,21 @@ fn regression() -> Counters {
     }
     Counters { rows: 4, requests: 4, regression: Some(errors), ..Counters::default() }
 }
+/// A bundle in shadow: nothing was served by it.
+fn shadow() -> Counters {
+    let mut table = ShadowTable::new(3);
+    for (active, candidate, steps) in [(0, 0, 0.0), (0, 2, -3.0), (2, 2, 1.0)] {
+        let (active, candidate) = (Some(active), Some(candidate));
+        let row = Compared { active, candidate, agree: active == candidate, nan: false, steps: Some(steps) };
+        table.insert(&row);
+    }
+    table.insert(&Compared { nan: true, ..Compared::default() });
+    (table.errors, table.skipped) = (1, 70_000);
+    [80.0, 900.0].into_iter().for_each(|us| table.active_us.insert(us));
+    [95.0, 70_000.0].into_iter().for_each(|us| table.candidate_us.insert(us));
+    table.labelled = Judged { both: 300, only_candidate: 9, only_active: 4, neither: 17 };
+    Counters { shadow: Some(table), ..Counters::default() }
+}
 fn windows() -> Windows {
     let key = |n: u64| WindowKey {
         model: "digits".parse().unwrap(),
@@ -185,6 +201,7 @@ fn windows() -> Windows {
             Window { key: key(0), supplement: false, counters: counters() },
             Window { key: key(1), supplement: false, counters: regression() },
             Window { key: key(0), supplement: true, counters: late },
+            Window { key: key(2), supplement: false, counters: shadow() },
         ],
     }
 }

@@ -11,7 +11,7 @@ use longshore_stats::quality::fairness::Outcomes;
 use longshore_stats::quality::regression::ErrorTable;
 use longshore_stats::quality::scores::{LabelledScores, ScoreTable};
 use longshore_stats::window::{Recorder, WindowProfile};
-use longshore_stats::{Counters, Profile};
+use longshore_stats::{Counters, Profile, ShadowTable};
 use serde::{Deserialize, Serialize};
 
 /// How fine profiles are that devices send.
@@ -74,6 +74,7 @@ impl BundleShape {
         let features = self.profile.as_ref().map_or(0, |p| p.features.len());
         let explained = if features <= attribution::FEATURES_MAX { features } else { 0 };
         tables.attribution = AttributionTable::new(explained);
+        tables.shadow = Some(ShadowTable::new(u32::try_from(k).unwrap_or(u32::MAX)));
         let undeclared = |there: bool, declared: bool, what| {
             if there && !declared { Err(ShapeError::Undeclared(what)) } else { Ok(()) }
         };
@@ -133,6 +134,9 @@ mod tests {
         let mut groups = Counters::default();
         groups.groups.answers = vec![Answers::default(); 2];
         assert_eq!(s.check(&groups), Err(ShapeError::Undeclared("groups")));
+        let shadow = |classes| Counters { shadow: Some(ShadowTable::new(classes)), ..Counters::default() };
+        assert_eq!(shape(2, None, 3).check(&shadow(3)), Ok(()));
+        assert!(shape(2, None, 3).check(&shadow(4)).is_err(), "of another model");
         let explained = Counters { attribution: AttributionTable::new(3), ..Counters::default() };
         assert!(s.check(&explained).is_err());
         assert!(shape(0, None, 3).check(&Counters::with_classes(2)).is_err());

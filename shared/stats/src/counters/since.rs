@@ -64,6 +64,7 @@ impl Counters {
             groups: self.groups.since(&before.groups)?,
             attribution: self.attribution.since(&before.attribution)?,
             profile: optional(self.profile.as_ref(), before.profile.as_ref(), |a, b| a.since(b))?,
+            shadow: optional(self.shadow.as_ref(), before.shadow.as_ref(), |a, b| a.since(b))?,
         })
     }
 }

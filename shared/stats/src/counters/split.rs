@@ -4,6 +4,7 @@ use super::Counters;
 use crate::WindowProfile;
 use crate::quality::attribution::AttributionTable;
 use crate::quality::scores::{LabelledScores, ScoreTable};
+use crate::shadow::ShadowTable;
 use crate::window::FeatureWindow;
 
 /// Bytes of counters as they travel.
@@ -49,7 +50,7 @@ impl Counters {
 
     /// The smallest summands there are, most important first.
     fn parts(self) -> Vec<Self> {
-        let Self { scores, judged, confusion, attribution, profile, regression, groups, .. } = self;
+        let Self { scores, judged, confusion, attribution, profile, regression, groups, shadow, .. } = self;
         let k = self.classes.len();
         let head = Self {
             classes: self.classes,
@@ -65,6 +66,8 @@ impl Counters {
             ..Self::default()
         };
         let mut out = vec![head];
+        let shadow = shadow.into_iter().flat_map(ShadowTable::parts);
+        out.extend(shadow.map(|t| Self { shadow: Some(t), ..Self::default() }));
         out.extend(profile.iter().flat_map(features).map(|p| Self { profile: Some(p), ..Self::default() }));
         out.extend(
             (0..scores.len()).map(|i| Self { scores: only::<ScoreTable>(&scores, i), ..Self::default() }),
