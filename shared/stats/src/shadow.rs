@@ -75,13 +75,16 @@ impl TryFrom<Raw> for ShadowTable {
     type Error = &'static str;
 
     fn try_from(raw: Raw) -> Result<Self, Self::Error> {
-        let Raw { classes, rows, agreed, nan, errors, skipped, differences, active_us, candidate_us, .. } =
-            raw;
-        let (mut matrix, labelled) = (raw.matrix, raw.labelled);
+        let Raw { classes, rows, agreed, nan, errors, skipped, active_us, candidate_us, labelled, .. } = raw;
+        let (mut matrix, mut differences) = (raw.matrix, raw.differences);
         // An empty cell says nothing.
         matrix.retain(|_, n| *n > 0);
         if matrix.last_key_value().is_some_and(|(cell, _)| usize::from(*cell) >= cells(classes)) {
             return Err("a shadow table has a pair of classes that there is not");
+        }
+        // None at all are so many zeros.
+        if differences.is_empty() {
+            differences = vec![0; DIFFERENCE_BINS];
         }
         if differences.len() != DIFFERENCE_BINS {
             return Err("a shadow table has not the bins of a difference");
