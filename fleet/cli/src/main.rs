@@ -11,6 +11,7 @@ mod context;
 mod devices;
 mod drift;
 mod http;
+mod junit;
 mod keys;
 mod login;
 mod metrics;

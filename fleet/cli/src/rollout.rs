@@ -1,5 +1,7 @@
 //! `longshore rollout`: plan, start, watch, stop. Every command takes the id that `plan` or `start` printed.
 
+mod changes;
+mod report;
 mod show;
 mod watch;
 
@@ -31,13 +33,15 @@ pub enum Command {
         #[command(flatten)]
         what: What,
     },
-    /// Plan and start
+    /// Plan and start; with --wait, exit codes tell a pipeline how it ended (see `watch`)
     Start {
         #[command(flatten)]
         what: What,
         /// Wait for the end, like `watch`
         #[arg(long)]
         wait: bool,
+        #[command(flatten)]
+        until: watch::Until,
         /// Take the place of the rollout that occupies the model
         #[arg(long)]
         supersede: bool,
@@ -52,10 +56,16 @@ pub enum Command {
         /// The rollout
         rollout: RolloutId,
     },
-    /// Follow one to its end; exit code 0 only when it completed
+    /// Follow one to its end; with --json, a stream of events
+    ///
+    /// Exit codes: 0 completed; 1 refused; 2 usage; 3 the server cannot be reached; 10 paused, a person must decide;
+    /// 11 halted; 12 reverted; 13 superseded; 14 the time is over and the rollout goes on.
+    #[command(verbatim_doc_comment)]
     Watch {
         /// The rollout
         rollout: RolloutId,
+        #[command(flatten)]
+        until: watch::Until,
     },
     /// Offer nothing new until resumed
     Pause {
@@ -101,7 +111,12 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
             print(context, &plan, show::plan);
             Ok(())
         }
-        Command::Start { what, wait, supersede, yes } => start(context, &client, &what, wait, supersede, yes),
+        Command::Start { what, wait, until, supersede, yes } => {
+            if !wait && until.asks() {
+                return Err(Failure::usage("--timeout and --junit are for waiting: add --wait"));
+            }
+            start(context, &client, &what, wait.then_some(&until), supersede, yes)
+        }
         Command::List => {
             let rollouts = client.pages("/rollouts")?;
             print(context, &json!({ "items": rollouts }), show::list_of);
@@ -112,7 +127,7 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
             print(context, &value, show::rollout);
             Ok(())
         }
-        Command::Watch { rollout } => watch::run(context, &client, &rollout),
+        Command::Watch { rollout, until } => watch::run(context, &client, &rollout, &until),
         Command::Pause { rollout } => act(context, &client, &rollout, "pause", &json!({})),
         Command::Resume { rollout, retry_wave, .. } => {
             let wave = if retry_wave { "retry" } else { "skip" };
@@ -156,7 +171,7 @@ fn start(
     context: &Context,
     client: &Client,
     what: &What,
-    wait: bool,
+    wait: Option<&watch::Until>,
     supersede: bool,
     yes: bool,
 ) -> Result<(), Failure> {
@@ -169,8 +184,8 @@ fn start(
         .parse()
         .map_err(|_| Failure::refused("api.answer", "the server answered without the id of the rollout"))?;
     let started: Value = client.post(&format!("/rollouts/{id}/start"), &json!({ "supersede": supersede }))?;
-    if wait {
-        return watch::run(context, client, &id);
+    if let Some(until) = wait {
+        return watch::run(context, client, &id, until);
     }
     if context.json() {
         println!("{started}");

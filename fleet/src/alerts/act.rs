@@ -3,6 +3,7 @@
 //! What always holds: each of these is in the audit log, in the transaction that does it; a person who looked at an older state
 //! of an alert is told so instead of overwriting what happened since.
 
+use longshore_fleet_core::alert::ReceiverKind;
 use longshore_fleet_core::alert::delivery::Outcome;
 use longshore_fleet_core::alert::silence::Matcher;
 use longshore_trust::UnixMs;
@@ -10,7 +11,7 @@ use longshore_trust::UnixMs;
 use super::{deliver, message};
 use crate::app::App;
 use crate::events::FleetEvent;
-use crate::store::alert::delivery::{self, NewDelivery};
+use crate::store::alert::delivery::{self, About, NewDelivery};
 use crate::store::alert::{self, AlertRow, silence};
 use crate::store::{StoreError, Tx, audit};
 
@@ -235,13 +236,13 @@ pub async fn retry(
 /// [`ActError`].
 pub async fn test(app: &App, name: &str, who: &str, now: UnixMs) -> Result<(u64, Outcome), ActError> {
     let receiver = app.config.alerting.receiver(name).ok_or_else(|| unknown("receiver", name))?;
-    let what = if receiver.takes_alerts() { "test" } else { "retrain" };
-    if what == "retrain" {
+    if matches!(receiver.kind, ReceiverKind::Dispatch { .. }) {
         let text = "a dispatch starts a workflow: test it by dispatching its event there, not from here";
         return Err(ActError::Invalid(text.into()));
     }
     let body = message::test(app, who, now).to_string();
-    let new = NewDelivery { receiver: name, alert: None, what, body: &body, queue: u64::MAX };
+    let new =
+        NewDelivery { receiver: name, about: About::Nothing, what: "test", body: &body, queue: u64::MAX };
     let mut tx = app.store.write().await?;
     // The task of the receiver must not take it meanwhile; it does so if this process dies.
     let later = now.plus_ms(receiver.timeout_ms.saturating_add(60_000));

@@ -7,14 +7,14 @@ use longshore_fleet_core::alert::facts::TrustFact;
 use longshore_fleet_core::alert::silence::is_silenced;
 use longshore_fleet_core::alert::state::{Look, Step, step};
 use longshore_fleet_core::alert::{
-    Cause, Change, Condition, Evidence, Facts, Kind, Notice, Rule, Seen, Silence,
+    Cause, Change, Condition, Evidence, Facts, Kind, Notice, Rule, Seen, Silence, Topic,
 };
 use longshore_trust::{Digest, UnixMs};
 
 use super::message;
 use crate::app::{App, Shared};
 use crate::events::FleetEvent;
-use crate::store::alert::delivery::{self, NewDelivery};
+use crate::store::alert::delivery::{self, About, NewDelivery};
 use crate::store::alert::{self, AlertRow, retrain, silence};
 use crate::store::{self, StoreError, Tx, audit};
 
@@ -225,7 +225,7 @@ impl Looking<'_> {
         let mut names = Vec::new();
         for receiver in &self.app.config.alerting.receivers {
             let goes = rule.map_or_else(|| told.contains(&receiver.name), |r| r.goes_to(&receiver.name));
-            if receiver.takes_alerts() && goes {
+            if receiver.takes(Topic::Alerts) && goes {
                 self.queue(tx, row, &receiver.name, notice.as_str(), &body).await?;
                 names.push(receiver.name.as_str());
             }
@@ -246,7 +246,7 @@ impl Looking<'_> {
         body: &str,
     ) -> Result<(), StoreError> {
         let queue = self.app.config.alerts.queue;
-        let new = NewDelivery { receiver, alert: Some(row.id), what, body, queue };
+        let new = NewDelivery { receiver, about: About::Alert(row.id), what, body, queue };
         delivery::enqueue(tx, &new, self.now).await?;
         Ok(())
     }
@@ -263,7 +263,7 @@ impl Looking<'_> {
         audit::record(tx, self.now, "fleet", "model.retrain", &row.cause.model, &detail).await?;
         let mut names = Vec::new();
         for receiver in &self.app.config.alerting.receivers {
-            if receiver.takes_retraining() && rule.goes_to(&receiver.name) {
+            if receiver.takes(Topic::Retraining) && rule.goes_to(&receiver.name) {
                 self.queue(tx, row, &receiver.name, "retrain", &body).await?;
                 names.push(receiver.name.as_str());
             }

@@ -17,10 +17,10 @@ pub fn iso(at: UnixMs) -> String {
         .map_or_else(|| at.to_string(), |t| t.to_string())
 }
 
-/// Where a person finds an alert; nothing when the server does not know its own address.
-pub fn link(app: &App, alert: u64) -> Option<String> {
+/// Where a person finds a page of the console; nothing when the server does not know its own address.
+pub fn link(app: &App, page: &str) -> Option<String> {
     let base = app.config.alerts.console_url.trim_end_matches('/');
-    (!base.is_empty()).then(|| format!("{base}/alerts/{alert}"))
+    (!base.is_empty()).then(|| format!("{base}/{page}"))
 }
 
 /// What is said about an alert. `what` is `fired`, `repeated`, `grown` or `resolved`.
@@ -64,7 +64,7 @@ pub fn about(app: &App, row: &AlertRow) -> Value {
         "flaps": row.alert.flaps,
         "acknowledged": ack.map(|a| json!({ "at": iso(a.at), "by": a.by, "note": a.note })),
         "resolved": resolved,
-        "url": link(app, row.id),
+        "url": link(app, &format!("alerts/{}", row.id)),
     })
 }
 
@@ -91,7 +91,7 @@ pub fn retraining(app: &App, row: &AlertRow, now: UnixMs) -> Value {
             "features": row.evidence.features.iter().map(|f| &f.name).collect::<Vec<_>>(),
             "summary": row.evidence.summary,
             "evidence": row.evidence,
-            "url": link(app, row.id),
+            "url": link(app, &format!("alerts/{}", row.id)),
         },
     })
 }

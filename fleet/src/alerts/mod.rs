@@ -1,5 +1,5 @@
 //! Alerts in the running server: looks at the fleet on a schedule, stores what follows, tells whoever is to be told, and lets
-//! people acknowledge, resolve and silence.
+//! people acknowledge, resolve and silence. Transitions of rollouts are told in the same way.
 //!
 //! What always holds: what happens to an alert and what is to be delivered because of it commit in one transaction; whatever
 //! is queued is delivered or given up visibly, also when the server is killed between any two steps; a receiver that is slow or
@@ -13,6 +13,7 @@ pub mod judge;
 mod mail;
 mod message;
 mod metrics;
+pub mod rollouts;
 mod secret;
 pub mod sign;
 
@@ -33,6 +34,7 @@ const PRUNE_EVERY_MS: u64 = 3_600_000;
 /// Starts looking and delivering; both end when `app.stop` is cancelled.
 pub fn spawn(app: &Shared) {
     tokio::spawn(look(app.clone()));
+    tokio::spawn(rollouts::run(app.clone()));
     for receiver in &app.config.alerting.receivers {
         tokio::spawn(deliver::run(app.clone(), receiver.clone()));
     }

@@ -68,7 +68,9 @@ pub struct DeliveryView {
     receiver: String,
     /// About which alert.
     alert: Option<i64>,
-    /// `fired`, `repeated`, `grown`, `resolved`, `retrain`, `test`.
+    /// About which rollout.
+    rollout: Option<String>,
+    /// `fired`, `repeated`, `grown`, `resolved`, `retrain`, `test`, or a transition like `rollout.completed`.
     what: String,
     /// `queued`, `delivered`, `dead`.
     state: String,
@@ -92,6 +94,7 @@ impl From<DeliveryRow> for DeliveryView {
             message: row.message,
             receiver: row.receiver,
             alert: row.alert,
+            rollout: row.rollout,
             what: row.what,
             state: row.state,
             attempts: row.attempts,

@@ -42,7 +42,7 @@ impl Modify for Security {
         alerts::list, alerts::show, alerts::devices, alerts::act, alerts::silences, alerts::silence, alerts::end_silence,
         deliveries::rules, deliveries::list, deliveries::retry_all, deliveries::retry, deliveries::test,
         deliveries::retraining,
-        rollouts::policies, rollouts::create, rollouts::list, rollouts::show, rollouts::plan, rollouts::act,
+        rollouts::policies, rollouts::create, rollouts::list, rollouts::show, rollouts::plan, rollouts::log, rollouts::act,
     ),
     security(("token" = []), ("session" = [])),
     modifiers(&Security)

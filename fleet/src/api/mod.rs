@@ -87,6 +87,7 @@ pub fn router(app: Shared) -> Router {
         .route("/api/v1/rollouts", get(rollouts::list).post(rollouts::create))
         .route("/api/v1/rollouts/{rollout}", get(rollouts::show))
         .route("/api/v1/rollouts/{rollout}/plan", get(rollouts::plan))
+        .route("/api/v1/rollouts/{rollout}/log", get(rollouts::log))
         .route("/api/v1/rollouts/{rollout}/{action}", post(rollouts::act))
         .route("/api/v1/openapi.json", get(document::serve))
         .layer(DefaultBodyLimit::max(idempotency::MAX_BODY))

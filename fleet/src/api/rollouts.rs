@@ -7,11 +7,11 @@ use axum::response::{IntoResponse, Response};
 use longshore_fleet_core::plan::Plan;
 use longshore_fleet_core::policy::SHIPPED;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::page::{Page, PageQuery};
 use super::problem::{Body, Problem};
-use super::rollouts_view::{RolloutDetail, RolloutSummary};
+use super::rollouts_view::{DEVICES, LogLine, RolloutDetail, RolloutSummary};
 use crate::app::{Shared, now};
 use crate::auth::Actor;
 use crate::jobs::control::{self, Act, ControlError};
@@ -147,12 +147,45 @@ fn tagged(etag: u64, body: impl IntoResponse) -> Response {
     response
 }
 
+/// How much of a rollout.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ShowQuery {
+    /// Most devices that are listed (5000 when left out, and at most); waves count all of them in any case.
+    devices: Option<u32>,
+}
+
 /// One rollout, with its waves, gates and devices.
-#[utoipa::path(get, path = "/api/v1/rollouts/{rollout}", tag = "rollouts", params(("rollout" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/rollouts/{rollout}", tag = "rollouts", params(("rollout" = String, Path), ShowQuery),
     responses((status = 200, body = RolloutDetail), (status = 404, body = Problem)))]
-pub async fn show(State(app): State<Shared>, _: Actor, Path(id): Path<String>) -> Result<Response, Problem> {
-    let detail = RolloutDetail::load(&app, &id).await?.ok_or(ControlError::Unknown(id))?;
+pub async fn show(
+    State(app): State<Shared>,
+    _: Actor,
+    Path(id): Path<String>,
+    Query(query): Query<ShowQuery>,
+) -> Result<Response, Problem> {
+    let most = query.devices.unwrap_or(DEVICES);
+    let detail = RolloutDetail::load(&app, &id, most).await?.ok_or(ControlError::Unknown(id))?;
     Ok(tagged(detail.etag(), Json(detail)))
+}
+
+/// Its log, oldest first. The cursor is the number of the last line that was seen.
+#[utoipa::path(get, path = "/api/v1/rollouts/{rollout}/log", tag = "rollouts", params(("rollout" = String, Path), PageQuery),
+    responses((status = 200, body = Page<LogLine>), (status = 404, body = Problem)))]
+pub async fn log(
+    State(app): State<Shared>,
+    _: Actor,
+    Path(id): Path<String>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<LogLine>>, Problem> {
+    let limit = page.limit();
+    let after = super::alerts::cursor_number(&page)?.map_or(0, crate::store::to_i64);
+    if app.store.rollout(&id).await?.is_none() {
+        return Err(ControlError::Unknown(id).into());
+    }
+    let rows = app.store.rollout_events_after(&id, after, limit + 1).await?;
+    let page = Page::of(rows, limit, |r| r.id.to_string());
+    Ok(Json(Page { items: page.items.into_iter().map(LogLine::from).collect(), next: page.next }))
 }
 
 /// Its plan, as it was made.
@@ -227,6 +260,7 @@ pub async fn act(
         }
     };
     let after = control::act(&app, &actor.name, &id, act, seen(&headers)?, now()).await?;
-    let detail = RolloutDetail::load(&app, after.id.as_str()).await?.ok_or(ControlError::Unknown(id))?;
+    let detail =
+        RolloutDetail::load(&app, after.id.as_str(), DEVICES).await?.ok_or(ControlError::Unknown(id))?;
     Ok(tagged(detail.etag(), Json(detail)))
 }

@@ -9,10 +9,10 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::store::StoreError;
 use crate::store::rollout::Rollout;
-use crate::store::views::Cursor;
+use crate::store::views::{Cursor, RolloutEventRow};
 
 /// Devices shown of one rollout; more are in `device_counts`.
-const DEVICES: u32 = 5_000;
+pub(super) const DEVICES: u32 = 5_000;
 
 /// A rollout in short.
 #[derive(Serialize, ToSchema)]
@@ -150,12 +150,31 @@ pub struct WaveDevice {
 /// A line of the log.
 #[derive(Serialize, ToSchema)]
 pub struct LogLine {
+    /// Its number; later lines have greater ones.
+    pub(super) id: i64,
+    /// The wave it is about; null for the rollout itself.
+    wave: Option<i64>,
+    /// Whether a state was entered: `code` is the rollout's, or the wave's with `wave_` before it.
+    transition: bool,
     /// When, ms.
     time: i64,
     /// For machines.
     code: String,
     /// For people.
     text: String,
+}
+
+impl From<RolloutEventRow> for LogLine {
+    fn from(e: RolloutEventRow) -> Self {
+        Self {
+            transition: e.entered().is_some(),
+            id: e.id,
+            wave: e.wave,
+            time: e.time,
+            code: e.code,
+            text: e.text,
+        }
+    }
 }
 
 fn word(value: impl Serialize) -> String {
@@ -179,12 +198,12 @@ fn gates(verdict: Option<&Verdict>) -> Vec<Gate> {
 }
 
 impl RolloutDetail {
-    /// Reads a rollout.
-    pub(super) async fn load(app: &App, id: &str) -> Result<Option<Self>, StoreError> {
+    /// Reads a rollout, with at most so many devices.
+    pub(super) async fn load(app: &App, id: &str, most: u32) -> Result<Option<Self>, StoreError> {
         let Some(rollout) = app.store.rollout(id).await? else { return Ok(None) };
         let Some(plan) = app.store.rollout_plan(id).await? else { return Ok(None) };
         let mut devices: BTreeMap<usize, Vec<WaveDevice>> = BTreeMap::new();
-        for d in app.store.view_rollout_devices(id, None, "", &Cursor::Start, DEVICES).await?.0 {
+        for d in app.store.view_rollout_devices(id, None, "", &Cursor::Start, most.min(DEVICES)).await?.0 {
             devices.entry(usize::try_from(d.wave).unwrap_or(0)).or_default().push(WaveDevice {
                 device: d.device,
                 state: d.state,
@@ -221,13 +240,7 @@ impl RolloutDetail {
                 devices: devices.remove(&i).unwrap_or_default(),
             })
             .collect();
-        let log = app
-            .store
-            .view_rollout_events(id, 200)
-            .await?
-            .into_iter()
-            .map(|e| LogLine { time: e.time, code: e.code, text: e.text })
-            .collect();
+        let log = app.store.view_rollout_events(id, 200).await?.into_iter().map(LogLine::from).collect();
         Ok(Some(Self {
             summary: RolloutSummary::new(&rollout),
             policy: plan.policy.name,

@@ -11,6 +11,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0005_monitor.sql"),
     include_str!("migrations/0006_alerts.sql"),
     include_str!("migrations/0007_shadow.sql"),
+    include_str!("migrations/0008_transitions.sql"),
 ];
 /// The step that gives the audit log its tree, which no SQL can grow.
 const AUDIT_TREE: i64 = 2;

@@ -18,6 +18,7 @@ use longshore_trust::{DeviceId, Digest, Generation, ModelName, RolloutId, UnixMs
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
+use super::views::RolloutEventRow;
 use super::{Store, StoreError, Tx, get_meta, set_meta, to_i64, to_u64};
 
 /// A rollout without its plan.
@@ -300,11 +301,23 @@ pub async fn admit(
 /// # Errors
 /// When the database refuses.
 pub async fn log(tx: &mut Tx, id: &RolloutId, now: UnixMs, code: &str, text: &str) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO rollout_event (rollout, time, code, text) VALUES (?1, ?2, ?3, ?4)")
+    log_of(tx, id, None, now, code, text).await
+}
+
+async fn log_of(
+    tx: &mut Tx,
+    id: &RolloutId,
+    wave: Option<usize>,
+    now: UnixMs,
+    code: &str,
+    text: &str,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO rollout_event (rollout, time, code, text, wave) VALUES (?1, ?2, ?3, ?4, ?5)")
         .bind(id.as_str())
         .bind(to_i64(now.0))
         .bind(code)
         .bind(text)
+        .bind(wave.map(|w| to_i64(w as u64)))
         .execute(tx.conn())
         .await?;
     super::audit::record(tx, now, "server", &format!("rollout.{code}"), id.as_str(), text).await
@@ -371,7 +384,7 @@ pub async fn set_wave(
     .execute(tx.conn())
     .await?;
     touch(tx, id).await?;
-    log(tx, id, now, &format!("wave_{state}"), &format!("wave {wave} is {state}")).await
+    log_of(tx, id, Some(wave), now, &format!("wave_{state}"), &format!("wave {wave} is {state}")).await
 }
 
 /// Remembers that a person said to go on without a wave that did not pass.
@@ -430,7 +443,26 @@ pub async fn set_verdict(
     Ok(())
 }
 
+/// Lines of every rollout's log after the one with the number `after`, oldest first.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn lines_after(tx: &mut Tx, after: i64, limit: u32) -> Result<Vec<RolloutEventRow>, StoreError> {
+    let sql =
+        "SELECT id, rollout, wave, time, code, text FROM rollout_event WHERE id > ?1 ORDER BY id LIMIT ?2";
+    Ok(sqlx::query_as(sql).bind(after).bind(limit).fetch_all(tx.conn()).await?)
+}
+
 impl Store {
+    /// Whether some rollout's log holds lines beyond the number that is kept under `key`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn rollout_lines_to_tell(&self, key: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT coalesce((SELECT max(id) FROM rollout_event), 0)
+                > coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?1), 0)";
+        Ok(sqlx::query_scalar(sql).bind(key.to_owned()).fetch_one(self.read()).await?)
+    }
     /// A rollout.
     ///
     /// # Errors

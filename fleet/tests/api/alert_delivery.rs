@@ -372,3 +372,39 @@ async fn deliveries_to_receivers_that_are_gone_end_and_metrics_say_how_many() {
     assert!(text.contains("longshore_alerts{state=\"firing\",severity=\"warning\"} 1"), "{text}");
     assert!(text.contains("longshore_alerts{state=\"acknowledged\",severity=\"critical\"} 0"), "{text}");
 }
+
+#[tokio::test]
+async fn transitions_of_a_rollout_are_told_once_in_order_and_only_to_who_takes_them() {
+    use crate::support::POLICY;
+    use longshore_fleet::alerts::rollouts;
+    let (hook, secret) = (Receiver::new([Does::Answers(500, "")]).await, secret());
+    let both = format!("{}takes = [\"rollouts\"]\n", webhook(&hook, &secret));
+    let other = "[[receiver]]\nname = \"quiet\"\nkind = \"webhook\"\nurl = \"http://127.0.0.1:1/\"\n";
+    let fleet = fleet(&format!("{both}{other}")).await;
+    fleet.release("1.0.0", 1, &[]).await;
+    let _device = fleet.device(1, None).await;
+    let body = json!({ "model": "m", "version": "1.0.0", "policy": POLICY.replace("revert", "halt") });
+    let id = fleet.post("/rollouts", body).await.json["id"].as_str().unwrap().to_owned();
+    let at = now();
+    assert!(rollouts::tell(&fleet.app, at).await.unwrap() > 0);
+    assert_eq!(rollouts::tell(&fleet.app, at).await.unwrap(), 0, "told once");
+    fleet.post(&format!("/rollouts/{id}/start"), json!({})).await;
+    fleet.post(&format!("/rollouts/{id}/halt"), json!({})).await;
+    rollouts::tell(&fleet.app, at).await.unwrap();
+    // The first attempt fails: nothing about this rollout overtakes it.
+    assert_eq!(deliver(&fleet, "ops", at).await, 1);
+    let later = at.plus_ms(3_600_000);
+    let told = deliver(&fleet, "ops", later).await;
+    let got: Vec<Value> = hook.got().iter().map(|g| serde_json::from_str(&g.body).unwrap()).collect();
+    let kinds: Vec<&str> = got.iter().map(|g| g["type"].as_str().unwrap()).collect();
+    assert_eq!(
+        kinds[..4],
+        ["rollout.planned", "rollout.planned", "rollout.running", "rollout.halting"],
+        "{kinds:?}"
+    );
+    assert_eq!(told as usize + 1, kinds.len());
+    assert_eq!((&got[2]["data"]["rollout"], &got[2]["data"]["state"]), (&json!(id), &json!("running")));
+    assert_eq!(hook.got()[1].headers["webhook-signature"], expected_signature(&hook.got()[1]));
+    let all = deliveries(&fleet, "").await;
+    assert!(all.iter().all(|d| d["receiver"] == "ops" && d["rollout"] == id.as_str()), "{all:?}");
+}

@@ -7,6 +7,7 @@ mod fleet_lost;
 mod identity;
 mod keys;
 mod kills;
+mod pipeline;
 mod quickstart;
 mod slice;
 

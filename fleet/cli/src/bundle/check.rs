@@ -25,9 +25,8 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let begin = std::time::Instant::now();
     let result = recheck(&args.dir, &Limits::default());
     if let Some(path) = &args.junit {
-        let text = junit::report(&args.dir.display().to_string(), &result, begin.elapsed());
-        std::fs::write(path, text)
-            .map_err(|e| Failure::refused("io", format!("cannot write {}: {e}", path.display())))?;
+        let case = junit::case(&args.dir.display().to_string(), &result, begin.elapsed());
+        crate::junit::write(path, "longshore bundle test", &[case])?;
     }
     let report = result.map_err(|e| failed(&e))?;
     if context.json() {

@@ -96,6 +96,8 @@ pub struct ReceiverEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) to: Option<Spanned<Vec<String>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) takes: Option<Spanned<Vec<Spanned<String>>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) timeout: Option<Spanned<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) give_up: Option<Spanned<String>>,

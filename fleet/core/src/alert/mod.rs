@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use evaluate::{Condition, Evidence, Seen};
 pub use facts::Facts;
-pub use receiver::{Receiver, ReceiverKind};
+pub use receiver::{Receiver, ReceiverKind, Topic};
 pub use rule::{Kind, Rule, Severity};
 pub use settings::{AlertConfigError, Settings};
 pub use silence::Silence;

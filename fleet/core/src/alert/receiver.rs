@@ -15,6 +15,32 @@ pub struct Receiver {
     pub give_up_ms: u64,
     /// File with PEM certificates of the authorities to trust, instead of the public ones.
     pub ca_file: Option<String>,
+    /// What it is told of.
+    pub takes: Vec<Topic>,
+}
+
+/// What a receiver can be told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Topic {
+    /// Alerts.
+    Alerts,
+    /// Requests for a new training.
+    Retraining,
+    /// Transitions of rollouts and of their waves.
+    Rollouts,
+}
+
+impl ReceiverKind {
+    /// What it is told of when its table does not say.
+    #[must_use]
+    pub const fn takes_by_itself(&self) -> &'static [Topic] {
+        match self {
+            Self::Webhook { .. } => &[Topic::Alerts, Topic::Retraining],
+            Self::Alertmanager { .. } | Self::Smtp(_) => &[Topic::Alerts],
+            Self::Dispatch { .. } => &[Topic::Retraining],
+        }
+    }
 }
 
 /// What a receiver is.
@@ -82,15 +108,10 @@ pub enum SmtpTls {
 }
 
 impl Receiver {
-    /// Whether it takes notices about alerts.
+    /// Whether it is told of that.
     #[must_use]
-    pub fn takes_alerts(&self) -> bool {
-        !matches!(self.kind, ReceiverKind::Dispatch { .. })
-    }
-    /// Whether it takes requests for a new training.
-    #[must_use]
-    pub fn takes_retraining(&self) -> bool {
-        matches!(self.kind, ReceiverKind::Dispatch { .. } | ReceiverKind::Webhook { .. })
+    pub fn takes(&self, topic: Topic) -> bool {
+        self.takes.contains(&topic)
     }
     /// What it is, as in the file.
     #[must_use]

@@ -1,7 +1,7 @@
 //! Deliveries: what is to be told to whom, and what became of it.
 //!
 //! What always holds: a delivery is `queued` until it is `delivered` or `dead`, and never lost between; its message id is the
-//! same in every attempt, so that a receiver can tell a repetition; messages about one alert reach a receiver in their order;
+//! same in every attempt, so that a receiver can tell a repetition; messages about one alert or rollout reach a receiver in their order;
 //! no more than the configured number waits for one receiver.
 
 use longshore_trust::{Digest, UnixMs};
@@ -10,14 +10,25 @@ use sqlx::FromRow;
 use super::time;
 use crate::store::{Store, StoreError, Tx, to_i64, to_u64};
 
+/// What a delivery is about. Deliveries about one thing reach a receiver in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About<'a> {
+    /// Nothing that has an order.
+    Nothing,
+    /// An alert.
+    Alert(u64),
+    /// A rollout.
+    Rollout(&'a str),
+}
+
 /// A delivery that is to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDelivery<'a> {
     /// To whom.
     pub receiver: &'a str,
-    /// About which alert.
-    pub alert: Option<u64>,
-    /// `fired`, `repeated`, `grown`, `resolved`, `retrain`, `test`.
+    /// About what.
+    pub about: About<'a>,
+    /// `fired`, `repeated`, `grown`, `resolved`, `retrain`, `test`, or a transition like `rollout.completed`.
     pub what: &'a str,
     /// The message, JSON.
     pub body: &'a str,
@@ -36,6 +47,8 @@ pub struct DeliveryRow {
     pub receiver: String,
     /// About which alert.
     pub alert: Option<i64>,
+    /// About which rollout.
+    pub rollout: Option<String>,
     /// What it says.
     pub what: String,
     /// The message, JSON.
@@ -79,7 +92,7 @@ pub enum Became {
 /// All columns of [`DeliveryRow`].
 macro_rules! columns {
     () => {
-        "SELECT id, message, receiver, alert, what, body, state, attempts, due, queued, changed, last FROM delivery "
+        "SELECT id, message, receiver, alert, rollout, what, body, state, attempts, due, queued, changed, last FROM delivery "
     };
 }
 
@@ -89,6 +102,11 @@ macro_rules! columns {
 /// # Errors
 /// When the database refuses.
 pub async fn enqueue(tx: &mut Tx, new: &NewDelivery<'_>, now: UnixMs) -> Result<Option<u64>, StoreError> {
+    let (alert, rollout) = match new.about {
+        About::Nothing => (None, None),
+        About::Alert(id) => (Some(to_i64(id)), None),
+        About::Rollout(id) => (None, Some(id)),
+    };
     let waiting: i64 =
         sqlx::query_scalar("SELECT count(*) FROM delivery WHERE receiver = ?1 AND state = 'queued'")
             .bind(new.receiver)
@@ -98,7 +116,7 @@ pub async fn enqueue(tx: &mut Tx, new: &NewDelivery<'_>, now: UnixMs) -> Result<
         let behind: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM delivery WHERE alert IS ?1 AND receiver = ?2 AND state = 'queued')",
         )
-        .bind(new.alert.map(to_i64))
+        .bind(alert)
         .bind(new.receiver)
         .fetch_one(tx.conn())
         .await?;
@@ -118,18 +136,19 @@ pub async fn enqueue(tx: &mut Tx, new: &NewDelivery<'_>, now: UnixMs) -> Result<
         ("queued", String::new())
     };
     sqlx::query(
-        "INSERT INTO delivery (id, message, receiver, alert, what, body, state, due, queued, changed, last)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?8, ?9)",
+        "INSERT INTO delivery (id, message, receiver, alert, what, body, state, due, queued, changed, last, rollout)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?8, ?9, ?10)",
     )
     .bind(number)
     .bind(message)
     .bind(new.receiver)
-    .bind(new.alert.map(to_i64))
+    .bind(alert)
     .bind(new.what)
     .bind(new.body)
     .bind(state)
     .bind(to_i64(now.0))
     .bind(last)
+    .bind(rollout)
     .execute(tx.conn())
     .await?;
     Ok(Some(to_u64(number)))
@@ -208,7 +227,7 @@ pub async fn give_up_unknown(tx: &mut Tx, known: &[String], now: UnixMs) -> Resu
 }
 
 impl Store {
-    /// The delivery to a receiver that is due, the oldest first; nothing overtakes an older message about the same alert.
+    /// The delivery to a receiver that is due, the oldest first; nothing overtakes an older message about the same thing.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -218,6 +237,9 @@ impl Store {
             "d WHERE receiver = ?1 AND state = 'queued' AND due <= ?2 AND NOT EXISTS (
                  SELECT 1 FROM delivery e WHERE e.alert = d.alert AND e.receiver = d.receiver AND e.state = 'queued'
                      AND e.id < d.id)
+                 AND NOT EXISTS (
+                 SELECT 1 FROM delivery e WHERE e.rollout = d.rollout AND e.receiver = d.receiver
+                     AND e.state = 'queued' AND e.id < d.id)
              ORDER BY id LIMIT 1"
         ))
         .bind(receiver)

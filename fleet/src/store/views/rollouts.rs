@@ -1,5 +1,6 @@
 //! Rollouts: the list, one rollout with its waves, devices and log.
 
+use longshore_fleet_core::rollout::RolloutState;
 use sqlx::FromRow;
 
 use super::Cursor;
@@ -125,12 +126,29 @@ pub struct RolloutDeviceRow {
 /// A line of a rollout's log.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct RolloutEventRow {
+    /// Its number; later lines have greater ones.
+    pub id: i64,
+    /// The rollout.
+    pub rollout: String,
+    /// The wave it is about; `None` for the rollout itself.
+    pub wave: Option<i64>,
     /// When.
     pub time: i64,
     /// For machines.
     pub code: String,
     /// For people.
     pub text: String,
+}
+
+impl RolloutEventRow {
+    /// The state that the rollout, or its wave, has entered with this line; `None` for remarks.
+    #[must_use]
+    pub fn entered(&self) -> Option<&str> {
+        match self.wave {
+            Some(_) => self.code.strip_prefix("wave_"),
+            None => self.code.parse::<RolloutState>().ok().map(RolloutState::as_str),
+        }
+    }
 }
 
 impl Store {
@@ -253,7 +271,28 @@ impl Store {
         rollout: &str,
         limit: u32,
     ) -> Result<Vec<RolloutEventRow>, StoreError> {
-        let sql = "SELECT time, code, text FROM rollout_event WHERE rollout = ?1 ORDER BY id DESC LIMIT ?2";
+        let sql = "SELECT id, rollout, wave, time, code, text FROM rollout_event WHERE rollout = ?1 ORDER BY id DESC LIMIT ?2";
         Ok(sqlx::query_as(sql).bind(rollout.to_owned()).bind(limit).fetch_all(self.read()).await?)
+    }
+
+    /// Lines of its log after the one with the number `after`, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn rollout_events_after(
+        &self,
+        rollout: &str,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<RolloutEventRow>, StoreError> {
+        let sql =
+            "SELECT id, rollout, wave, time, code, text FROM rollout_event WHERE rollout = ?1 AND id > ?2
+            ORDER BY id LIMIT ?3";
+        Ok(sqlx::query_as(sql)
+            .bind(rollout.to_owned())
+            .bind(after)
+            .bind(limit)
+            .fetch_all(self.read())
+            .await?)
     }
 }

@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::{AlertConfigError, Lines, MINUTE_MS};
 use crate::alert::entry::ReceiverEntry;
-use crate::alert::receiver::{Receiver, ReceiverKind, Smtp, SmtpTls};
+use crate::alert::receiver::{Receiver, ReceiverKind, Smtp, SmtpTls, Topic};
 
 /// Keys that a kind of receiver does not know.
 fn refuse_others(
@@ -27,6 +27,7 @@ fn refuse_others(
         ("password_file", raw.password_file.as_ref().map(Spanned::span)),
         ("from", raw.from.as_ref().map(Spanned::span)),
         ("to", raw.to.as_ref().map(Spanned::span)),
+        ("takes", raw.takes.as_ref().map(Spanned::span)),
     ];
     for (key, span) in given {
         if let Some(span) = span.filter(|_| !known.contains(&key)) {
@@ -46,7 +47,7 @@ pub(super) fn receiver(
     raw: &ReceiverEntry,
 ) -> Result<Receiver, AlertConfigError> {
     let kinds: [(&str, &[&str]); 4] = [
-        ("webhook", &["url", "secret_file"]),
+        ("webhook", &["url", "secret_file", "takes"]),
         ("alertmanager", &["url", "token_file"]),
         ("smtp", &["host", "port", "tls", "user", "password_file", "from", "to"]),
         ("dispatch", &["url", "event_type", "token_file", "secret_file"]),
@@ -76,13 +77,27 @@ pub(super) fn receiver(
     if let Some(t) = raw.timeout.as_ref().filter(|_| !(100..=120_000).contains(&timeout_ms)) {
         return Err(lines.error(&t.span(), "a timeout is from \"100ms\" to \"2m\""));
     }
+    let takes = match &raw.takes {
+        None => kind.takes_by_itself().to_vec(),
+        Some(words) => topics(lines, words)?,
+    };
     Ok(Receiver {
+        takes,
         name: lines.name("the name of a receiver", &raw.name)?,
         kind,
         timeout_ms,
         give_up_ms: lines.time_or(raw.give_up.as_ref(), 24 * 60 * MINUTE_MS)?,
         ca_file: file(&raw.ca_file),
     })
+}
+
+fn topics(lines: &Lines<'_>, given: &Spanned<Vec<Spanned<String>>>) -> Result<Vec<Topic>, AlertConfigError> {
+    let words = [("alerts", Topic::Alerts), ("retraining", Topic::Retraining), ("rollouts", Topic::Rollouts)];
+    if given.as_ref().is_empty() {
+        let message = "this receiver would be told of nothing: say takes = [\"alerts\", \"retraining\", \"rollouts\"], or some of them";
+        return Err(lines.error(&given.span(), message));
+    }
+    given.as_ref().iter().map(|word| lines.word("an entry of takes", word, &words)).collect()
 }
 
 fn url(lines: &Lines<'_>, span: &Range<usize>, raw: &ReceiverEntry) -> Result<String, AlertConfigError> {
