@@ -8,6 +8,19 @@ pub const MIN_ROWS: u64 = 20;
 /// Fewest requests before a p99 means anything.
 pub const MIN_REQUESTS: u64 = 100;
 
+/// How far the answers of two versions are from their own references, in per mille of PSI. A sensor that broke moves both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScoreShift {
+    /// That of the candidate is at least this, whatever chance did.
+    pub candidate_at_least: u32,
+    /// Its rows.
+    pub candidate_rows: u64,
+    /// That of the previous bundle, not long before, was at most this.
+    pub previous_at_most: u32,
+    /// Its rows.
+    pub previous_rows: u64,
+}
+
 /// What the candidate did since it was activated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Sample {
@@ -23,6 +36,8 @@ pub struct Sample {
     pub p99_us: Option<u64>,
     /// p99 of the previous bundle, us; `None` when it has too little history.
     pub baseline_p99_us: Option<u64>,
+    /// Shifts of the answers; `None` when either has too few rows or no reference.
+    pub score_shift: Option<ScoreShift>,
 }
 
 /// Whether the sample breaks a limit, and which.
@@ -42,22 +57,45 @@ pub fn verdict(guard: &Guard, s: &Sample) -> Option<Reason> {
             ),
         });
     }
-    let (Some(p99), Some(base)) = (s.p99_us, s.baseline_p99_us) else {
-        return None;
-    };
-    if guard.max_p99_percent > 0
+    slower(guard, s).or_else(|| shifted(guard, s))
+}
+
+fn slower(guard: &Guard, s: &Sample) -> Option<Reason> {
+    let (p99, base) = (s.p99_us?, s.baseline_p99_us?);
+    let breaks = guard.max_p99_percent > 0
         && s.requests >= MIN_REQUESTS
-        && p99 * 100 > base.max(1) * u64::from(guard.max_p99_percent)
-    {
-        return Some(Reason {
-            code: "guard.latency".into(),
-            detail: format!(
-                "p99 latency {p99} us is above {} % of the previous bundle's {base} us",
-                guard.max_p99_percent
-            ),
-        });
-    }
-    None
+        && p99 * 100 > base.max(1) * u64::from(guard.max_p99_percent);
+    breaks.then(|| Reason {
+        code: "guard.latency".into(),
+        detail: format!(
+            "p99 latency {p99} us is above {} % of the previous bundle's {base} us",
+            guard.max_p99_percent
+        ),
+    })
+}
+
+/// Beyond the previous bundle's shift by the limit, and more than twice as large: each version meets inputs that none was
+/// made for in its own way, so that of two large shifts the difference says little.
+fn shifted(guard: &Guard, s: &Sample) -> Option<Reason> {
+    let shift = s.score_shift?;
+    let (new, old) = (u64::from(shift.candidate_at_least), u64::from(shift.previous_at_most));
+    let limit = u64::from(guard.max_score_shift_permille);
+    (limit > 0 && new > old + limit && new > 2 * old).then(|| Reason {
+        code: "guard.score_shift".into(),
+        detail: format!(
+            "answers have moved from the bundle's own reference by a PSI of at least {} over {} rows; those of the \
+             previous bundle by at most {} from its own over {} rows, {} more is allowed",
+            thousandths(new),
+            shift.candidate_rows,
+            thousandths(old),
+            shift.previous_rows,
+            thousandths(limit),
+        ),
+    })
+}
+
+fn thousandths(permille: u64) -> String {
+    format!("{}.{:03}", permille / 1000, permille % 1000)
 }
 
 /// Whether this many crashes break the limit.
@@ -73,7 +111,8 @@ pub fn crash_verdict(guard: &Guard, crashes: u32) -> Option<Reason> {
 mod tests {
     use super::*;
 
-    const GUARD: Guard = Guard { max_error_permille: 50, max_crashes: 1, max_p99_percent: 150 };
+    const GUARD: Guard =
+        Guard { max_error_permille: 50, max_crashes: 1, max_p99_percent: 150, max_score_shift_permille: 250 };
 
     #[test]
     fn few_rows_prove_nothing() {
@@ -99,6 +138,31 @@ mod tests {
         assert_eq!(verdict(&GUARD, &s).unwrap().code, "guard.latency");
         assert_eq!(verdict(&GUARD, &Sample { p99_us: Some(150), ..s }), None);
         assert_eq!(verdict(&GUARD, &Sample { baseline_p99_us: None, ..s }), None);
+    }
+    #[test]
+    fn answers_may_move_as_those_of_the_previous_bundle_did() {
+        let of = |candidate_at_least, previous_at_most| {
+            let shift = ScoreShift {
+                candidate_at_least,
+                candidate_rows: 300,
+                previous_at_most,
+                previous_rows: 1_000,
+            };
+            Sample { score_shift: Some(shift), ..Sample::default() }
+        };
+        let why = verdict(&GUARD, &of(1_251, 600)).unwrap();
+        assert_eq!(why.code, "guard.score_shift");
+        assert!(
+            why.detail.contains("at least 1.251 over 300 rows") && why.detail.contains("0.250 more"),
+            "{why:?}"
+        );
+        // Within the limit; a sensor that broke under both; nothing known.
+        assert_eq!(verdict(&GUARD, &of(310, 60)), None);
+        assert!(verdict(&GUARD, &of(311, 60)).is_some());
+        assert_eq!(verdict(&GUARD, &of(8_000, 4_000)), None);
+        assert_eq!(verdict(&GUARD, &Sample::default()), None);
+        let off = Guard { max_score_shift_permille: 0, ..GUARD };
+        assert_eq!(verdict(&off, &of(9_000, 0)), None);
     }
     #[test]
     fn a_limit_of_zero_is_off() {

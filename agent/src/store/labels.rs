@@ -234,6 +234,24 @@ impl Store {
             Ok(joined)
         })
     }
+    /// Class and score of the newest answers of a bundle that are still known, at most `most`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn answers_of(&self, bundle: &Digest, most: u64) -> Result<Vec<(usize, f64)>, StoreError> {
+        let mut q = self
+            .conn
+            .prepare_cached(
+                r#"SELECT p.class, p.score FROM prediction p JOIN "window" w ON w.id = p."window"
+                   WHERE w.bundle = ?1 AND p.score IS NOT NULL ORDER BY p.time DESC LIMIT ?2"#,
+            )
+            .op("read answers")?;
+        let rows = q
+            .query_map(params![bundle.0, sql(most)], |r| Ok((r.get::<_, i64>(0)?, r.get(1)?)))
+            .op("read answers")?;
+        let pairs = rows.map(|r| r.map(|(class, score)| (unsql(class) as usize, score)).op("read answers"));
+        pairs.collect()
+    }
     /// Forgets the oldest predictions beyond `keep`, and windows that nothing refers to any more.
     ///
     /// # Errors

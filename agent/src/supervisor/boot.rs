@@ -286,6 +286,7 @@ pub(super) fn start(config_path: &Path) -> anyhow::Result<(Supervisor, Receiver<
         renewing: false,
         wiping,
         loads,
+        shifts: Default::default(),
         queue,
         inputs: Default::default(),
         feeding: false,

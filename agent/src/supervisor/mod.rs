@@ -19,6 +19,7 @@ mod query;
 mod renewal;
 pub mod sealed;
 mod serving;
+mod shift;
 mod stop;
 pub mod trial;
 
@@ -76,6 +77,8 @@ pub struct Supervisor {
     wiping: Option<(u64, u64)>,
     serving: Serving,
     loads: Loads,
+    /// What the guard compares answers with, while something is on probation.
+    shifts: shift::Baselines,
     queue: Queue,
     /// Facts on their way to the cores.
     inputs: VecDeque<Input>,

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use longshore_bundle::{Manifest, Role};
 use longshore_stats::places::{Places, Shape};
+use longshore_stats::quality::answers::ReferenceAnswers;
 use longshore_trust::Digest;
 use longshore_wire::v1::Reason;
 
@@ -74,6 +75,23 @@ pub fn bundle(dir: &Path, digest: &Digest) -> Result<SealedBundle, SealError> {
     }
     let shape = shape(&manifest, &paths, &fds);
     Ok(SealedBundle { manifest, paths, fds, shape })
+}
+
+/// What the model of a bundle answered its reference, where that is known; of the files only those two are read, and they
+/// are hashed anew.
+///
+/// # Errors
+/// [`SealError`] for the file that is missing or changed.
+pub fn answers(dir: &Path, digest: &Digest) -> Result<Option<ReferenceAnswers>, SealError> {
+    let path = dir.join("manifest.json");
+    let manifest = Sealed::open(seal(&path, None, digest)?).map_err(|e| error(&path, e))?;
+    let manifest = Manifest::parse(&manifest).map_err(|e| error(&path, e))?;
+    let Some(file) = manifest.file(Role::Reference) else { return Ok(None) };
+    let path = dir.join(file.path.as_str());
+    let sealed = Sealed::open(seal(&path, Some(file.length), &file.sha256)?).map_err(|e| error(&path, e))?;
+    let profile =
+        engine::load::reference(&manifest, |_| Some(&sealed)).map_err(|why| error(&path, why.detail))?;
+    Ok(profile.and_then(|p| p.answers))
 }
 
 /// Reads the reference, which is data and no program: of all that a bundle brings, the only thing but the manifest that is

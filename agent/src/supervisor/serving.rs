@@ -394,16 +394,20 @@ impl Supervisor {
 
     /// Shows the guard what candidates have done.
     pub(super) fn observe(&mut self) {
-        let on_trial: Vec<(ModelName, Digest, Option<Digest>)> = self
+        let on_trial: Vec<(ModelName, Digest, Option<Digest>, bool)> = self
             .updates
             .models()
             .filter_map(|r| {
                 let u = r.update.as_ref()?;
                 let Phase::Probation { rollback, .. } = &u.at else { return None };
-                Some((r.model.clone(), u.wanted.bundle.bundle, rollback.bundle().map(|b| b.bundle)))
+                let compared = u.wanted.guard.max_score_shift_permille > 0;
+                Some((r.model.clone(), u.wanted.bundle.bundle, rollback.bundle().map(|b| b.bundle), compared))
             })
             .collect();
-        for (model, bundle, before) in on_trial {
+        if on_trial.is_empty() {
+            self.shifts.clear();
+        }
+        for (model, bundle, before, compared) in on_trial {
             let Some(c) = self.loads.snapshot(&model, &bundle) else { continue };
             let sample = Sample {
                 requests: c.requests,
@@ -412,6 +416,7 @@ impl Supervisor {
                 nan: c.nan,
                 p99_us: c.latency_us.quantile(0.99).map(|v| v as u64),
                 baseline_p99_us: before.and_then(|b| self.loads.p99_us(&b)),
+                score_shift: before.filter(|_| compared).and_then(|b| self.score_shift(&bundle, &c, &b)),
             };
             self.feed(Input::Observed(model, bundle, sample));
         }

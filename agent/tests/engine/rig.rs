@@ -35,7 +35,8 @@ pub struct Bundle {
     pub golden_inputs: Vec<Tensor>,
 }
 
-fn example(path: &str) -> Vec<u8> {
+/// A file of the example.
+pub fn example(path: &str) -> Vec<u8> {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/meter-digits").join(path);
     std::fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
 }
@@ -48,6 +49,13 @@ pub fn digits(version: &str) -> Bundle {
 /// The same, with something changed in its golden vectors.
 pub fn digits_with(version: &str, change: impl Fn(&mut Vec<Tensor>)) -> Bundle {
     digits_of(version, change, false)
+}
+
+/// A bundle of assembled files.
+pub fn in_memory(assembled: author::Assembled, golden_inputs: Vec<Tensor>) -> Bundle {
+    let mut files = vec![("manifest.json".to_owned(), assembled.manifest_bytes)];
+    files.extend(assembled.files.into_iter().map(|f| (f.path.as_str().to_owned(), f.bytes)));
+    Bundle { manifest: assembled.manifest, files, golden_inputs }
 }
 
 /// The same with everything monitored: features against the author's reference, and groups.
@@ -85,10 +93,7 @@ fn digits_of(version: &str, change: impl Fn(&mut Vec<Tensor>), watched: bool) ->
         manifest.monitor.explain_permille = 1000;
         files.push(NewFile::of(Role::Reference, Profile::of(&columns).unwrap().to_bytes()));
     }
-    let assembled = author::assemble(manifest, files).unwrap();
-    let mut files = vec![("manifest.json".to_owned(), assembled.manifest_bytes)];
-    files.extend(assembled.files.into_iter().map(|f| (f.path.as_str().to_owned(), f.bytes)));
-    Bundle { manifest: assembled.manifest, files, golden_inputs }
+    in_memory(author::assemble(manifest, files).unwrap(), golden_inputs)
 }
 
 impl Bundle {

@@ -21,6 +21,8 @@ use crate::rig::{Bundle, digits};
 /// How long anything may take on a busy machine before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+const START: UnixMs = UnixMs(1_800_000_000_000);
+
 pub struct Device {
     pub dir: tempfile::TempDir,
     pub active: Bundle,
@@ -90,40 +92,60 @@ impl Device {
     }
     /// The same, with an update in progress: the candidate has arrived and is on trial.
     pub fn with_candidate(candidate: Option<&Bundle>) -> Self {
+        let device = Self::of(&digits("1.0.0"), digits("1.1.0"));
+        if let Some(candidate) = candidate {
+            let guard = Guard { max_error_permille: 100, max_crashes: 1, ..Guard::default() };
+            device.put_on_trial(candidate, guard, 1_000);
+        }
+        device
+    }
+    /// Runs `active`, ran `previous` before.
+    pub fn of(previous: &Bundle, active: Bundle) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
         fs::create_dir_all(&state).unwrap();
         identity(&state);
         trust(&state);
-        let (previous, active) = (digits("1.0.0"), digits("1.1.0"));
-        for b in [&previous, &active].into_iter().chain(candidate) {
-            let to = state.join("bundles").join(Digest::of(&b.files[0].1).to_hex());
-            fs::create_dir_all(&to).unwrap();
-            for (path, bytes) in &b.files {
-                fs::write(to.join(path), bytes).unwrap();
-            }
-        }
+        let device = Self { dir, active };
+        device.lay_down(previous);
+        device.lay_down(&device.active);
         let mut record = ModelRecord::new("meter-digits".parse().unwrap());
-        record.active = Some(installed(&active, 2));
-        record.previous = Some(installed(&previous, 1));
+        record.active = Some(installed(&device.active, 2));
+        record.previous = Some(installed(previous, 1));
         record.floor = ReleaseCounter(2);
+        device.store(1, record);
+        device.configure("");
+        device
+    }
+    /// While the agent does not run: an update has begun, and its bundle has arrived and is on trial.
+    pub fn put_on_trial(&self, candidate: &Bundle, guard: Guard, min_ms: u64) {
+        self.lay_down(candidate);
+        let store = Store::open(&self.state(), StreamId(3), START).unwrap();
+        let mut record = store.restored().unwrap().models.remove(0);
+        drop(store);
         let far = UnixMs(4_000_000_000_000);
-        record.update = candidate.map(|b| Update {
+        record.update = Some(Update {
             wanted: Wanted {
-                bundle: installed(b, 3),
+                bundle: installed(candidate, 3),
                 activate_by: far,
                 not_after: far,
-                probation: Probation { min_ms: 1_000, commit: Commit::Local },
-                guard: Guard { max_error_permille: 100, max_crashes: 1, max_p99_percent: 0 },
+                probation: Probation { min_ms, commit: Commit::Local },
+                guard,
             },
             at: Phase::Trial { rollback: RollbackTo::of(record.active.as_ref()), deadline: far },
         });
-        let batch = Batch { token: Token(1), writes: vec![Write::Record(Box::new(record))] };
-        let now = UnixMs(1_800_000_000_000);
-        Store::open(&state, StreamId(3), now).unwrap().apply(&batch, now).unwrap();
-        let device = Self { dir, active };
-        device.configure("");
-        device
+        self.store(2, record);
+    }
+    fn lay_down(&self, b: &Bundle) {
+        let to = self.state().join("bundles").join(Digest::of(&b.files[0].1).to_hex());
+        fs::create_dir_all(&to).unwrap();
+        for (path, bytes) in &b.files {
+            fs::write(to.join(path), bytes).unwrap();
+        }
+    }
+    fn store(&self, token: u64, record: ModelRecord) {
+        let batch = Batch { token: Token(token), writes: vec![Write::Record(Box::new(record))] };
+        Store::open(&self.state(), StreamId(3), START).unwrap().apply(&batch, START).unwrap();
     }
     pub fn state(&self) -> PathBuf {
         self.dir.path().join("state")

@@ -9,9 +9,11 @@ mod http;
 #[path = "../engine/rig.rs"]
 mod rig;
 
+mod compared;
 mod device;
 
 mod integrity;
 mod kills;
 mod refusals;
 mod running;
+mod shifts;

@@ -1,12 +1,12 @@
 //! `longshore bundle`: make and judge bundles, with the engine that devices run. No server, no keys.
 
+mod answers;
 mod build;
 mod check;
 mod doctor;
 mod graph;
 mod inspect;
 mod junit;
-mod labelled;
 mod sign;
 
 use longshore_bundle::ManifestError;

@@ -146,6 +146,7 @@ impl Doing<'_> {
             max_error_permille: (guard.error_rate * 1000.0).round() as u16,
             max_crashes: guard.crashes,
             max_p99_percent: guard.p99_percent,
+            max_score_shift_permille: (guard.score_shift * 1000.0).round() as u16,
         }
     }
 

@@ -24,6 +24,12 @@ pub fn parse(bytes: &[u8], manifest: &Manifest) -> Result<Profile, ManifestError
             _ => return Err(refuse("is numeric on one side and categorical on the other")),
         }
     }
+    let monitored = manifest.monitor.features.len();
+    if let Some(table) = profile.attribution.as_ref().filter(|t| t.features() != monitored) {
+        let text =
+            format!("has attributions of {} features; the manifest monitors {monitored}", table.features());
+        return Err(ManifestError::new(file, "(attributions)", Refusal::Rule(text)));
+    }
     Ok(profile)
 }
 
@@ -36,5 +42,7 @@ pub fn monitored(profile: &Profile, manifest: &Manifest) -> Profile {
         rows: profile.rows,
         features: manifest.monitor.features.iter().filter_map(|f| of(&f.name)).collect(),
         quality: profile.quality.clone(),
+        answers: profile.answers.clone(),
+        attribution: profile.attribution.clone(),
     }
 }

@@ -13,12 +13,14 @@ pub use categories::Categories;
 pub use histogram::Histogram;
 
 use crate::nesting::{self, Level};
+use crate::quality::answers::ReferenceAnswers;
+use crate::quality::attribution::AttributionTable;
 use crate::quality::calibration::ReferenceQuality;
 
 /// First bytes of a `reference.lsp` file: magic and version.
 const HEADER: &[u8; 8] = b"LSPROF\x00\x01";
-/// Version 2 is version 1 followed by what labelled rows showed.
-const HEADER_WITH_QUALITY: &[u8; 8] = b"LSPROF\x00\x02";
+/// Version 2 is version 1 followed by what the model made of the rows.
+const HEADER_WITH_ANSWERS: &[u8; 8] = b"LSPROF\x00\x02";
 /// Most bins of a numeric feature.
 pub const BINS_MAX: usize = 64;
 /// Most features in a profile.
@@ -58,7 +60,7 @@ pub enum ProfileError {
     OtherFeatures,
 }
 
-/// A profile of a data set. Its quality is not part of the counts: merging leaves it alone.
+/// A profile of a data set. What the model made of the data is not part of the counts: merging leaves it alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
     /// Rows that were counted.
@@ -69,7 +71,16 @@ pub struct Profile {
     /// How good the model was, where the reference was labelled.
     #[serde(skip)]
     pub quality: Option<ReferenceQuality>,
+    /// What the model answered, where it has classes and scores.
+    #[serde(skip)]
+    pub answers: Option<ReferenceAnswers>,
+    /// How much each feature that the manifest monitors, in its order, mattered to the answers.
+    #[serde(skip)]
+    pub attribution: Option<AttributionTable>,
 }
+
+/// What follows the counts in a file of version 2.
+type Made = (Option<ReferenceQuality>, Option<ReferenceAnswers>, Option<AttributionTable>);
 
 /// One feature.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -161,7 +172,7 @@ impl Profile {
             rows = rows.max(n as u64);
             features.push(FeatureProfile { name: name.clone(), values, missing: missing as u64 });
         }
-        let profile = Self { rows, features, quality: None };
+        let profile = Self { rows, features, quality: None, answers: None, attribution: None };
         profile.check()?;
         Ok(profile)
     }
@@ -211,10 +222,12 @@ impl Profile {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let sized = "a profile has only sized sequences";
-        let mut out = if self.quality.is_some() { HEADER_WITH_QUALITY } else { HEADER }.to_vec();
+        let has_more = self.quality.is_some() || self.answers.is_some() || self.attribution.is_some();
+        let mut out = if has_more { HEADER_WITH_ANSWERS } else { HEADER }.to_vec();
         out.extend(postcard::to_stdvec(self).expect(sized));
-        if let Some(quality) = &self.quality {
-            out.extend(postcard::to_stdvec(quality).expect(sized));
+        if has_more {
+            let made = (&self.quality, &self.answers, &self.attribution);
+            out.extend(postcard::to_stdvec(&made).expect(sized));
         }
         out
     }
@@ -227,15 +240,20 @@ impl Profile {
             return Err(ProfileError::Corrupt(format!("{} bytes are too many", bytes.len())));
         }
         let corrupt = |e: postcard::Error| ProfileError::Corrupt(e.to_string());
-        let labelled = bytes.strip_prefix(HEADER_WITH_QUALITY.as_slice());
-        let body = labelled.or_else(|| bytes.strip_prefix(HEADER.as_slice())).ok_or(ProfileError::Header)?;
+        let answered = bytes.strip_prefix(HEADER_WITH_ANSWERS.as_slice());
+        let body = answered.or_else(|| bytes.strip_prefix(HEADER.as_slice())).ok_or(ProfileError::Header)?;
         let (mut profile, mut rest) = postcard::take_from_bytes::<Self>(body).map_err(corrupt)?;
-        if labelled.is_some() {
-            let (quality, after) = postcard::take_from_bytes::<ReferenceQuality>(rest).map_err(corrupt)?;
-            if !quality.is_sound() {
+        if answered.is_some() {
+            let ((quality, answers, attribution), after) =
+                postcard::take_from_bytes::<Made>(rest).map_err(corrupt)?;
+            if quality.as_ref().is_some_and(|q| !q.is_sound()) {
                 return Err(ProfileError::Corrupt("the calibration is none".to_owned()));
             }
-            (profile.quality, rest) = (Some(quality), after);
+            if answers.as_ref().is_some_and(|a| !a.is_sound()) {
+                return Err(ProfileError::Corrupt("the answers are of another shape".to_owned()));
+            }
+            (profile.quality, profile.answers, profile.attribution) = (quality, answers, attribution);
+            rest = after;
         }
         if !rest.is_empty() {
             return Err(ProfileError::Corrupt(format!("{} bytes after its end", rest.len())));

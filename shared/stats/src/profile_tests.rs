@@ -209,6 +209,12 @@ proptest! {
             let rows: Vec<_> = (0..300).map(|i| (i % 2, i % 3 % 2, f64::from(with) / 300.0)).collect();
             p.quality = ReferenceQuality::of(&rows, 2);
         }
+        if with % 3 == 0 {
+            p.answers = Some(ReferenceAnswers::of((0..90).map(|i| (i % 3, f64::from(with) / 300.0)), 3));
+            let mut table = AttributionTable::new(2);
+            table.insert(&[0.25, f64::from(with)]).unwrap();
+            p.attribution = Some(table);
+        }
         let bytes = p.to_bytes();
         prop_assert_eq!(&Profile::from_bytes(&bytes).unwrap(), &p);
         prop_assert!(Profile::from_bytes(&bytes[..at.index(bytes.len())]).is_err());

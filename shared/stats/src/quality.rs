@@ -3,6 +3,7 @@
 //! Every table is made of integers and merges by addition. Every figure that counts alone cannot give exactly comes as an
 //! interval; every share comes with the interval that its number of rows allows.
 
+pub mod answers;
 pub mod attribution;
 pub mod calibration;
 pub mod cbpe;

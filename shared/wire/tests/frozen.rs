@@ -248,7 +248,12 @@ fn assignment() -> Assignment {
         activate_by: UnixMs(2),
         not_after: UnixMs(3),
         probation: Probation { min_ms: 1000, commit: Commit::Lease { lease_ms: 5000 } },
-        guard: Guard { max_error_permille: 50, max_crashes: 1, max_p99_percent: 300 },
+        guard: Guard {
+            max_error_permille: 50,
+            max_crashes: 1,
+            max_p99_percent: 300,
+            max_score_shift_permille: 250,
+        },
         targets_versions: vec![TargetsVersion { role: "models/digits".into(), version: 4 }],
         slots: vec![
             Slot {

@@ -52,7 +52,7 @@ pub fn assignment(version: u64, n: u64, commit: Commit) -> Assignment {
         activate_by: T0.plus_ms(3_600_000),
         not_after: T0.plus_ms(7_200_000),
         probation: Probation { min_ms: 5_000, commit },
-        guard: Guard { max_error_permille: 100, max_crashes: 1, max_p99_percent: 0 },
+        guard: Guard { max_error_permille: 100, max_crashes: 1, ..Guard::default() },
         targets_versions: vec![TargetsVersion { role: "targets".into(), version: 1 }],
         slots: vec![slot(n)],
     }

@@ -9,8 +9,8 @@ use longshore_stats::{Profile, profile::Column};
 use longshore_trust::{Digest, ModelName};
 use serde_json::{Value, json};
 
+use super::answers::Asked;
 use super::graph::{self, Identity, Shape};
-use super::labelled;
 use super::{not_loaded, read, refused, size, table};
 use crate::context::{Context, Failure};
 
@@ -102,11 +102,14 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let limits = Limits::default();
     let model = Model::load(&manifest, &onnx, &limits).map_err(|e| not_loaded(&file, &e))?;
     if let Some(mut profile) = profile {
-        if let Some(answers) = &answers {
-            match labelled::quality(&model, &manifest, &columns, answers) {
-                Ok(quality) => profile.quality = Some(quality),
-                Err(reason) => notes.push(format!("no accuracy without labels in the field: {reason}")),
+        match Asked::ask(&model, &manifest, &columns) {
+            Ok(asked) => notes.extend(shown(&asked, &mut profile, answers.as_ref(), onnx.len())),
+            Err(reason) if answers.is_some() => {
+                notes.push(format!("no accuracy without labels in the field: {reason}"));
             }
+            // Of a regression nobody expects scores.
+            Err(_) if manifest.monitor.classes.is_empty() => {}
+            Err(reason) => notes.push(format!("answers will not be compared with the reference's: {reason}")),
         }
         files.push(NewFile::of(Role::Reference, profile.to_bytes()));
     }
@@ -130,6 +133,27 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let bundle = assembled.write(&args.out).map_err(|e| Failure::refused("bundle.write", e.to_string()))?;
     show(context, &bundle, &report, &notes);
     Ok(())
+}
+
+/// Puts what the model made of the reference into its profile; what is missing, for people.
+fn shown(
+    asked: &Asked<'_>,
+    profile: &mut Profile,
+    labels: Option<&Column>,
+    model_bytes: usize,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    profile.answers = Some(asked.answers());
+    match labels.map(|labels| asked.quality(labels)) {
+        Some(Ok(quality)) => profile.quality = Some(quality),
+        Some(Err(reason)) => notes.push(format!("no accuracy without labels in the field: {reason}")),
+        None => {}
+    }
+    match asked.attribution(profile, model_bytes) {
+        Ok(table) => profile.attribution = Some(table),
+        Err(reason) => notes.push(format!("which features matter is not known from the start: {reason}")),
+    }
+    notes
 }
 
 /// `SOURCE_DATE_EPOCH` where it is set, so that builds can be repeated; else now.

@@ -94,10 +94,13 @@ pub struct GuardPolicy {
     pub crashes: u16,
     /// p99 latency above this many percent of the previous version's; 0 is off.
     pub p99_percent: u16,
+    /// Answers whose PSI from the bundle's own reference exceeds the previous bundle's from its own by more than this; 0 is
+    /// off.
+    pub score_shift: f64,
 }
 impl Default for GuardPolicy {
     fn default() -> Self {
-        Self { error_rate: 0.2, crashes: 1, p99_percent: 0 }
+        Self { error_rate: 0.2, crashes: 1, p99_percent: 0, score_shift: 0.0 }
     }
 }
 

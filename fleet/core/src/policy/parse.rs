@@ -65,6 +65,7 @@ struct RawGuard {
     error_rate: Option<Spanned<f64>>,
     crashes: Option<Spanned<i64>>,
     p99_percent: Option<Spanned<i64>>,
+    score_shift: Option<Spanned<f64>>,
 }
 
 impl Policy {
@@ -283,6 +284,16 @@ fn guard(lines: &Lines<'_>, raw: Option<&RawGuard>) -> Result<GuardPolicy, Polic
     }
     if let Some(v) = &raw.p99_percent {
         guard.p99_percent = small("p99_percent", v, 0)?;
+    }
+    if let Some(v) = &raw.score_shift {
+        let shift = *v.as_ref();
+        if shift != 0.0 && !(0.05..=10.0).contains(&shift) {
+            let text = format!(
+                "score_shift = {shift} is impossible: give a PSI from 0.05 (0.25 is a clear shift, 1 a gross one) to 10, or 0 for off"
+            );
+            return Err(lines.error(&v.span(), text));
+        }
+        guard.score_shift = shift;
     }
     Ok(guard)
 }

@@ -146,6 +146,17 @@ fn impossible_values_are_named_with_their_line() {
 }
 
 #[test]
+fn the_guard_takes_a_shift_that_can_be_told_from_chance() {
+    let with = |value: &str| format!("{SMALL}[guard]\nscore_shift = {value}\n");
+    assert_eq!(Policy::parse(SMALL).unwrap().guard.score_shift, 0.0);
+    assert_eq!(Policy::parse(&with("0.25")).unwrap().guard.score_shift, 0.25);
+    assert_eq!(Policy::parse(&with("0.0")).unwrap().guard.score_shift, 0.0);
+    for value in ["0.01", "-1.0", "11.0", "nan"] {
+        assert!(wrong(&with(value)).message.contains("score_shift"), "{value}");
+    }
+}
+
+#[test]
 fn nothing_follows_the_rest() {
     let text = SMALL.replace("select = { count = 1 }", "select = { rest = true }");
     assert!(wrong(&text).message.contains("last one"));

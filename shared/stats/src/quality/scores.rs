@@ -60,6 +60,14 @@ impl ScoreTable {
     pub fn from_counts(counts: Vec<u64>) -> Option<Self> {
         (counts.len() == SCORE_BINS).then_some(Self { counts, invalid: 0 })
     }
+    /// All of some tables together. Of damaged ones nothing is taken.
+    #[must_use]
+    pub fn sum(tables: &[Self]) -> Self {
+        tables.iter().fold(Self::default(), |mut sum, table| {
+            let _ = sum.merge(table);
+            sum
+        })
+    }
     /// Counts one score.
     pub fn insert(&mut self, score: f64) {
         match bin(score) {

@@ -67,6 +67,10 @@ pub struct Guard {
     pub max_crashes: u16,
     /// Go back when p99 latency is above this many percent of the previous bundle's.
     pub max_p99_percent: u16,
+    /// Go back when the answers' shift from the bundle's own reference (PSI, in per mille) is surely beyond that of the
+    /// previous bundle from its own by more than this, and more than twice as large.
+    #[serde(default)]
+    pub max_score_shift_permille: u16,
 }
 
 /// A targets role and its version.
