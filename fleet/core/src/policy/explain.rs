@@ -6,7 +6,7 @@ pub(super) const KEYS: [(&str, &[&str]); 5] = [
     ("[[wave]]", &["select", "optional", "shadow", "max_per_minute", "soak", "probation", "lease"]),
     ("`select`", &["count", "percent", "rest", "ring", "labels", "where"]),
     ("[window]", &["cron", "duration"]),
-    ("[guard]", &["error_rate", "crashes", "p99_percent"]),
+    ("[guard]", &["error_rate", "crashes", "p99_percent", "score_shift"]),
 ];
 
 /// Keys that a later version understands. Ignoring them would promise a protection that is not there.
@@ -85,6 +85,7 @@ fn hint(key: &str) -> Option<&'static str> {
         "max_per_minute" | "min_devices" | "min_rows" | "min_labelled" | "max_failed_devices"
         | "priority" | "crashes" | "p99_percent" => "a whole number",
         "success" | "accuracy_drop" | "alpha" | "error_rate" => "a number between 0 and 1",
+        "score_shift" => "a number, for example 0.25",
         "gate" => "a [gate] table with at least `deadline` and `on_fail`",
         _ => return None,
     })
