@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use longshore_trust::{AssignmentVersion, DeviceId, Digest, FleetId, ReleaseCounter, UnixMs};
-use longshore_wire::v1::{Assignment, Message, Mode, Reason, Slot};
+use longshore_wire::v1::{Assignment, Message, Reason, Slot};
 
 /// What verified targets metadata says about one manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,9 +207,6 @@ pub fn admissible(
     active: Option<Digest>,
     view: &TargetsView,
 ) -> Result<(), Reason> {
-    if slot.mode == Mode::Shadow {
-        return Err(reason("policy.shadow_unsupported", "this agent does not run bundles in shadow mode"));
-    }
     let hw = view.targets.get(&slot.manifest_path).map_or(&[][..], |t| &t.hw);
     if !hw.is_empty() && !hw.contains(&me.arch) {
         return Err(reason(
@@ -238,6 +235,8 @@ pub fn admissible(
 
 #[cfg(test)]
 mod tests {
+    use longshore_wire::v1::Mode;
+
     use super::*;
 
     #[test]

@@ -8,7 +8,7 @@ use longshore_agent_core::assignment::reason;
 use longshore_agent_core::guard::Sample;
 use longshore_agent_core::update::{Input, Output, Phase, RollbackTo};
 use longshore_trust::AssignmentVersion;
-use longshore_wire::v1::{CommandAction, Commit};
+use longshore_wire::v1::{CommandAction, Commit, Mode};
 use proptest::prelude::*;
 use twin::*;
 
@@ -22,7 +22,7 @@ enum Step {
     Pass(u64),
     Crash,
     EngineDies(bool),
-    Assign(u64, bool),
+    Assign(u64, bool, bool),
     Command(u8),
     Errors,
 }
@@ -35,7 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0u64..200_000).prop_map(Step::Pass),
         1 => Just(Step::Crash),
         1 => any::<bool>().prop_map(Step::EngineDies),
-        1 => (1u64..=6, any::<bool>()).prop_map(|(n, lease)| Step::Assign(n, lease)),
+        2 => (1u64..=6, any::<bool>(), any::<bool>()).prop_map(|(n, lease, shadow)| Step::Assign(n, lease, shadow)),
         1 => (0u8..3).prop_map(Step::Command),
         1 => Just(Step::Errors),
     ]
@@ -58,6 +58,9 @@ fn act(t: &mut Twin, s: &Step, version: &mut u64, seq: &mut u64) {
             Some(Output::Serve(m, Some(i))) => {
                 t.feed(Input::ServeFailed(m, i.bundle, reason("activate.load", "no")))
             }
+            Some(Output::Shadow(m, Some(i))) => {
+                t.feed(Input::ShadowFailed(m, i.bundle, reason("engine.memory", "no")))
+            }
             Some(other) => t.wishes.push_front(other),
             None => {}
         },
@@ -67,19 +70,21 @@ fn act(t: &mut Twin, s: &Step, version: &mut u64, seq: &mut u64) {
         }
         Step::Crash => t.crash(),
         Step::EngineDies(blame) => {
-            let blamed = blame.then_some(t.serving).flatten();
-            t.serving = None;
+            let busy = if seq.is_multiple_of(2) { t.serving } else { t.beside.or(t.serving) };
+            let blamed = blame.then_some(busy).flatten();
+            (t.serving, t.beside) = (None, None);
             t.feed(Input::EngineDown(blamed));
             // What was wished of the dead engine is void.
-            t.wishes.retain(|w| !matches!(w, Output::Serve(..)));
+            t.wishes.retain(|w| !matches!(w, Output::Serve(..) | Output::Shadow(..)));
             t.feed(Input::EngineUp);
         }
-        Step::Assign(n, lease) => {
+        Step::Assign(n, lease, shadow) => {
             *version += 1;
             let commit = if *lease { Commit::Lease { lease_ms: 60_000 } } else { Commit::Local };
             let mut a = assignment(*version, *n, commit);
             a.activate_by = t.now.plus_ms(3_600_000);
             a.not_after = t.now.plus_ms(7_200_000);
+            a.slots[0].mode = if *shadow { Mode::Shadow } else { Mode::Active };
             t.feed(assigned(header(1, *version), a));
         }
         Step::Command(kind) => {
@@ -93,7 +98,7 @@ fn act(t: &mut Twin, s: &Step, version: &mut u64, seq: &mut u64) {
             t.feed(command(*seq, action));
         }
         Step::Errors => {
-            if let Some(b) = t.serving {
+            if let Some(b) = t.beside.or(t.serving) {
                 let sample = Sample { rows: 0, errors: 100, ..Sample::default() };
                 t.feed(Input::Observed(model(), b, sample));
             }
@@ -132,6 +137,15 @@ proptest! {
                 }
                 served_uncommitted += u64::from(matches!(u.at, Phase::Probation { .. }));
             }
+            // What is in shadow never serves, and what serves is not touched by it.
+            if let Some(r) = t.record_or_none()
+                && let Some(Phase::Shadowing { rollback, .. }) = r.update.as_ref().map(|u| &u.at)
+            {
+                let candidate = r.update.as_ref().map(|u| u.wanted.bundle.bundle);
+                prop_assert_eq!(rollback.bundle(), r.active.as_ref());
+                prop_assert_eq!(r.serving(), r.active.as_ref());
+                prop_assert!(r.serving().map(|i| i.bundle) != candidate);
+            }
             // The floor never falls.
             prop_assert!(t.disk.floors.windows(2).all(|w| w[0] <= w[1]));
         }
@@ -142,6 +156,7 @@ proptest! {
         if let Some(r) = record {
             prop_assert!(r.update.is_none(), "stuck in {:?}", r.update);
             prop_assert_eq!(t.serving, r.active.map(|i| i.bundle));
+            prop_assert_eq!(t.beside, None, "nothing runs beside what serves when nothing is under way");
         }
         prop_assert!(t.core.offered().is_none());
         // Disk and memory agree.

@@ -1,7 +1,7 @@
 //! The update state machine of all models of one device.
 //!
 //! ```text
-//! OFFERED -> ACCEPTED -> DOWNLOADING -> VERIFIED -> STAGED -> TRIAL -> PROBATION -> COMMITTED
+//! OFFERED -> ACCEPTED -> DOWNLOADING -> VERIFIED -> STAGED -> TRIAL -> [SHADOWING] -> PROBATION -> COMMITTED
 //! exits: REJECTED DEFERRED FAILED ROLLED_BACK UNABLE_TO_ROLL_BACK EXPIRED CANCELLED TOO_LATE ALREADY
 //! ```
 //!
@@ -13,6 +13,7 @@ mod model;
 mod offer;
 pub mod record;
 mod serving;
+mod shadow;
 mod step;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +30,7 @@ use crate::guard::Sample;
 use offer::Offer;
 pub use record::{Exit, Installed, ModelRecord, Origin, Phase, RollbackTo, Update, Wanted};
 pub use serving::NO_PAGE;
+pub use shadow::NO_MEMORY;
 use step::Step;
 
 /// Never.
@@ -148,7 +150,11 @@ pub enum Input {
     Serving(ModelName, Option<Digest>),
     /// This bundle could not be brought to answer.
     ServeFailed(ModelName, Digest, Reason),
-    /// What the candidate did since its activation.
+    /// This bundle runs beside what serves.
+    Shadowing(ModelName, Digest),
+    /// This bundle cannot be run beside what serves.
+    ShadowFailed(ModelName, Digest, Reason),
+    /// What the candidate did since its activation, or in shadow.
     Observed(ModelName, Digest, Sample),
     /// A transaction is durable.
     Persisted(Token),
@@ -173,6 +179,8 @@ pub enum Output {
     CancelTrial(ModelName),
     /// Let this bundle answer for the model (`None`: nothing).
     Serve(ModelName, Option<Installed>),
+    /// Let this bundle run beside what serves, and answer nobody (`None`: nothing).
+    Shadow(ModelName, Option<Installed>),
     /// Bundles that no slot holds can be deleted.
     Collect,
     /// Close windows and send everything.
@@ -284,12 +292,15 @@ impl Updates {
             Input::EngineUp => {
                 self.engine = Engine { up: true, ..Engine::default() };
                 self.each(serving::engine_up);
+                self.each(|rec, step| step.shadow(rec));
             }
             Input::EngineDown(blamed) => {
                 let served = std::mem::take(&mut self.engine).serving;
                 self.each(|rec, step| {
                     let served = served.get(&rec.model).map(|(b, _)| *b);
+                    let did = served.is_some() && served == rec.serving().map(|i| i.bundle);
                     serving::engine_down(rec, blamed, served, step);
+                    shadow::engine_down(rec, blamed, did, step);
                 });
             }
             Input::Serving(m, bundle) => {
@@ -302,9 +313,12 @@ impl Updates {
             Input::ServeFailed(m, b, why) => {
                 self.with(&m, |rec, step| serving::serve_failed(rec, b, why, step))
             }
-            Input::Observed(m, b, sample) => {
-                self.with(&m, |rec, step| serving::observed(rec, b, &sample, step))
-            }
+            Input::Shadowing(m, b) => self.with(&m, |rec, step| shadow::running(rec, b, step)),
+            Input::ShadowFailed(m, b, why) => self.with(&m, |rec, step| shadow::failed(rec, b, why, step)),
+            Input::Observed(m, b, sample) => self.with(&m, |rec, step| {
+                serving::observed(rec, b, &sample, step);
+                shadow::observed(rec, b, &sample, step);
+            }),
             Input::Persisted(token) => self.confirm(token),
             Input::Tick => {}
         }

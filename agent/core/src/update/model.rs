@@ -2,12 +2,12 @@
 //! none waits for another model.
 
 use longshore_trust::{AssignmentVersion, Digest, UnixMs};
-use longshore_wire::v1::{Commit, Reason, TrialReport, UpdateState};
+use longshore_wire::v1::{Commit, Mode, Reason, TrialReport, UpdateState};
 
 use super::record::{ModelRecord, Phase, RollbackTo, Update, Wanted};
 use super::serving::{commit, probation_deadline, roll_back, rolled_back};
 use super::step::Step;
-use super::{FetchFailure, NEVER, Output, Retry};
+use super::{FetchFailure, NEVER, Output, Retry, shadow};
 use crate::assignment::reason;
 use crate::clock::Moment;
 
@@ -33,6 +33,20 @@ pub(super) fn assign(rec: &mut ModelRecord, wanted: Wanted, step: &mut Step<'_>)
             rec.update = Some(update);
             queue(rec, wanted, step);
         }
+        // What serves already goes back before it is only watched.
+        Phase::Activating { .. } | Phase::Probation { .. } if same && wanted.mode == Mode::Shadow => {
+            rec.update = Some(update);
+            queue(rec, wanted, step);
+            roll_back(rec, reason("superseded", "a newer assignment came"), step);
+        }
+        Phase::Shadowing { .. } if same && wanted.mode == Mode::Active => {
+            update.wanted = wanted;
+            let bundle = update.wanted.bundle.clone();
+            rec.update = Some(update);
+            step.report(rec, &bundle, UpdateState::Accepted, None, None);
+            step.report(rec, &bundle, UpdateState::Trial, None, None);
+            shadow::promote(rec, step);
+        }
         at if same => {
             if let Phase::Probation { since, deadline, .. } = at {
                 *deadline = probation_deadline(&wanted, *since, step);
@@ -50,6 +64,11 @@ pub(super) fn assign(rec: &mut ModelRecord, wanted: Wanted, step: &mut Step<'_>)
         }
         Phase::Trial { .. } => {
             step.effects.push(Output::CancelTrial(rec.model.clone()));
+            step.exit(rec, &old, UpdateState::Cancelled, superseded(), None);
+            begin(rec, wanted, step);
+        }
+        Phase::Shadowing { .. } => {
+            step.effects.push(Output::Shadow(rec.model.clone(), None));
             step.exit(rec, &old, UpdateState::Cancelled, superseded(), None);
             begin(rec, wanted, step);
         }
@@ -104,6 +123,11 @@ pub(super) fn boot(rec: &mut ModelRecord, step: &mut Step<'_>) {
         }
         Phase::Activating { deadline, .. } | Phase::RollingBack { deadline, .. } => {
             *deadline = step.steady.plus_ms(step.config.activate_ms);
+        }
+        Phase::Shadowing { rollback, begins_by, .. } => {
+            // It is loaded anew, beside what serves.
+            let by = step.steady.plus_ms(step.config.activate_ms);
+            *begins_by = rollback.bundle().map(|_| by);
         }
         Phase::Probation { deadline, .. } => {
             // A lease goes on running while the device is off; the time to become healthy does not.
@@ -163,6 +187,7 @@ pub(super) fn stop(rec: &mut ModelRecord, state: UpdateState, why: Reason, step:
                 step.effects.push(Output::CancelFetch(rec.model.clone()));
             }
             Phase::Trial { .. } => step.effects.push(Output::CancelTrial(rec.model.clone())),
+            Phase::Shadowing { .. } => step.effects.push(Output::Shadow(rec.model.clone(), None)),
             _ => {}
         }
         step.exit(rec, &update.wanted.bundle, state, Some(why), None);
@@ -181,6 +206,10 @@ pub(super) fn tried(
     match result {
         // The trial may end long after the last tick.
         Ok(_) if step.now > update.wanted.activate_by => too_late(rec, step),
+        Ok(trial) if update.wanted.mode == Mode::Shadow => {
+            let rollback = rollback.clone();
+            shadow::begin(rec, rollback, trial, step);
+        }
         Ok(trial) => {
             let (rollback, deadline) = (rollback.clone(), step.steady.plus_ms(step.config.activate_ms));
             update.at = Phase::Activating { rollback, trial, deadline };
@@ -208,7 +237,10 @@ pub(super) fn halted(rec: &mut ModelRecord, version: AssignmentVersion, step: &m
         return;
     };
     match update.at {
-        Phase::Downloading { .. } | Phase::Deferred { .. } | Phase::Trial { .. } => {
+        Phase::Downloading { .. }
+        | Phase::Deferred { .. }
+        | Phase::Trial { .. }
+        | Phase::Shadowing { .. } => {
             stop(rec, UpdateState::Cancelled, why(), step);
         }
         Phase::Activating { .. } | Phase::Probation { .. } => roll_back(rec, why(), step),
@@ -271,6 +303,14 @@ pub(super) fn tick(rec: &mut ModelRecord, step: &mut Step<'_>) {
         Phase::Trial { .. } if overdue => {
             stop(rec, UpdateState::Failed, reason("trial.deadline", "the trial did not end in time"), step);
         }
+        Phase::Shadowing { .. } if now > update.wanted.activate_by.min(update.wanted.not_after) => {
+            let why = reason("shadow.too_late", "nothing decided on it before the assignment's time was up");
+            stop(rec, UpdateState::TooLate, why, step);
+        }
+        Phase::Shadowing { .. } if overdue => {
+            let why = reason("shadow.deadline", "it did not run beside what serves in time");
+            stop(rec, UpdateState::Failed, why, step);
+        }
         Phase::Activating { .. } if overdue => {
             roll_back(rec, reason("activate.deadline", "it did not answer in time"), step);
         }
@@ -292,7 +332,10 @@ pub(super) fn tick(rec: &mut ModelRecord, step: &mut Step<'_>) {
             let why = why.clone();
             rolled_back(rec, UpdateState::UnableToRollBack, why, step);
         }
-        Phase::Trial { .. } | Phase::Activating { .. } | Phase::RollingBack { .. } => {}
+        Phase::Trial { .. }
+        | Phase::Shadowing { .. }
+        | Phase::Activating { .. }
+        | Phase::RollingBack { .. } => {}
     }
 }
 
@@ -307,6 +350,9 @@ fn bound(update: &mut Update, step: &Step<'_>) {
         }
         Phase::Deferred { until, .. } => *until = (*until).min(within(step.config.no_space_ms)),
         Phase::Trial { deadline, .. } => *deadline = (*deadline).min(within(step.config.trial_ms)),
+        Phase::Shadowing { begins_by, .. } => {
+            *begins_by = begins_by.map(|by| by.min(within(step.config.activate_ms)));
+        }
         Phase::Activating { deadline, .. } | Phase::RollingBack { deadline, .. } => {
             *deadline = (*deadline).min(within(step.config.activate_ms));
         }

@@ -1,9 +1,9 @@
 //! OFFERED: an assignment that waits for metadata as new as what the director looked at.
 
 use longshore_trust::{AssignmentVersion, UnixMs};
-use longshore_wire::v1::{Assignment, EventKind, Message, Reason, UpdateReport, UpdateState};
+use longshore_wire::v1::{Assignment, EventKind, Message, Mode, Reason, UpdateReport, UpdateState};
 
-use super::{Installed, NEVER, Origin, Output, Updates, Wanted, Write, model};
+use super::{Installed, NEVER, Origin, Output, Update, Updates, Wanted, Write, model};
 use crate::assignment::{self, Refusal, TargetsView, reason};
 use crate::clock::Moment;
 
@@ -41,6 +41,7 @@ fn wanted(a: &Assignment, slot: &longshore_wire::v1::Slot) -> Wanted {
         not_after: a.not_after,
         probation: a.probation,
         guard: a.guard,
+        mode: slot.mode,
     }
 }
 
@@ -142,8 +143,11 @@ impl Updates {
             let me = self.me.clone();
             let wanted = wanted(a, slot);
             self.with(&slot.model, |rec, step| {
+                // What only ran in shadow is looked at again before it serves.
+                let promoted = |u: &Update| u.wanted.mode == Mode::Shadow && slot.mode == Mode::Active;
+                let going_on = |u: &Update| u.wanted.bundle.bundle == slot.sha256 && !promoted(u);
                 let known = rec.active.as_ref().is_some_and(|i| i.bundle == slot.sha256)
-                    || rec.update.as_ref().is_some_and(|u| u.wanted.bundle.bundle == slot.sha256);
+                    || rec.update.as_ref().is_some_and(going_on);
                 let active = rec.active.as_ref().map(|i| i.bundle);
                 match assignment::admissible(&me, slot, rec.floor, active, view) {
                     Err(why) if !known => model::reject(rec, &wanted, why, step),

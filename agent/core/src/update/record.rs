@@ -3,7 +3,7 @@
 //! `activate_by` and `not_after` are dates; everything else that looks like a time is of the steady clock.
 
 use longshore_trust::{AssignmentVersion, Digest, Generation, ModelName, ReleaseCounter, RolloutId, UnixMs};
-use longshore_wire::v1::{Guard, Probation, Reason, TrialReport, UpdateState};
+use longshore_wire::v1::{Guard, Mode, Probation, Reason, TrialReport, UpdateState};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Moment;
@@ -49,6 +49,14 @@ pub struct Wanted {
     pub probation: Probation,
     /// When the device itself goes back.
     pub guard: Guard,
+    /// How it is run.
+    #[serde(default = "active")]
+    pub mode: Mode,
+}
+
+/// What every bundle was wanted for by agents that knew no shadow.
+const fn active() -> Mode {
+    Mode::Active
 }
 
 /// What a failed trial goes back to.
@@ -102,6 +110,17 @@ pub enum Phase {
         /// The trial has failed by then.
         deadline: UnixMs,
     },
+    /// Running beside what serves, or being loaded there; deadline: `activate_by`.
+    Shadowing {
+        /// What serves, and goes on serving.
+        rollback: RollbackTo,
+        /// What the trial measured.
+        trial: TrialReport,
+        /// It has failed if it does not run by then; `None` once it does.
+        begins_by: Option<UnixMs>,
+        /// Deaths of the engine since then that nobody is blamed for.
+        crashes: u32,
+    },
     /// Being loaded into the serving engine.
     Activating {
         /// What would come back.
@@ -153,19 +172,26 @@ impl Update {
         match self.at {
             Phase::Downloading { .. } => UpdateState::Downloading,
             Phase::Deferred { .. } => UpdateState::Deferred,
-            Phase::Trial { .. } | Phase::Activating { .. } => UpdateState::Trial,
+            Phase::Shadowing { begins_by: None, .. } => UpdateState::Shadowing,
+            Phase::Trial { .. } | Phase::Shadowing { .. } | Phase::Activating { .. } => UpdateState::Trial,
             Phase::Probation { .. } | Phase::RollingBack { .. } => UpdateState::Probation,
         }
     }
     /// By when, by the steady clock, something happens in this state, whatever else does not.
     #[must_use]
     pub fn deadline(&self, at: Moment) -> UnixMs {
-        self.span_ends().unwrap_or_else(|| at.steady_at(self.last_date()))
+        let date = || at.steady_at(self.last_date());
+        self.span_ends().map_or_else(date, |end| if self.is_bound_by_date() { end.min(date()) } else { end })
     }
     /// Whether that has passed.
     #[must_use]
     pub fn is_overdue(&self, at: Moment) -> bool {
-        self.span_ends().map_or(at.now > self.last_date(), |end| at.steady > end)
+        let dated = || at.now > self.last_date();
+        self.span_ends().map_or_else(dated, |end| at.steady > end || self.is_bound_by_date() && dated())
+    }
+    /// Whether a date ends this state, besides a span.
+    fn is_bound_by_date(&self) -> bool {
+        matches!(self.at, Phase::Shadowing { .. })
     }
     fn last_date(&self) -> UnixMs {
         self.wanted.activate_by.min(self.wanted.not_after)
@@ -174,6 +200,7 @@ impl Update {
     fn span_ends(&self) -> Option<UnixMs> {
         match &self.at {
             Phase::Downloading { .. } | Phase::Deferred { .. } => None,
+            Phase::Shadowing { begins_by, .. } => *begins_by,
             Phase::Trial { deadline, .. }
             | Phase::Activating { deadline, .. }
             | Phase::Probation { deadline, .. }
@@ -186,6 +213,7 @@ impl Update {
         match &self.at {
             Phase::Downloading { .. } | Phase::Deferred { .. } => None,
             Phase::Trial { rollback, .. }
+            | Phase::Shadowing { rollback, .. }
             | Phase::Activating { rollback, .. }
             | Phase::Probation { rollback, .. } => Some(rollback),
             Phase::RollingBack { to, .. } => Some(to),
@@ -250,6 +278,13 @@ impl ModelRecord {
             Some((_, Phase::RollingBack { to, .. })) => to.bundle(),
             _ => self.active.as_ref(),
         }
+    }
+    /// What should run beside it, and answer nobody.
+    #[must_use]
+    pub fn shadowing(&self) -> Option<&Installed> {
+        let update = self.update.as_ref()?;
+        let beside = matches!(&update.at, Phase::Shadowing { rollback: RollbackTo::Bundle(_), .. });
+        beside.then_some(&update.wanted.bundle)
     }
     /// State for inventories: of the update in progress, or how the last one ended.
     #[must_use]

@@ -87,7 +87,9 @@ pub(super) fn fall_back(rec: &mut ModelRecord, why: Reason, step: &mut Step<'_>)
             step.exit(rec, &bad, UpdateState::RolledBack, Some(why), None);
         } else {
             step.report(rec, &bad, UpdateState::RolledBack, Some(why), None);
-            if let Some(Phase::Trial { rollback, .. }) = rec.update.as_mut().map(|u| &mut u.at) {
+            if let Some(Phase::Trial { rollback, .. } | Phase::Shadowing { rollback, .. }) =
+                rec.update.as_mut().map(|u| &mut u.at)
+            {
                 *rollback = RollbackTo::of(rec.active.as_ref());
             }
         }

@@ -62,6 +62,12 @@ impl Step<'_> {
         self.report(rec, bundle, state, why, trial);
         self.effects.push(Output::Collect);
     }
+    /// Asks for what the record says should run beside it.
+    pub fn shadow(&mut self, rec: &ModelRecord) {
+        if let Some(candidate) = rec.shadowing().filter(|_| self.engine_up) {
+            self.effects.push(Output::Shadow(rec.model.clone(), Some(candidate.clone())));
+        }
+    }
     /// Asks for what the record says should answer, if there is an engine to ask.
     pub fn serve(&mut self, rec: &ModelRecord) {
         if self.engine_up {

@@ -68,6 +68,12 @@ pub fn header(stream: u64, seq: u64) -> Header {
         time_quality: TimeQuality::Ntp,
     }
 }
+/// The same, to be run in shadow.
+pub fn shadow(version: u64, n: u64) -> Assignment {
+    let mut a = assignment(version, n, Commit::Local);
+    a.slots[0].mode = Mode::Shadow;
+    a
+}
 fn director() -> SigningKey {
     SigningKey::from_seed(&[9; 32])
 }
@@ -156,6 +162,8 @@ pub struct Twin {
     pub wake: UnixMs,
     pub engine_up: bool,
     pub serving: Option<Digest>,
+    /// What runs beside it.
+    pub beside: Option<Digest>,
     pub bad: BTreeSet<Digest>,
     pub view: TargetsView,
 }
@@ -172,6 +180,7 @@ impl Twin {
             wake: UnixMs(0),
             engine_up: false,
             serving: None,
+            beside: None,
             bad: BTreeSet::new(),
             view: view(),
         };
@@ -231,6 +240,13 @@ impl Twin {
                 let serving = self.serving;
                 self.feed(Input::Serving(m, serving));
             }
+            Output::Shadow(m, wanted) if self.engine_up => {
+                self.beside = wanted.as_ref().map(|i| i.bundle);
+                if let Some(b) = self.beside {
+                    assert!(self.disk.staged.contains(&b), "something that is not complete runs beside");
+                    self.feed(Input::Shadowing(m, b));
+                }
+            }
             _ => {}
         }
         true
@@ -263,7 +279,7 @@ impl Twin {
     pub fn crash(&mut self) {
         self.waiting.clear();
         self.wishes.clear();
-        self.serving = None;
+        (self.serving, self.beside) = (None, None);
         let d = &self.disk;
         let models: Vec<ModelRecord> = d.models.values().cloned().collect();
         self.core = Updates::restore(me(), Config::default(), d.assigned, d.commanded, models, 2);
