@@ -90,6 +90,8 @@ pub struct Limits {
     pub request: Duration,
     /// Bytes fetched in one attempt before others get a turn.
     pub fetch_bytes_per_attempt: u64,
+    /// Processor time that candidates in shadow may use, per mille of one core.
+    pub shadow_permille: u16,
 }
 
 /// The connection to the fleet.
@@ -171,6 +173,7 @@ impl Default for Limits {
             serve_memory_bytes: None,
             request: Duration::from_secs(60),
             fetch_bytes_per_attempt: 256 * MIB,
+            shadow_permille: 100,
         }
     }
 }
@@ -284,6 +287,9 @@ impl Config {
                 "limits.serve_memory_bytes is below {} MiB, which the engine needs for itself and one small model",
                 SERVE_MEMORY_LEAST / MIB
             ));
+        }
+        if !(1..=1000).contains(&self.limits.shadow_permille) {
+            return Err("limits.shadow_permille must be between 1 and 1000: per mille of one core".into());
         }
         if let Some(listen) = self.serve.listen
             && !listen.ip().is_loopback()

@@ -14,6 +14,7 @@
 mod layout;
 mod map;
 mod prediction;
+mod shadow;
 mod spec;
 mod tally;
 
@@ -28,10 +29,13 @@ use std::sync::{Mutex, PoisonError};
 
 use longshore_stats::{Counters, DdSketch};
 
+use crate::engine::protocol::LoadId;
+
 pub use layout::LEVEL;
 use layout::{Layout, slot};
 use map::Map;
 pub use prediction::{NO_CLASS, Prediction, PredictionId, PredictionIdError};
+pub use shadow::{ShadowOutcome, Shadowed};
 pub use spec::{NO_GROUP, PageSpec, RequestOutcome};
 pub use tally::Tally;
 
@@ -126,7 +130,8 @@ impl Page {
     }
 
     fn with(map: Map, layout: Layout) -> Self {
-        let writer = Mutex::new(Tally::new(layout.features));
+        let counters = layout.shadow.map_or(layout.features, |(_, block)| block.words);
+        let writer = Mutex::new(Tally::new(counters));
         Self { map, layout, writer }
     }
 
@@ -142,33 +147,66 @@ impl Page {
         let mut scratch = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let (words, l) = (self.map.words(), &self.layout);
         l.tally_rows(outcome, &mut scratch);
-        let state = words[layout::STATE].load(Relaxed) & !3;
         let first = words[l.counters + slot::NEXT_SEQ].load(Relaxed);
+        self.commit(
+            || self.write_ring(first, outcome),
+            |redo| {
+                redo.add(slot::REQUESTS, 1);
+                redo.add(slot::ROWS, u64::from(outcome.rows));
+                redo.add(slot::ERRORS, u64::from(outcome.errors));
+                redo.add(slot::NAN, u64::from(outcome.nan));
+                redo.add(slot::LOW_MARGIN, u64::from(outcome.low_margin));
+                redo.add(slot::NEXT_SEQ, u64::from(outcome.rows));
+                redo.add(l.latency_slot(DdSketch::bucket(outcome.latency_us as f64)), 1);
+                scratch.each().for_each(|(counter, n)| redo.add(counter, n));
+                // A tally of another bundle has no place here.
+                if let Some(features) = outcome.features.filter(|t| t.counters() == l.feature_words) {
+                    features.each().for_each(|(counter, n)| redo.add(l.features + counter, n));
+                }
+            },
+        );
+        scratch.clear();
+        first
+    }
 
+    /// Counts what a bundle in shadow made of the rows of one request. A page of another kind counts nothing.
+    pub fn record_shadow(&self, outcome: &ShadowOutcome<'_>) {
+        let mut scratch = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let (words, l) = (self.map.words(), &self.layout);
+        let Some((at, block)) = &l.shadow else { return };
+        block.tally(outcome, &mut scratch);
+        let first = words[l.counters + slot::NEXT_SEQ].load(Relaxed);
+        self.commit(
+            || {
+                for (row, class) in (0u64..).zip(outcome.answers) {
+                    let (load, seq) = (LoadId(outcome.answered.0), outcome.answered.1.wrapping_add(row));
+                    let seq_here = first.wrapping_add(row);
+                    shadow::write(self.ring_entry(seq_here), seq_here, Shadowed { load, seq, class: *class });
+                }
+            },
+            |redo| {
+                redo.add(slot::NEXT_SEQ, outcome.answers.len() as u64);
+                scratch.each().for_each(|(counter, n)| redo.add(at + counter, n));
+            },
+        );
+        scratch.clear();
+    }
+
+    /// One transaction of the counters: `ring` is written first, then what `counters` names rises at once.
+    fn commit(&self, ring: impl FnOnce(), counters: impl FnOnce(&mut Redo<'_>)) {
+        let (words, l) = (self.map.words(), &self.layout);
+        let state = words[layout::STATE].load(Relaxed) & !3;
         words[layout::STATE].store(state | 1, Relaxed);
         fence(Release);
-        self.write_ring(first, outcome);
+        ring();
         let mut redo = Redo { words, layout: l, entries: 0 };
-        redo.add(slot::REQUESTS, 1);
-        redo.add(slot::ROWS, u64::from(outcome.rows));
-        redo.add(slot::ERRORS, u64::from(outcome.errors));
-        redo.add(slot::NAN, u64::from(outcome.nan));
-        redo.add(slot::LOW_MARGIN, u64::from(outcome.low_margin));
-        redo.add(slot::NEXT_SEQ, u64::from(outcome.rows));
-        redo.add(l.latency_slot(DdSketch::bucket(outcome.latency_us as f64)), 1);
-        scratch.each().for_each(|(counter, n)| redo.add(counter, n));
-        // A tally of another bundle has no place here.
-        if let Some(features) = outcome.features.filter(|t| t.counters() == l.feature_words) {
-            features.each().for_each(|(counter, n)| redo.add(l.features + counter, n));
-        }
-        scratch.clear();
+        counters(&mut redo);
         let entries = redo.entries;
         words[l.redo].store(entries as u64, Relaxed);
         words[layout::STATE].store(state | 2, Release);
         fence(Release);
         self.apply_redo(entries);
         words[layout::STATE].store(state + 4, Release);
-        first
     }
 
     fn write_ring(&self, first: u64, outcome: &RequestOutcome<'_>) {
@@ -304,6 +342,16 @@ impl Page {
         Ok((first..next)
             .filter_map(|seq| Some((seq, prediction::read(self.ring_entry(seq), seq)?)))
             .collect())
+    }
+
+    /// As [`Page::predictions`], of a bundle in shadow.
+    ///
+    /// # Errors
+    /// As [`Page::snapshot`].
+    pub fn shadowed(&self, from: u64) -> Result<Vec<(u64, Shadowed)>, PageError> {
+        let next = self.next_seq()?;
+        let first = from.max(next.saturating_sub(self.layout.ring_rows as u64));
+        Ok((first..next).filter_map(|seq| Some((seq, shadow::read(self.ring_entry(seq), seq)?))).collect())
     }
 
     /// Where in the file the state word is and where the redo slot begins, for tests that damage them.

@@ -77,7 +77,13 @@ fn delta(load: LoadId, rows: u64, group: usize) -> LoadDelta {
     snapshot.attribution = AttributionTable::new(2);
     (0..rows).for_each(|i| snapshot.attribution.insert(&[i as f64, -0.25]).unwrap());
     let one = Prediction { class: 1, score: 0.9, group: group as u8, unix_ms: T0.0 };
-    LoadDelta { load, snapshot, predictions: (0..rows).map(|s| (s, one)).collect(), next_seq: rows }
+    LoadDelta {
+        load,
+        snapshot,
+        predictions: (0..rows).map(|s| (s, one)).collect(),
+        shadowed: Vec::new(),
+        next_seq: rows,
+    }
 }
 fn label(load: LoadId, seq: u64, truth: Truth) -> LabelRow {
     LabelRow { load, seq, truth, live: None }
@@ -214,7 +220,8 @@ fn errors_of_a_regression_are_counted_in_its_unit() {
         .map(|(seq, score)| (seq, Prediction { class: NO_CLASS, score, group: NO_GROUP, unix_ms: T0.0 }))
         .collect();
     let snapshot = Counters { requests: 4, rows: 4, ..Counters::default() };
-    s.journal(&[LoadDelta { load, snapshot, predictions, next_seq: 4 }], T0.plus_ms(1)).unwrap();
+    s.journal(&[LoadDelta { load, snapshot, predictions, shadowed: Vec::new(), next_seq: 4 }], T0.plus_ms(1))
+        .unwrap();
     let truths = [Truth::Number(1.5), Truth::Class(2), Truth::Number(1.0), Truth::Number(f64::INFINITY)];
     let labels: Vec<LabelRow> = (0..).zip(truths).map(|(seq, t)| label(load, seq, t)).collect();
     assert_eq!(s.join(&[&labels], T0).unwrap()[0].joined, 4);
@@ -288,8 +295,11 @@ fn a_window_that_fits_no_message_goes_in_summands() {
     let mut snapshot = whole.clone();
     let confusion = std::mem::take(&mut snapshot.confusion);
     let one = Prediction { class: 3, score: 0.5, group: NO_GROUP, unix_ms: T0.0 };
-    s.journal(&[LoadDelta { load, snapshot, predictions: vec![(0, one)], next_seq: 1 }], T0.plus_ms(1))
-        .unwrap();
+    s.journal(
+        &[LoadDelta { load, snapshot, predictions: vec![(0, one)], shadowed: Vec::new(), next_seq: 1 }],
+        T0.plus_ms(1),
+    )
+    .unwrap();
     s.close_windows(None, T0.plus_ms(2)).unwrap();
     let windows = drain(&mut s);
     assert!(windows.len() > 1);
@@ -315,8 +325,11 @@ fn a_label_between_two_summands_is_counted_once() {
     let snapshot = Counters { confusion: Vec::new(), ..large(256, 1) };
     let rows = snapshot.rows;
     let one = Prediction { class: 3, score: 0.5, group: NO_GROUP, unix_ms: T0.0 };
-    s.journal(&[LoadDelta { load, snapshot, predictions: vec![(0, one)], next_seq: 1 }], T0.plus_ms(1))
-        .unwrap();
+    s.journal(
+        &[LoadDelta { load, snapshot, predictions: vec![(0, one)], shadowed: Vec::new(), next_seq: 1 }],
+        T0.plus_ms(1),
+    )
+    .unwrap();
     s.close_windows(None, T0.plus_ms(2)).unwrap();
     let out = s.seal(Seq(1), 1, u64::MAX, T0, &sign).unwrap();
     assert!(out.more && out.rows.len() == 1);

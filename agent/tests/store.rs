@@ -47,7 +47,7 @@ fn prediction(class: u32) -> Prediction {
 }
 fn delta(load: LoadId, rows: u64) -> LoadDelta {
     let predictions = (0..rows).map(|s| (s, prediction(3))).collect();
-    LoadDelta { load, snapshot: counters(rows), predictions, next_seq: rows }
+    LoadDelta { load, snapshot: counters(rows), predictions, shadowed: Vec::new(), next_seq: rows }
 }
 /// Seals everything and hands out the windows.
 fn drain(s: &mut Store) -> Vec<longshore_wire::v1::Window> {

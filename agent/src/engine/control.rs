@@ -82,6 +82,10 @@ fn obey(
                 Ok(()) => FromEngine::Activated(load),
                 Err(e) => FromEngine::LoadFailed { load, reason: reason("engine.unknown_load", e) },
             }),
+            ToEngine::Shadow { load, permille } => Some(match service.models.shadow(load, permille) {
+                Ok(()) => FromEngine::Shadowing(load),
+                Err(e) => FromEngine::LoadFailed { load, reason: reason("engine.unknown_load", e) },
+            }),
             // The report that it is gone comes when the last request that uses it has ended.
             ToEngine::Unload(load) => service.models.unload(load).err().map(|_| FromEngine::Unloaded(load)),
             ToEngine::Reply { id, status, body } => {
@@ -143,10 +147,14 @@ fn load_one(
     let page = fds.pop().ok_or_else(|| reason("engine.request", "no counter page was handed over"))?;
     let page = Page::from_fd(page).map_err(|e| reason("engine.page", e))?;
     let bundle = load(request, fds, Some(room))?;
-    let watch = bundle.reference.as_ref().map(|r| Watch::new(&bundle.manifest, r));
     let spec = page.spec();
+    let reference = bundle.reference.as_ref().filter(|_| !spec.shadow);
+    let watch = reference.map(|r| Watch::new(&bundle.manifest, r));
     let shape = watch.as_ref().map(|w| w.places().shape().clone());
-    let wanted = PageSpec::of(request.load, &bundle.manifest, shape, spec.ring_rows, spec.boot_id);
+    let wanted = match spec.shadow {
+        true => PageSpec::in_shadow(request.load, &bundle.manifest, spec.ring_rows, spec.boot_id),
+        false => PageSpec::of(request.load, &bundle.manifest, shape, spec.ring_rows, spec.boot_id),
+    };
     if spec != wanted {
         let what = |s: &PageSpec| {
             let features = s.shape.as_ref().map_or(0, |s| s.counts.len());

@@ -75,6 +75,13 @@ pub enum ToEngine {
     Load(LoadRequest),
     /// Let this load answer for its model from the next request on; answer `Activated`.
     Activate(LoadId),
+    /// Let this load, whose page is one of a bundle in shadow, see what is answered for its model; answer `Shadowing`.
+    Shadow {
+        /// Which.
+        load: LoadId,
+        /// Processor time it may use, per mille of a core.
+        permille: u16,
+    },
     /// Forget a load that is not active; answer `Unloaded`.
     Unload(LoadId),
     /// The answer to a `Query`.
@@ -116,6 +123,8 @@ pub enum FromEngine {
     },
     /// A load answers now.
     Activated(LoadId),
+    /// A load runs beside what answers.
+    Shadowing(LoadId),
     /// A load is gone.
     Unloaded(LoadId),
     /// Sums over rows that were explained since the last time.

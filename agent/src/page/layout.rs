@@ -14,13 +14,14 @@ use longshore_stats::quality::scores::{SCORE_BINS, ScoreTable, bin};
 use longshore_stats::window::ReferenceId;
 use longshore_stats::{Counters, DdSketch};
 
+use super::shadow::Block;
 use super::spec::{NO_GROUP, PageSpec, RequestOutcome};
 use super::tally::Tally;
 use super::{PageError, prediction};
 use crate::engine::protocol::LoadId;
 
 /// "LSPAGE" and the version of this layout.
-const MAGIC: u64 = u64::from_le_bytes(*b"LSPAGE\x00\x02");
+const MAGIC: u64 = u64::from_le_bytes(*b"LSPAGE\x00\x03");
 /// The level of the monitored features' bins.
 pub const LEVEL: Level = Level::Bins32;
 /// Words of the header before the features: magic, load, boot (2), classes and ring, scores, groups and favourable class,
@@ -45,7 +46,8 @@ const SCORE_WORDS: usize = SCORE_BINS + 1;
 /// No reference.
 const NO_FEATURES: u64 = u64::MAX;
 
-/// Indices of counters. Classes follow, then tables of scores, groups, features, and the latency buckets last.
+/// Indices of counters. Classes follow, then tables of scores, groups, features, the latency buckets, and last the block of a
+/// bundle in shadow.
 pub mod slot {
     pub const REQUESTS: usize = 0;
     pub const ROWS: usize = 1;
@@ -76,6 +78,8 @@ pub struct Layout {
     pub features: usize,
     pub feature_words: usize,
     latency: usize,
+    /// Of a bundle in shadow: where its block begins.
+    pub shadow: Option<(usize, Block)>,
     shape: Option<Shape>,
 }
 
@@ -104,9 +108,11 @@ impl Layout {
         let groups = scores + tables * SCORE_WORDS;
         let features = groups + spec.groups as usize * 2;
         let latency = features + feature_words;
-        let counter_words = latency + latency_buckets();
+        let end = latency + latency_buckets();
+        let shadow = spec.shadow.then(|| (end, Block::new(spec.classes)));
+        let counter_words = end + shadow.map_or(0, |(_, block)| block.words);
         // One request touches every counter at most, but one latency bucket only.
-        let redo_entries = latency + 1;
+        let redo_entries = latency + 1 + shadow.map_or(0, |(_, block)| block.touched);
         let redo = FIRST_COUNTER + counter_words;
         let ring = redo + 1 + 2 * redo_entries;
         Ok(Self {
@@ -126,6 +132,7 @@ impl Layout {
             features,
             feature_words,
             latency,
+            shadow,
             shape: spec.shape.clone(),
         })
     }
@@ -192,6 +199,7 @@ impl Layout {
         for bucket in 0..latency_buckets() as u16 {
             c.latency_us.insert_bucket(bucket, values[self.latency_slot(bucket)]);
         }
+        c.shadow = self.shadow.as_ref().map(|(at, block)| block.table(&values[*at..]));
         c
     }
 }
@@ -213,7 +221,7 @@ pub fn header(spec: &PageSpec, layout: &Layout) -> [u64; HEADER_WORDS] {
         half(low),
         half(high),
         pair(spec.classes, spec.ring_rows),
-        u64::from(spec.scored),
+        u64::from(spec.scored) | u64::from(spec.shadow) << 1,
         pair(spec.groups, spec.favourable),
         spec.shape.as_ref().map_or(0, |s| s.reference.0),
         features,
@@ -246,7 +254,8 @@ fn read(h: &[u64; HEADER_WORDS]) -> Option<PageSpec> {
     Some(PageSpec {
         load: LoadId(h[1]),
         classes: (h[4] >> 32) as u32,
-        scored: h[5] != 0,
+        scored: h[5] & 1 != 0,
+        shadow: h[5] & 2 != 0,
         groups: (h[6] >> 32) as u32,
         favourable: h[6] as u32,
         shape,

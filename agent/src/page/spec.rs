@@ -25,6 +25,8 @@ pub struct PageSpec {
     pub favourable: u32,
     /// Places of the monitored features, where the bundle has a reference.
     pub shape: Option<Shape>,
+    /// Whether it is of a bundle in shadow.
+    pub shadow: bool,
     /// Rows of the prediction ring, 1 to 1,048,576.
     pub ring_rows: u32,
     /// `/proc/sys/kernel/random/boot_id` ([`super::boot_id`]): a page of another boot is a leftover.
@@ -35,7 +37,13 @@ impl PageSpec {
     /// A page for classes alone.
     #[must_use]
     pub fn plain(load: LoadId, classes: u32, ring_rows: u32, boot_id: [u8; 16]) -> Self {
-        Self { load, classes, scored: false, groups: 0, favourable: 0, shape: None, ring_rows, boot_id }
+        let (scored, shadow) = (false, false);
+        Self { load, classes, scored, groups: 0, favourable: 0, shape: None, shadow, ring_rows, boot_id }
+    }
+    /// The page of a bundle in shadow.
+    #[must_use]
+    pub fn in_shadow(load: LoadId, manifest: &Manifest, ring_rows: u32, boot_id: [u8; 16]) -> Self {
+        Self { shadow: true, ..Self::plain(load, manifest.classes(), ring_rows, boot_id) }
     }
     /// The page of a bundle; `shape` is that of its reference.
     #[must_use]
@@ -55,6 +63,7 @@ impl PageSpec {
             groups: if favourable.is_some() { monitor.groups.len() as u32 } else { 0 },
             favourable: favourable.unwrap_or(0) as u32,
             shape,
+            shadow: false,
             ring_rows,
             boot_id,
         }

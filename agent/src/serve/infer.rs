@@ -20,6 +20,7 @@ use super::feedback::{Origin, allowed, truth};
 use super::models::Served;
 use super::oip::{self, HEADER_LENGTH, InferRequest, ResponseHead};
 use super::refusal::Refused;
+use super::shadow::{self, Beside};
 use super::watch::Watch;
 use super::{Service, feedback};
 use crate::engine::protocol::{Label, Truth};
@@ -32,6 +33,8 @@ const LABELS_JOINED: HeaderName = HeaderName::from_static("longshore-labels-join
 struct Answer {
     encoded: Encoded,
     labels: Vec<Label>,
+    /// For a candidate in shadow to look at.
+    shadow: Option<shadow::Job>,
 }
 
 /// An answer to be sent, or one that waits to be explained.
@@ -72,7 +75,8 @@ pub async fn infer(
     let counted = Arc::new(AtomicBool::new(false));
     let job = {
         let (served, explainer) = (Arc::clone(&served), service.explainer.clone());
-        let request = Computed { served, explainer, arrived, counted: Arc::clone(&counted) };
+        let beside = service.models.beside(served.name()).filter(|b| b.served.load != served.load);
+        let request = Computed { served, beside, explainer, arrived, counted: Arc::clone(&counted) };
         move || request.answer(&held, header_length, &may_label)
     };
     let mut told = service.pool.run(job).inspect_err(|_| service.figures.rejected())?;
@@ -98,7 +102,10 @@ pub async fn infer(
         Encoded::Now(encoded) => encoded,
         Encoded::Explained(waiting) => explained(&served, *waiting, service.longest).await?,
     };
-    respond(encoded, joined)
+    let response = respond(encoded, joined)?;
+    // The answer is on its way: now the candidate sees the rows, and nobody waits for that.
+    answer.shadow.into_iter().for_each(|job| service.shadows.offer(job));
+    Ok(response)
 }
 
 /// Writes an answer with its explanations; rows that are not explained in time go without.
@@ -142,6 +149,7 @@ fn micros(since: Instant) -> u64 {
 /// One request on a pool thread.
 struct Computed {
     served: Arc<Served>,
+    beside: Option<Arc<Beside>>,
     explainer: Explainer,
     arrived: Instant,
     /// Set by whoever counts the request: the computation, or the one that gave up waiting for it.
@@ -163,7 +171,7 @@ impl Computed {
             }
             refused
         };
-        let request = oip::parse(&held.bytes, header_length).map_err(|e| refuse(e, 1))?;
+        let mut request = oip::parse(&held.bytes, header_length).map_err(|e| refuse(e, 1))?;
         let rows =
             served.model.rows(&request.inputs).map_err(|e| refuse(e.into(), claimed_rows(&request)))?;
         let rows = u32::try_from(rows).unwrap_or(u32::MAX);
@@ -173,10 +181,12 @@ impl Computed {
             request.labels.iter().map(|label| truth(label, &monitor.classes, "parameters.label")).collect();
         let labels = labels.map_err(|e| refuse(e, rows))?;
 
+        let begun = self.beside.as_ref().map(|_| shadow::used());
         let outputs = {
             let _mark = served.page().enter();
             served.model.run(&request.inputs).map_err(|e: RunError| refuse(e.into(), rows))?
         };
+        let used = begun.map(|begun| shadow::used().saturating_sub(begun));
         let predictions = served.model.predictions(rows as usize, &outputs);
         let classes: Vec<u32> = predictions.iter().map(|p| p.class.unwrap_or(NO_CLASS)).collect();
         let scores: Vec<f32> = predictions.iter().map(|p| p.score).collect();
@@ -210,13 +220,27 @@ impl Computed {
             .zip(labels)
             .map(|(row, truth)| Label { prediction_id: prediction_id.clone(), row, truth })
             .collect();
-        let encoded = if request.explain {
-            let rows = self.explainer.ask(&self.served, &request.inputs, id.seq, &answered);
-            Encoded::Explained(Box::new(Waiting { prediction_id, request, outputs, rows }))
-        } else {
-            Encoded::Now(oip::encode(&head(served, &prediction_id, None), &request, &outputs)?)
+        let shadow = |inputs: Vec<Tensor>| {
+            let (beside, used) = self.beside.as_ref().zip(used)?;
+            Some(shadow::Job {
+                beside: Arc::downgrade(beside),
+                active: Arc::downgrade(&self.served),
+                answered: (id.load, id.seq),
+                inputs,
+                answers: predictions,
+                active_us: u64::try_from(used.as_micros()).unwrap_or(u64::MAX),
+            })
         };
-        Ok(Answer { encoded, labels })
+        let (encoded, job) = if request.explain {
+            self.beside.iter().for_each(|b| b.skip(u64::from(rows)));
+            let rows = self.explainer.ask(&self.served, &request.inputs, id.seq, &answered);
+            (Encoded::Explained(Box::new(Waiting { prediction_id, request, outputs, rows })), None)
+        } else {
+            let encoded = oip::encode(&head(served, &prediction_id, None), &request, &outputs)?;
+            // Nothing but the candidate needs the inputs any more.
+            (Encoded::Now(encoded), shadow(std::mem::take(&mut request.inputs)))
+        };
+        Ok(Answer { encoded, labels, shadow: job })
     }
 }
 

@@ -16,6 +16,7 @@ mod pool;
 pub mod queries;
 mod refusal;
 mod routes;
+pub mod shadow;
 pub mod watch;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use explain::Explainer;
 use models::Models;
 use pool::Pool;
 use queries::Queries;
+use shadow::Shadows;
 
 pub use listen::{Listeners, Stop, serve};
 
@@ -58,6 +60,7 @@ pub struct Service {
     pub queries: Queries,
     pool: Pool,
     explainer: Explainer,
+    shadows: Shadows,
     bounds: body::BodyBounds,
     figures: metrics::Figures,
     feedback_token: Option<Digest>,
@@ -76,6 +79,7 @@ impl Service {
         Ok(Arc::new(Self {
             models: Models::default(),
             explainer: Explainer::start(outbox.clone())?,
+            shadows: Shadows::start()?,
             queries: Queries::new(outbox),
             pool: Pool::start(cores.min(THREADS_MAX), settings.queue as usize)?,
             bounds: body::BodyBounds::new(settings.max_body_bytes),

@@ -11,6 +11,7 @@ use longshore_bundle::Manifest;
 use longshore_runtime::Model;
 use longshore_trust::Digest;
 
+use super::shadow::Beside;
 use super::watch::Watch;
 use crate::engine::protocol::{FromEngine, LoadId};
 use crate::page::{Page, PredictionId, RequestOutcome};
@@ -111,6 +112,8 @@ pub struct UnknownLoad(pub LoadId);
 pub struct Models {
     loads: Mutex<BTreeMap<LoadId, Arc<Served>>>,
     active: RwLock<BTreeMap<String, Arc<Served>>>,
+    /// Candidates in shadow: they see what is answered for their model.
+    beside: RwLock<BTreeMap<String, Arc<Beside>>>,
     former: Mutex<VecDeque<(LoadId, Vec<String>)>>,
 }
 
@@ -126,11 +129,30 @@ impl Models {
     /// [`UnknownLoad`].
     pub fn activate(&self, load: LoadId) -> Result<(), UnknownLoad> {
         let served = self.loads.lock().unwrap_or_else(PoisonError::into_inner).get(&load).cloned();
-        let served = served.ok_or(UnknownLoad(load))?;
+        // The page of a bundle in shadow counts no answer: such a load never gives one.
+        let served = served.filter(|s| !s.page().spec().shadow).ok_or(UnknownLoad(load))?;
         let name = served.name().to_owned();
         let old = self.active.write().unwrap_or_else(PoisonError::into_inner).insert(name, served);
         drop(old);
         Ok(())
+    }
+    /// Lets a load see what is answered for its model from the next request on.
+    ///
+    /// # Errors
+    /// [`UnknownLoad`].
+    pub fn shadow(&self, load: LoadId, permille: u16) -> Result<(), UnknownLoad> {
+        let served = self.loads.lock().unwrap_or_else(PoisonError::into_inner).get(&load).cloned();
+        let served = served.filter(|s| s.page().spec().shadow).ok_or(UnknownLoad(load))?;
+        let name = served.name().to_owned();
+        let beside = Arc::new(Beside::new(served, permille));
+        let old = self.beside.write().unwrap_or_else(PoisonError::into_inner).insert(name, beside);
+        drop(old);
+        Ok(())
+    }
+    /// What runs beside the bundle that answers for a model.
+    #[must_use]
+    pub fn beside(&self, model: &str) -> Option<Arc<Beside>> {
+        self.beside.read().unwrap_or_else(PoisonError::into_inner).get(model).cloned()
     }
     /// Forgets a load; if it answers for its model, that model is no longer served.
     ///
@@ -145,6 +167,12 @@ impl Models {
                 active.remove(served.name());
             }
         }
+        let gone = {
+            let mut beside = self.beside.write().unwrap_or_else(PoisonError::into_inner);
+            let is_it = beside.get(served.name()).is_some_and(|b| b.served.load == load);
+            if is_it { beside.remove(served.name()) } else { None }
+        };
+        drop(gone);
         let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
         former.push_back((load, served.manifest.monitor.classes.clone()));
         if former.len() > REMEMBERED {

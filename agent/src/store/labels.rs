@@ -96,16 +96,16 @@ fn known(tx: &Transaction<'_>, l: &LabelRow) -> Result<Option<Known>, StoreError
 }
 
 /// Where a label counts.
-struct Place {
-    window: i64,
+pub(super) struct Place {
+    pub window: i64,
     bundle: Digest,
-    classes: u32,
+    pub classes: u32,
     /// It goes on counting answers.
     open: bool,
 }
 
 /// Finds the window's present place: itself while it is unsealed, a supplement after that.
-fn place(tx: &Transaction<'_>, window: i64) -> Result<Option<Place>, StoreError> {
+pub(super) fn place(tx: &Transaction<'_>, window: i64) -> Result<Option<Place>, StoreError> {
     type Row = (String, [u8; 32], i64, Option<i64>, bool, u32);
     let row: Option<Row> = tx
         .prepare_cached(
@@ -174,15 +174,19 @@ struct Judged {
     outcome: Option<(bool, bool)>,
 }
 
-fn judge(k: &Known, truth: Truth, watched: &Watched, cells: usize) -> Judged {
-    let mut one = Counters::default();
-    let mut outcome = None;
-    let class = match truth {
+/// The class that a label names.
+fn class_of(truth: Truth) -> Option<u32> {
+    match truth {
         Truth::Class(class) => Some(class),
         Truth::Number(n) if n >= 0.0 && n.fract() == 0.0 && n < f64::from(u32::MAX) => Some(n as u32),
         Truth::Number(_) => None,
-    };
-    let right = class.filter(|t| *t < watched.classes && k.class < watched.classes);
+    }
+}
+
+fn judge(k: &Known, truth: Truth, watched: &Watched, cells: usize) -> Judged {
+    let mut one = Counters::default();
+    let mut outcome = None;
+    let right = class_of(truth).filter(|t| *t < watched.classes && k.class < watched.classes);
     if let Some(truth) = right {
         let cell = truth as usize * watched.classes as usize + k.class as usize;
         if cell < cells {
@@ -267,9 +271,11 @@ impl Store {
                 .and_then(|mut q| q.execute([over]))
                 .op("forget predictions")?;
             }
+            super::shadow::prune(tx, keep)?;
             tx.prepare_cached(
                 r#"DELETE FROM "window" WHERE counters IS NULL
                    AND id NOT IN (SELECT DISTINCT "window" FROM prediction)
+                   AND id NOT IN (SELECT DISTINCT "window" FROM shadowed)
                    AND id NOT IN (SELECT max(id) FROM "window" WHERE supplement = 0 GROUP BY model, bundle)"#,
             )
             .and_then(|mut q| q.execute([]))
@@ -291,9 +297,15 @@ fn join_rows(tx: &Transaction<'_>, rows: &[LabelRow], now: UnixMs) -> Result<Joi
             Some(k) if k.labelled => out.repeated += 1,
             Some(k) => {
                 if count(tx, &k, l.truth)? {
-                    tx.prepare_cached("UPDATE prediction SET labelled = 1 WHERE load = ?1 AND seq = ?2")
-                        .and_then(|mut q| q.execute([sql(l.load.0), sql(l.seq)]))
-                        .op("mark a prediction")?;
+                    let truth = class_of(l.truth);
+                    tx.prepare_cached(
+                        "UPDATE prediction SET labelled = 1, truth = ?3 WHERE load = ?1 AND seq = ?2",
+                    )
+                    .and_then(|mut q| q.execute(params![sql(l.load.0), sql(l.seq), truth]))
+                    .op("mark a prediction")?;
+                    if let Some(truth) = truth {
+                        super::shadow::label(tx, l.load, l.seq, k.class, truth)?;
+                    }
                     out.joined += 1;
                 } else {
                     out.unknown += 1;

@@ -9,6 +9,7 @@ mod labels;
 mod outbox;
 mod quota;
 mod second;
+mod shadow;
 mod upgrade;
 mod watched;
 mod windows;

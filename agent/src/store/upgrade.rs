@@ -121,7 +121,8 @@ mod tests {
         let mut snapshot = row.journalled;
         snapshot.rows += 2;
         snapshot.classes[0] += 2;
-        let delta = LoadDelta { load: LoadId(5), snapshot, predictions: vec![], next_seq: 6 };
+        let delta =
+            LoadDelta { load: LoadId(5), snapshot, predictions: vec![], shadowed: Vec::new(), next_seq: 6 };
         let added = store.journal(&[delta], UnixMs(4000)).unwrap();
         assert_eq!(added[0].1.rows, 2);
         let label =

@@ -14,7 +14,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use super::watched::{self, Watched, hold_answers};
 use super::{Op as _, Store, StoreError, gap, number, put, sql, unsql};
 use crate::engine::protocol::LoadId;
-use crate::page::Prediction;
+use crate::page::{Prediction, Shadowed};
 
 /// Most classes of which true and predicted class are tabled against each other; labels of larger models count as
 /// `labels_other`.
@@ -48,6 +48,8 @@ pub struct LoadDelta {
     pub snapshot: Counters,
     /// Predictions since `next_seq` that the ring still has.
     pub predictions: Vec<(u64, Prediction)>,
+    /// Of a bundle in shadow: what it would have answered since `next_seq`.
+    pub shadowed: Vec<Shadowed>,
     /// The next prediction's number.
     pub next_seq: u64,
 }
@@ -302,6 +304,9 @@ impl Store {
                 }
                 for (seq, p) in &d.predictions {
                     keep_prediction(tx, d.load, *seq, p, window)?;
+                }
+                for s in &d.shadowed {
+                    super::shadow::keep(tx, s, window)?;
                 }
                 tx.prepare_cached(
                     "UPDATE load SET journalled = ?2, next_seq = ?3, journalled_at = ?4 WHERE id = ?1",

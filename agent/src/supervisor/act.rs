@@ -66,6 +66,7 @@ impl Supervisor {
                 }
             }
             Output::Serve(model, wanted) => self.serve(model, wanted),
+            Output::Shadow(model, wanted) => self.shadow(model, wanted),
             Output::Collect => self.collect(),
             Output::Flush => self.flush(),
             Output::Wipe(epoch, seq) => {

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use longshore_stats::quality::attribution::{AttributionTable, FEATURES_MAX};
-use longshore_stats::{Counters, DdSketch};
+use longshore_stats::{Counters, DdSketch, ShadowTable};
 use longshore_trust::{Digest, ModelName, UnixMs};
 use longshore_wire::v1::{Gap, GapCause, GapKind};
 
@@ -23,6 +23,8 @@ pub enum State {
     Loading,
     /// It answers.
     Active,
+    /// It runs beside what answers.
+    Shadow,
     /// Another one answers; the engine is finishing its requests.
     Leaving,
     /// No engine has it any more; its last counts are to be journalled.
@@ -42,6 +44,8 @@ pub struct Load {
     pub page: Page,
     /// How far it has come.
     pub state: State,
+    /// Whether it is one that answers nobody.
+    pub in_shadow: bool,
     /// Sums over explained rows since it began; what a page has no room for.
     explained: AttributionTable,
     journalled_seq: u64,
@@ -72,6 +76,7 @@ impl Loads {
             match page {
                 Some(page) if page.recover().is_ok() => {
                     let load = Load {
+                        in_shadow: page.spec().shadow,
                         model: row.model,
                         bundle: row.bundle,
                         classes: row.classes,
@@ -110,9 +115,10 @@ impl Loads {
     }
     /// Adds a load that begins.
     pub fn insert(&mut self, id: LoadId, model: ModelName, bundle: Digest, page: Page) {
-        let classes = page.spec().classes;
+        let (classes, in_shadow) = (page.spec().classes, page.spec().shadow);
         let (state, explained) = (State::Loading, AttributionTable::default());
-        self.map.insert(id, Load { model, bundle, classes, page, state, explained, journalled_seq: 0 });
+        let load = Load { model, bundle, classes, page, state, in_shadow, explained, journalled_seq: 0 };
+        self.map.insert(id, load);
     }
     /// One load.
     pub fn get(&self, id: LoadId) -> Option<&Load> {
@@ -126,9 +132,16 @@ impl Loads {
     pub fn active(&self, model: &ModelName) -> Option<(LoadId, &Load)> {
         self.map.iter().find(|(_, l)| l.model == *model && l.state == State::Active).map(|(id, l)| (*id, l))
     }
-    /// The load of this bundle that is being loaded.
-    pub fn loading(&self, model: &ModelName, bundle: &Digest) -> bool {
-        self.map.values().any(|l| l.model == *model && l.bundle == *bundle && l.state == State::Loading)
+    /// Whether this bundle is being loaded: to answer, or to run in shadow.
+    pub fn loading(&self, model: &ModelName, bundle: &Digest, in_shadow: bool) -> bool {
+        let is_it = |l: &Load| l.model == *model && l.bundle == *bundle && l.in_shadow == in_shadow;
+        self.map.values().any(|l| is_it(l) && l.state == State::Loading)
+    }
+    /// The load that runs beside what answers for a model, or is being loaded to.
+    pub fn beside(&self, model: &ModelName) -> Option<(LoadId, &Load)> {
+        let is_it =
+            |l: &Load| l.model == *model && l.in_shadow && matches!(l.state, State::Loading | State::Shadow);
+        self.map.iter().find(|(_, l)| is_it(l)).map(|(id, l)| (*id, l))
     }
     /// Rows of a load were explained. A table of other features than the load's is not believed.
     pub fn explained(&mut self, id: LoadId, more: &AttributionTable) {
@@ -203,6 +216,11 @@ impl Loads {
         let (_, load) = self.active(model).filter(|(_, l)| l.bundle == *bundle)?;
         load.page.snapshot().ok()
     }
+    /// Everything that was counted of a bundle in shadow.
+    pub fn shadowed(&self, model: &ModelName, bundle: &Digest) -> Option<ShadowTable> {
+        let (_, load) = self.beside(model).filter(|(_, l)| l.bundle == *bundle)?;
+        load.page.snapshot().ok()?.shadow
+    }
     /// p99 of a bundle's requests, us, when there are enough of them.
     pub fn p99_us(&self, bundle: &Digest) -> Option<u64> {
         let sketch =
@@ -211,7 +229,7 @@ impl Loads {
     }
     /// A prediction that a page still has.
     pub fn prediction(&self, id: LoadId, seq: u64) -> Option<(&Load, Prediction)> {
-        let load = self.map.get(&id)?;
+        let load = self.map.get(&id).filter(|l| !l.in_shadow)?;
         Some((load, load.page.prediction(seq).ok()??))
     }
 }
@@ -219,10 +237,17 @@ impl Loads {
 fn delta(id: LoadId, load: &Load) -> Option<LoadDelta> {
     // A page that is too busy now is read the next time. Counters last: they may be ahead of the ring, never behind.
     let next_seq = load.page.next_seq().ok()?;
-    let mut predictions = load.page.predictions(load.journalled_seq).ok()?;
-    predictions.retain(|(seq, _)| *seq < next_seq);
+    let (mut predictions, mut shadowed) = (Vec::new(), Vec::new());
+    if load.in_shadow {
+        shadowed = load.page.shadowed(load.journalled_seq).ok()?;
+        shadowed.retain(|(seq, _)| *seq < next_seq);
+    } else {
+        predictions = load.page.predictions(load.journalled_seq).ok()?;
+        predictions.retain(|(seq, _)| *seq < next_seq);
+    }
+    let shadowed = shadowed.into_iter().map(|(_, s)| s).collect();
     let snapshot = Counters { attribution: load.explained.clone(), ..load.page.snapshot().ok()? };
-    Some(LoadDelta { load: id, snapshot, predictions, next_seq })
+    Some(LoadDelta { load: id, snapshot, predictions, shadowed, next_seq })
 }
 
 /// Whom to blame when the engine died in requests of these bundles: the only one, or else the only one of them that is

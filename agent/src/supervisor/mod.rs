@@ -19,6 +19,7 @@ mod query;
 mod renewal;
 pub mod sealed;
 mod serving;
+mod shadow;
 mod shift;
 mod stop;
 pub mod trial;

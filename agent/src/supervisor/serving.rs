@@ -45,14 +45,16 @@ pub struct Serving {
     feedback_token: String,
     process: Option<Process>,
     generation: u64,
-    ready: bool,
+    pub(super) ready: bool,
     pub(super) starts: u32,
     born: Instant,
     heard: Instant,
     pinged: Instant,
     died_young: u32,
     start_at: Option<Instant>,
-    wanted: BTreeMap<ModelName, Installed>,
+    pub(super) wanted: BTreeMap<ModelName, Installed>,
+    /// What is to run beside it.
+    pub(super) beside: BTreeMap<ModelName, Installed>,
 }
 
 impl Serving {
@@ -72,6 +74,7 @@ impl Serving {
             died_young: 0,
             start_at: None,
             wanted: BTreeMap::new(),
+            beside: BTreeMap::new(),
         }
     }
     /// When it next wants attention.
@@ -190,7 +193,9 @@ impl Supervisor {
                     return;
                 };
                 tracing::info!(%model, bundle = bundle.short(), load_ms, "loaded");
-                if self.serving.wanted.get(&model).is_some_and(|w| w.bundle == bundle) {
+                if self.loads.get(load).is_some_and(|l| l.in_shadow) {
+                    self.shadow_loaded(load, &model, &bundle);
+                } else if self.serving.wanted.get(&model).is_some_and(|w| w.bundle == bundle) {
                     self.serving.send(&ToEngine::Activate(load), &[]);
                 } else {
                     self.serving.send(&ToEngine::Unload(load), &[]);
@@ -200,13 +205,19 @@ impl Supervisor {
                 let Some((model, bundle)) = self.loads.get(load).map(|l| (l.model.clone(), l.bundle)) else {
                     return;
                 };
+                let in_shadow = self.loads.get(load).is_some_and(|l| l.in_shadow);
                 self.loads.leave(load);
                 self.journal();
-                self.feed(Input::ServeFailed(model, bundle, heard::reason(reason)));
+                let why = heard::reason(reason);
+                self.feed(match in_shadow {
+                    true => Input::ShadowFailed(model, bundle, why),
+                    false => Input::ServeFailed(model, bundle, why),
+                });
             }
             FromEngine::Activated(load) => self.on_activated(load),
+            FromEngine::Shadowing(load) => self.on_shadowing(load),
             FromEngine::Unloaded(load) => {
-                let model = self.loads.get(load).map(|l| l.model.clone());
+                let model = self.loads.get(load).filter(|l| !l.in_shadow).map(|l| l.model.clone());
                 self.loads.leave(load);
                 self.journal();
                 if let Some(model) = model.filter(|m| !self.serving.wanted.contains_key(m)) {
@@ -289,9 +300,15 @@ impl Supervisor {
         if active.is_some_and(|(_, b)| b == bundle) {
             return self.feed(Input::Serving(model, Some(bundle)));
         }
-        if self.loads.loading(&model, &bundle) || !self.serving.ready {
+        if self.loads.loading(&model, &bundle, false) || !self.serving.ready {
             return;
         }
+        self.prepare(model, wanted);
+    }
+
+    /// Copies a bundle into sealed memory, for the engine.
+    pub(super) fn prepare(&mut self, model: ModelName, wanted: Installed) {
+        let bundle = wanted.bundle;
         let dir = bundle_dir(&self.config.state_dir, &bundle);
         let generation = self.serving.generation;
         self.spawn("prepare", move || {
@@ -308,17 +325,23 @@ impl Supervisor {
         result: Result<Box<SealedBundle>, SealError>,
     ) {
         let still = self.serving.wanted.get(model).is_some_and(|w| w.bundle == wanted.bundle);
-        let loading = self.loads.loading(model, &wanted.bundle);
-        if generation != self.serving.generation || self.serving.process.is_none() || !still || loading {
+        // The same bundle never does both.
+        let in_shadow = !still && self.serving.beside.get(model).is_some_and(|w| w.bundle == wanted.bundle);
+        let loading = self.loads.loading(model, &wanted.bundle, in_shadow);
+        let wished = still || in_shadow;
+        if generation != self.serving.generation || self.serving.process.is_none() || !wished || loading {
             return;
         }
         let failed = match result {
-            Ok(sealed) => self.hand_over(model, wanted, &sealed).err(),
+            Ok(sealed) => self.hand_over(model, wanted, in_shadow, &sealed).err(),
             Err(e) => Some(reason("activate.verify", e.to_string())),
         };
         if let Some(why) = failed {
             tracing::error!(%model, bundle = wanted.bundle.short(), "{}", why.detail);
             let damaged = why.code == "activate.verify";
+            if in_shadow {
+                return self.feed(Input::ShadowFailed(model.clone(), wanted.bundle, why));
+            }
             self.feed(Input::ServeFailed(model.clone(), wanted.bundle, why));
             if damaged {
                 self.repair(model, wanted);
@@ -330,6 +353,7 @@ impl Supervisor {
         &mut self,
         model: &ModelName,
         wanted: &Installed,
+        in_shadow: bool,
         sealed: &SealedBundle,
     ) -> Result<(), longshore_wire::v1::Reason> {
         let broken = |e: &dyn std::fmt::Display| reason(NO_PAGE, e.to_string());
@@ -337,7 +361,10 @@ impl Supervisor {
         let shape = sealed.shape.clone()?;
         let watched = Watched::of(&sealed.manifest);
         let load = self.store.begin_load(model, &wanted.bundle, watched, now).map_err(|e| broken(&e))?;
-        let spec = PageSpec::of(load, &sealed.manifest, shape, RING_ROWS, self.boot_id);
+        let spec = match in_shadow {
+            true => PageSpec::in_shadow(load, &sealed.manifest, RING_ROWS, self.boot_id),
+            false => PageSpec::of(load, &sealed.manifest, shape, RING_ROWS, self.boot_id),
+        };
         let (page, page_fd) = Page::create(&self.loads.page_path(load), &spec).map_err(|e| {
             // Without a page there is nothing to lose; the row would only be a false gap.
             let _ = self.store.end_load(load);
@@ -386,10 +413,10 @@ impl Supervisor {
     /// Bundles that serve, or begin to, and are not committed.
     fn on_trial(&self) -> Vec<Digest> {
         let uncommitted = self.updates.models().filter_map(|r| r.update.as_ref());
-        uncommitted
-            .filter(|u| matches!(u.at, Phase::Activating { .. } | Phase::Probation { .. }))
-            .map(|u| u.wanted.bundle.bundle)
-            .collect()
+        let runs = |at: &Phase| {
+            matches!(at, Phase::Shadowing { .. } | Phase::Activating { .. } | Phase::Probation { .. })
+        };
+        uncommitted.filter(|u| runs(&u.at)).map(|u| u.wanted.bundle.bundle).collect()
     }
 
     /// Shows the guard what candidates have done.
@@ -420,5 +447,6 @@ impl Supervisor {
             };
             self.feed(Input::Observed(model, bundle, sample));
         }
+        self.observe_shadows();
     }
 }

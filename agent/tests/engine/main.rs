@@ -10,5 +10,6 @@ mod bad_requests;
 mod ending;
 mod labels;
 mod loading;
+mod shadowing;
 mod swapping;
 mod watching;

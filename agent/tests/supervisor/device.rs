@@ -12,7 +12,7 @@ use longshore_agent_core::update::{
 };
 use longshore_trust::tuf::edit::{RoleKeys, RootSpec, root};
 use longshore_trust::{Digest, ReleaseCounter, SigningKey, StreamId, UnixMs};
-use longshore_wire::v1::{Commit, Guard, Probation};
+use longshore_wire::v1::{Commit, Guard, Mode, Probation};
 use serde_json::{Value, json};
 
 use crate::http::{self, Client};
@@ -131,6 +131,7 @@ impl Device {
                 not_after: far,
                 probation: Probation { min_ms, commit: Commit::Local },
                 guard,
+                mode: Mode::Active,
             },
             at: Phase::Trial { rollback: RollbackTo::of(record.active.as_ref()), deadline: far },
         });

@@ -31,7 +31,13 @@ pub fn delta(load: LoadId, rows: u64, remembered: u64) -> LoadDelta {
     let predictions = (rows.saturating_sub(remembered)..rows)
         .map(|seq| (seq, Prediction { class: 3, score: 0.5, group: NO_GROUP, unix_ms: T0.0 }))
         .collect();
-    LoadDelta { load, snapshot: Counters { latency_us, ..snapshot }, predictions, next_seq: rows }
+    LoadDelta {
+        load,
+        snapshot: Counters { latency_us, ..snapshot },
+        predictions,
+        shadowed: Vec::new(),
+        next_seq: rows,
+    }
 }
 pub fn sign(seq: Seq, pending: &Pending) -> Result<Vec<u8>, EnvelopeError> {
     let header = Header {
