@@ -81,8 +81,8 @@ const MOVES: &[(&str, Told, Act)] = &[
     ("the number of the first assignment again", Told::Nothing, |s, b| {
         s.assign(vec![slot(MODEL, "4.0.0", &b.next, 4)], |_, a| a.version = AssignmentVersion(1));
     }),
-    ("beside what runs, as a shadow", Told::End("rejected", "policy.shadow_unsupported"), |s, b| {
-        s.assign(vec![slot(MODEL, "4.0.0", &b.next, 4)], |_, a| a.slots[0].mode = Mode::Shadow);
+    ("the older bundle, in shadow", Told::End("rejected", "policy.release_counter"), |s, b| {
+        s.assign(vec![slot(MODEL, "1.0.0", &b.old, 1)], |_, a| a.slots[0].mode = Mode::Shadow);
     }),
     ("a command in the place of an assignment", Told::Event("message.refused"), |s, _| {
         let bytes = s.seal(command(CommandAction::Flush));
