@@ -27,12 +27,12 @@ pub(super) fn explain(message: &str, line: &str) -> String {
             None => format!("`{key}` is missing"),
         };
     }
-    if let Some(key) = quoted(message, "duplicate field `").or_else(|| quoted(message, "duplicate key `")) {
+    // In a table on one line, the nearest key before the value cannot be told apart: the line's own key is named.
+    let key = line.split('=').next().unwrap_or_default().trim();
+    if message == "duplicate key" {
         return format!("`{key}` is given twice: keep one of them");
     }
     if message.starts_with("invalid type") || message.starts_with("invalid value") {
-        // In a table on one line, the nearest key before the value cannot be told apart: the line's own key is named.
-        let key = line.split('=').next().unwrap_or_default().trim();
         if let Some(hint) = hint(key) {
             return format!("{message}: `{key}` needs {hint}");
         }

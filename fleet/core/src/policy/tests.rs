@@ -92,6 +92,7 @@ fn an_unknown_key_names_the_nearest_right_one_or_its_table() {
         ("[gate]", "[gate]\nsoak = \"1s\"", "it belongs to [[wave]]"),
         ("name =", "authorise = true\nname =", "did you mean `authorize`?"),
         ("on_fail =", "on_fial =", "did you mean `on_fail`?"),
+        ("soak = \"2s\"", "soak = \"2s\"\nsoak = \"3s\"", "`soak` is given twice"),
         ("soak = \"2s\"", "soak = 30", "a length of time in quotes"),
         ("on_fail = \"revert\"", "", "`on_fail` is missing: give \"pause\", \"halt\" or \"revert\""),
     ] {

@@ -77,22 +77,22 @@ fn zoned(at: UnixMs, zone: &TimeZone) -> Option<Zoned> {
     let ms = i64::try_from(at.0).ok()?;
     Some(Timestamp::from_millisecond(ms).ok()?.to_zoned(zone.clone()))
 }
-fn unix(at: &Zoned) -> UnixMs {
-    UnixMs(u64::try_from(at.timestamp().as_millisecond()).unwrap_or(0))
+fn unix(at: &Zoned) -> Option<UnixMs> {
+    u64::try_from(at.timestamp().as_millisecond()).ok().map(UnixMs)
 }
 
 impl Schedule {
     /// The opening that `now` is in, if the window is open in this zone.
     #[must_use]
     pub fn open(&self, now: UnixMs, zone: &TimeZone) -> Option<Opening> {
-        let from = unix(&self.cron.find_previous_occurrence(&zoned(now, zone)?, true).ok()?);
+        let from = unix(&self.cron.find_previous_occurrence(&zoned(now, zone)?, true).ok()?)?;
         let until = from.plus_ms(self.duration_ms);
         (from <= now && now < until).then_some(Opening { from, until })
     }
     /// When the window opens next in this zone, strictly after `now`.
     #[must_use]
     pub fn next(&self, now: UnixMs, zone: &TimeZone) -> Option<UnixMs> {
-        Some(unix(&self.cron.find_next_occurrence(&zoned(now, zone)?, false).ok()?))
+        unix(&self.cron.find_next_occurrence(&zoned(now, zone)?, false).ok()?)
     }
     /// How long a device may have to wait for the window, at the longest seen over a year from `now`, ms.
     #[must_use]

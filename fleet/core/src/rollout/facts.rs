@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use jiff::tz::TimeZone;
 use longshore_trust::{AssignmentVersion, DeviceId, Digest, UnixMs};
-use longshore_wire::v1::{Commit, UpdateState};
+use longshore_wire::v1::{Commit, Mode, UpdateState};
 
-use super::{DeviceState, RolloutState, WaveState};
+use super::{DeviceState, PauseReason, RevertPlan, RolloutState, WaveState};
 use crate::gate::{Tally, Verdict};
 use crate::plan::Plan;
 
@@ -18,12 +19,18 @@ pub struct Facts<'a> {
     pub state: RolloutState,
     /// Since when.
     pub since: UnixMs,
+    /// When it is to start, where that was said.
+    pub start_at: Option<UnixMs>,
     /// Its waves, as many as the plan has.
-    pub waves: Vec<WaveFact>,
+    pub waves: &'a [WaveFact],
     /// Its devices, late ones included.
-    pub devices: Vec<DeviceFact>,
-    /// Devices of the fleet that could run the version, are in no wave and do not run it.
-    pub late: Vec<LateDevice>,
+    pub devices: &'a [DeviceFact],
+    /// Devices of the fleet that could run the version, are in no wave, are not held by another rollout and do not run it.
+    pub late: &'a [LateDevice],
+    /// The zones that [`DeviceFact::zone`] counts; the first one is UTC. Only asked about when the policy has a window.
+    pub zones: &'a [TimeZone],
+    /// The last plan of taking it back, if there is one.
+    pub revert: Option<&'a RevertPlan>,
 }
 
 /// One wave.
@@ -68,6 +75,41 @@ pub struct DeviceFact {
     pub champion: Option<Tally>,
     /// The assignment that gives it its previous version back.
     pub revert: Option<AssignmentVersion>,
+    /// Rows that the version answered beside the active one, nothing of it served.
+    pub shadow_rows: u64,
+    /// Its time zone, as a place in [`Facts::zones`].
+    pub zone: u16,
+    /// Another rollout of the model, of a higher priority, has it: this one leaves it alone.
+    pub held: bool,
+    /// Assignments in a row that it could not carry out, over all rollouts.
+    pub failures: u32,
+    /// It is offered nothing until a person releases it.
+    pub quarantined: bool,
+}
+impl DeviceFact {
+    /// A device of a wave that nothing is known of yet.
+    #[must_use]
+    pub fn new(device: DeviceId, wave: usize) -> Self {
+        Self {
+            device,
+            wave,
+            state: DeviceState::Waiting,
+            code: None,
+            offer: None,
+            report: None,
+            online: false,
+            revoked: false,
+            previous: None,
+            candidate: Tally::default(),
+            champion: None,
+            revert: None,
+            shadow_rows: 0,
+            zone: 0,
+            held: false,
+            failures: 0,
+            quarantined: false,
+        }
+    }
 }
 
 /// An offer to a device.
@@ -85,6 +127,10 @@ pub struct Offer {
     pub renewed_at: Option<UnixMs>,
     /// When it was revoked.
     pub halted_at: Option<UnixMs>,
+    /// After this the device does not activate it; the end of its maintenance window.
+    pub until: Option<UnixMs>,
+    /// It is to run beside the active version.
+    pub shadow: bool,
     /// The device has accepted a later assignment (of another model) without having seen this one, and will refuse it.
     pub passed_over: bool,
 }
@@ -124,6 +170,22 @@ pub enum Action {
         state: RolloutState,
         /// Why, for people.
         reason: String,
+        /// Why it is paused, for machines; only with [`RolloutState::Paused`].
+        pause: Option<PauseReason>,
+    },
+    /// The time of a scheduled rollout has come: start it, or say why not.
+    Begin,
+    /// Plan how every device gets its previous version back ([`super::plan_revert`]), and keep that plan.
+    PlanRevert {
+        /// A few devices first, the others when that went well.
+        gated: bool,
+    },
+    /// The device keeps failing where others succeed: offer it nothing until a person releases it.
+    Quarantine {
+        /// The device.
+        device: DeviceId,
+        /// Why, for people.
+        reason: String,
     },
     /// The wave is in this state from now on.
     Wave {
@@ -158,6 +220,12 @@ pub enum Action {
         commit: Commit,
         /// Shortest probation, ms.
         probation_ms: u64,
+        /// Whether it serves, or runs beside what serves.
+        mode: Mode,
+        /// After this the device must not activate it.
+        until: Option<UnixMs>,
+        /// The number that this offer counts as.
+        attempt: u32,
     },
     /// The device has reached this state.
     Device {

@@ -5,14 +5,16 @@
 //! rollout offers nothing; no wave holds more devices than its cap; every state that is not terminal has a deadline.
 
 mod facts;
+mod revert;
 mod state;
 mod step;
 
 pub use facts::{Action, DeviceFact, Facts, LateDevice, Offer, Report, WaveFact};
+pub use revert::{RevertPlan, RevertTarget, plan_revert};
 pub use state::{
     DeviceState, LONGEST_SCHEDULE_MS, PauseReason, RolloutState, Standing, UnknownState, WaveState,
 };
-pub use step::step;
+pub use step::{QUARANTINE_FAILURES, offering_ms, step};
 
 #[cfg(test)]
 mod tests;

@@ -1,290 +1,16 @@
-//! The executor against a small world: devices that obey, fail, sleep or lie low, and a store that applies actions.
+//! The executor against a small world.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod faults;
+mod pacing;
+mod world;
 
-use longshore_bundle::Requires;
-use longshore_trust::{AssignmentVersion, DeviceId, Digest, Generation, ReleaseCounter, UnixMs};
+use std::collections::BTreeMap;
+
 use longshore_wire::v1::{Commit, UpdateState};
 use proptest::prelude::*;
 
+use self::world::{NEW, Nature, OLD, World, id, make, policy};
 use super::*;
-use crate::gate::Tally;
-use crate::plan::{Candidate, Plan, Request, plan};
-use crate::policy::Policy;
-
-const NEW: Digest = Digest([2; 32]);
-const OLD: Digest = Digest([1; 32]);
-
-fn id(n: usize) -> DeviceId {
-    DeviceId::new(format!("dev-{n}")).unwrap()
-}
-
-fn candidate(n: usize) -> Candidate {
-    Candidate {
-        device: id(n),
-        labels: BTreeMap::new(),
-        arch: None,
-        agent: None,
-        memory_mb: None,
-        features: vec![],
-        online: true,
-        active: Some(OLD),
-        active_counter: Some(ReleaseCounter(1)),
-    }
-}
-
-fn policy(gate: &str) -> Policy {
-    Policy::parse(&format!(
-        "name = \"p\"\n[[wave]]\nselect = {{ count = 2 }}\nsoak = \"2s\"\nlease = \"30s\"\n[[wave]]\nselect = {{ rest = true }}\nsoak = \"1s\"\n\
-         [gate]\nsuccess = 0.9\ndeadline = \"60s\"\n{gate}\n"
-    ))
-    .unwrap()
-}
-
-fn make(policy: Policy, devices: usize) -> Plan {
-    let ways = BTreeSet::from([(NEW, OLD)]);
-    let requires = Requires::default();
-    let request = Request {
-        id: "r".parse().unwrap(),
-        parent: None,
-        generation: Generation(1),
-        model: "m".parse().unwrap(),
-        version: "2.0.0".into(),
-        bundle: NEW,
-        release_counter: ReleaseCounter(2),
-        bytes: 1,
-        requires: &requires,
-        ways_back: &ways,
-        policy,
-    };
-    plan(request, &(0..devices).map(candidate).collect::<Vec<_>>()).unwrap()
-}
-
-/// How a device behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Nature {
-    Good,
-    Fails,
-    Away,
-    /// Comes up, but answers wrongly.
-    Wrong,
-}
-
-struct World {
-    plan: Plan,
-    state: RolloutState,
-    since: UnixMs,
-    reason: String,
-    waves: Vec<WaveFact>,
-    devices: Vec<DeviceFact>,
-    natures: BTreeMap<DeviceId, Nature>,
-    commits: BTreeMap<DeviceId, Commit>,
-    late: Vec<LateDevice>,
-    now: UnixMs,
-    next: u64,
-    offers: usize,
-}
-
-impl World {
-    fn new(plan: Plan, natures: &[Nature]) -> Self {
-        let devices = plan
-            .waves
-            .iter()
-            .enumerate()
-            .flat_map(|(wave, w)| w.devices.iter().map(move |d| (wave, d)))
-            .map(|(wave, d)| DeviceFact {
-                device: d.device.clone(),
-                wave,
-                state: DeviceState::Waiting,
-                code: None,
-                offer: None,
-                report: None,
-                online: true,
-                revoked: false,
-                previous: d.previous,
-                candidate: Tally::default(),
-                champion: Some(Tally { rows: 1000, errors: 0, labelled: 1000, correct: 970 }),
-                revert: None,
-            })
-            .collect();
-        let start = UnixMs(1_000_000);
-        let fresh =
-            WaveFact { state: WaveState::Waiting, opened: None, since: start, skipped: false, verdict: None };
-        Self {
-            waves: vec![fresh; plan.waves.len()],
-            devices,
-            natures: natures.iter().enumerate().map(|(n, x)| (id(n), *x)).collect(),
-            commits: BTreeMap::new(),
-            late: vec![],
-            state: RolloutState::Running,
-            since: start,
-            reason: String::new(),
-            now: start,
-            next: 1,
-            offers: 0,
-            plan,
-        }
-    }
-    fn actions(&self) -> Vec<Action> {
-        let facts = Facts {
-            plan: &self.plan,
-            state: self.state,
-            since: self.since,
-            waves: self.waves.clone(),
-            devices: self.devices.clone(),
-            late: self.late.clone(),
-        };
-        let now = step(self.now, &facts);
-        assert_eq!(now, step(self.now, &facts), "the same facts give the same answer");
-        now
-    }
-    fn device(&mut self, device: &DeviceId) -> &mut DeviceFact {
-        self.devices.iter_mut().find(|d| d.device == *device).unwrap()
-    }
-    fn apply(&mut self, action: Action) {
-        let now = self.now;
-        match action {
-            Action::Rollout { state, reason } => (self.state, self.reason, self.since) = (state, reason, now),
-            Action::Wave { wave, state } => {
-                let w = &mut self.waves[wave];
-                (w.state, w.since) = (state, now);
-                if state == WaveState::Offering {
-                    w.opened = Some(now);
-                }
-            }
-            Action::Verdict { wave, verdict } => self.waves[wave].verdict = Some(verdict),
-            Action::Admit { device, wave, previous, champion } => {
-                self.late.retain(|l| l.device != device);
-                let champion = champion.map(|_| Tally::default());
-                let fact = DeviceFact { device, wave, previous, champion, ..self.devices[0].clone() };
-                let fact = DeviceFact { state: DeviceState::Waiting, offer: None, report: None, ..fact };
-                self.devices.push(fact);
-            }
-            Action::Offer { device, commit, .. } => {
-                assert_ne!(self.state, RolloutState::Paused, "a paused rollout offers nothing");
-                assert!(
-                    !matches!(
-                        self.state,
-                        RolloutState::Halting | RolloutState::Halted | RolloutState::Reverting
-                    ),
-                    "a halted rollout starts nothing"
-                );
-                self.offers += 1;
-                self.commits.insert(device.clone(), commit);
-                let version = AssignmentVersion(self.next);
-                self.next += 1;
-                let d = self.device(&device);
-                let attempts = d.offer.map_or(0, |o| o.attempts) + 1;
-                d.offer = Some(Offer {
-                    version,
-                    at: now,
-                    attempts,
-                    committed_at: None,
-                    renewed_at: None,
-                    halted_at: None,
-                    passed_over: false,
-                });
-                d.state = DeviceState::Update(UpdateState::Offered);
-            }
-            Action::Device { device, state, code } => {
-                let d = self.device(&device);
-                (d.state, d.code) = (state, code);
-            }
-            Action::Commit { device, version } => {
-                let d = self.device(&device);
-                d.offer.as_mut().unwrap().committed_at = Some(now);
-                if d.report
-                    .as_ref()
-                    .is_some_and(|r| r.version == version && r.state == UpdateState::Probation)
-                {
-                    d.report.as_mut().unwrap().state = UpdateState::Committed;
-                }
-            }
-            Action::RenewLease { device, .. } => {
-                self.device(&device).offer.as_mut().unwrap().renewed_at = Some(now)
-            }
-            Action::Halt { device, version } => {
-                let d = self.device(&device);
-                d.offer.as_mut().unwrap().halted_at = Some(now);
-                if d.online
-                    && let Some(r) =
-                        d.report.as_mut().filter(|r| r.version == version && !r.state.is_terminal())
-                {
-                    (r.state, r.active) = (UpdateState::RolledBack, Some(OLD));
-                }
-            }
-            Action::Revert { device, to } => {
-                let version = AssignmentVersion(self.next);
-                self.next += 1;
-                let d = self.device(&device);
-                d.revert = Some(version);
-                if d.online {
-                    d.report =
-                        Some(Report { version, state: UpdateState::Committed, code: None, active: Some(to) });
-                }
-            }
-        }
-    }
-    /// Carries out what is asked, until nothing is.
-    fn settle(&mut self) {
-        for _ in 0..50 {
-            let actions: Vec<_> = self.actions();
-            if actions.iter().all(|a| matches!(a, Action::Verdict { .. })) {
-                actions.into_iter().for_each(|a| self.apply(a));
-                return;
-            }
-            actions.into_iter().for_each(|a| self.apply(a));
-            self.check();
-        }
-        panic!("the executor never comes to rest");
-    }
-    fn check(&self) {
-        for (i, wave) in self.plan.waves.iter().enumerate() {
-            let offered = self.devices.iter().filter(|d| d.wave == i && d.offer.is_some()).count();
-            assert!(wave.cap.is_none_or(|cap| offered <= cap), "exposure is beyond the cap of wave {i}");
-            if self.waves[i].state == WaveState::Waiting {
-                assert_eq!(offered, 0, "a wave that is not open offers nothing");
-            }
-        }
-    }
-    /// Devices react; time passes.
-    fn pass(&mut self, ms: u64) {
-        for d in &mut self.devices {
-            let nature = self.natures.get(&d.device).copied().unwrap_or(Nature::Good);
-            d.online = nature != Nature::Away;
-            let Some(offer) = d.offer.filter(|_| d.online && d.revert.is_none()) else { continue };
-            if d.report.as_ref().is_none_or(|r| r.version < offer.version) {
-                let local = self.commits.get(&d.device) == Some(&Commit::Local);
-                let (state, active) = match nature {
-                    Nature::Fails => (UpdateState::Failed, OLD),
-                    _ if local => (UpdateState::Committed, NEW),
-                    _ => (UpdateState::Probation, NEW),
-                };
-                d.report = Some(Report { version: offer.version, state, code: None, active: Some(active) });
-            }
-            if d.report.as_ref().is_some_and(|r| r.active == Some(NEW)) {
-                let right = if nature == Nature::Wrong { 12 } else { 20 };
-                d.candidate.rows += 20;
-                d.candidate.labelled += 20;
-                d.candidate.correct += right;
-            }
-        }
-        self.now = self.now.plus_ms(ms);
-        self.settle();
-    }
-    fn run(&mut self, seconds: u64) {
-        self.settle();
-        for _ in 0..seconds * 2 {
-            if self.state.is_terminal() || self.state == RolloutState::Paused {
-                return;
-            }
-            self.pass(500);
-        }
-    }
-    fn wave_states(&self) -> Vec<WaveState> {
-        self.waves.iter().map(|w| w.state).collect()
-    }
-}
 
 const REVERT: &str = "accuracy_drop = 0.02\nmin_rows = 40\non_fail = \"revert\"";
 
@@ -367,7 +93,7 @@ fn a_halted_rollout_revokes_and_starts_nothing() {
     let mut w = World::new(make(policy("min_rows = 1000\non_fail = \"pause\""), 5), &[]);
     w.settle();
     w.pass(500);
-    (w.state, w.since) = (RolloutState::Halting, w.now);
+    w.say(RolloutState::Halting);
     let before = w.offers;
     w.settle();
     w.pass(500);
@@ -383,7 +109,7 @@ fn a_halted_rollout_revokes_and_starts_nothing() {
 fn a_halt_does_not_wait_for_ever_for_devices_that_are_away() {
     let mut w = World::new(make(policy("on_fail = \"pause\""), 3), &[Nature::Away; 3]);
     w.settle();
-    (w.state, w.since) = (RolloutState::Halting, w.now);
+    w.say(RolloutState::Halting);
     w.pass(500);
     assert_eq!(w.state, RolloutState::Halting);
     w.pass(20_000);
@@ -396,7 +122,7 @@ fn a_paused_rollout_keeps_leases_and_offers_nothing() {
     let mut w = World::new(make(policy("min_rows = 100000\non_fail = \"pause\""), 5), &[]);
     w.settle();
     w.pass(500);
-    (w.state, w.since) = (RolloutState::Paused, w.now);
+    w.say(RolloutState::Paused);
     let before = w.offers;
     w.late.push(LateDevice {
         device: id(9),
@@ -447,7 +173,7 @@ fn a_skipped_wave_is_kept_and_a_lapsed_lease_is_offered_again() {
     let r = d.report.as_mut().unwrap();
     (r.state, r.code, r.active) = (UpdateState::RolledBack, Some("lease.lapsed".into()), Some(OLD));
     w.waves[0].skipped = true;
-    (w.state, w.since) = (RolloutState::Running, w.now);
+    w.say(RolloutState::Running);
     let before = w.offers;
     w.settle();
     assert!(w.offers > before);
@@ -486,7 +212,7 @@ fn a_revoked_device_holds_nothing_open() {
     }
     w.settle();
     assert!(w.devices.iter().all(|d| d.state == DeviceState::Update(UpdateState::Decommissioned)));
-    (w.state, w.since) = (RolloutState::Halting, w.now);
+    w.say(RolloutState::Halting);
     w.settle();
     assert_eq!(w.state, RolloutState::Halted);
 }
@@ -517,7 +243,7 @@ proptest! {
                 break;
             }
             if halt_at == Some(second) && w.state == RolloutState::Running {
-                (w.state, w.since) = (RolloutState::Halting, w.now);
+                w.say(RolloutState::Halting);
             }
             if w.state == RolloutState::Paused {
                 // Nobody cares for it.

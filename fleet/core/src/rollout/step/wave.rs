@@ -1,0 +1,141 @@
+//! An open wave: what its gates say, and what follows from it.
+
+use longshore_wire::v1::UpdateState;
+
+use super::super::{Action, DeviceState, PauseReason, RolloutState, Standing, WaveFact, WaveState};
+use super::Step;
+use crate::gate::{Evidence, Outcome, Verdict, judge};
+use crate::policy::OnFail;
+
+impl Step<'_> {
+    pub(super) fn wave(&mut self, wave: usize) {
+        let fact: &WaveFact = &self.facts.waves[wave];
+        let gate = &self.facts.plan.policy.gate;
+        let verdict = self.verdict(wave);
+        let opened = fact.opened.unwrap_or(fact.since);
+
+        if verdict.outcome == Outcome::Fail {
+            self.close(wave, verdict, WaveState::Failed, gate.on_fail);
+            return;
+        }
+        if self.now.since(opened) >= gate.deadline_ms {
+            if verdict.outcome == Outcome::Pass && fact.state == WaveState::Judging {
+                self.pass(wave, verdict);
+            } else {
+                self.close(wave, inconclusive(verdict), WaveState::Inconclusive, gate.on_inconclusive);
+            }
+            return;
+        }
+        match fact.state {
+            WaveState::Shadowing if self.has_shadowed(wave) => {
+                self.out.push(Action::Wave { wave, state: WaveState::Offering });
+            }
+            WaveState::Offering if self.settled(wave) => {
+                self.out.push(Action::Wave { wave, state: WaveState::Soaking });
+            }
+            WaveState::Soaking
+                if self.now.since(fact.since) >= self.facts.plan.policy.waves[wave].soak_ms =>
+            {
+                self.out.push(Action::Wave { wave, state: WaveState::Judging });
+            }
+            WaveState::Judging if verdict.outcome == Outcome::Pass => {
+                self.pass(wave, verdict);
+                return;
+            }
+            _ => {}
+        }
+        self.note(wave, verdict);
+        self.admit();
+        self.renew(wave);
+    }
+
+    /// The candidate ran beside the active version for its time, and was compared with it: without a row there is nothing
+    /// that was compared.
+    fn has_shadowed(&self, wave: usize) -> bool {
+        let fact = &self.facts.waves[wave];
+        let rows = self.devices.iter().any(|d| d.fact.wave == wave && d.fact.shadow_rows > 0);
+        rows && self.now.since(fact.since) >= self.facts.plan.policy.waves[wave].shadow_ms
+    }
+
+    fn note(&mut self, wave: usize, verdict: Verdict) {
+        if self.facts.waves[wave].verdict.as_ref() != Some(&verdict) {
+            self.out.push(Action::Verdict { wave, verdict });
+        }
+    }
+
+    fn pass(&mut self, wave: usize, verdict: Verdict) {
+        self.note(wave, verdict);
+        self.out.push(Action::Wave { wave, state: WaveState::Passed });
+    }
+
+    fn close(&mut self, wave: usize, verdict: Verdict, state: WaveState, then: OnFail) {
+        let why = pause_reason(&verdict);
+        let reason = format!("{why}: wave {wave} {state}: {}", verdict.reasons());
+        self.note(wave, verdict);
+        self.out.push(Action::Wave { wave, state });
+        match then {
+            OnFail::Pause => self.pause(why, reason),
+            OnFail::Halt => self.rollout(RolloutState::Halting, reason),
+            OnFail::Revert => self.rollout(RolloutState::Reverting, reason),
+        }
+    }
+
+    fn verdict(&self, wave: usize) -> Verdict {
+        let evidence: Vec<Evidence> = self
+            .devices
+            .iter()
+            .filter(|d| d.fact.wave == wave)
+            .map(|d| Evidence {
+                standing: d.standing(),
+                reachable: d.fact.online,
+                candidate: d.fact.candidate,
+                champion: d.fact.champion,
+            })
+            .collect();
+        let failed = self.devices.iter().filter(|d| d.standing() == Standing::Failed).count() as u64;
+        let plan = self.facts.plan;
+        judge(&plan.policy.gate, &evidence, failed, plan.waves.len())
+    }
+
+    /// Every device that can be reached has answered, and one runs the version.
+    fn settled(&self, wave: usize) -> bool {
+        let mut ok = false;
+        for d in self.devices.iter().filter(|d| d.fact.wave == wave) {
+            match d.standing() {
+                Standing::Ok => ok = true,
+                Standing::OnItsWay
+                    if d.fact.online && d.state != DeviceState::Update(UpdateState::Deferred) =>
+                {
+                    return false;
+                }
+                _ => {}
+            }
+        }
+        ok
+    }
+}
+
+/// Why a rollout pauses whose wave came out like this.
+fn pause_reason(verdict: &Verdict) -> PauseReason {
+    let stands =
+        |gate: &str, outcome: Outcome| verdict.gates.iter().any(|g| g.gate == gate && g.outcome == outcome);
+    if stands("failed_devices", Outcome::Fail) {
+        PauseReason::ErrorBudget
+    } else if verdict.outcome != Outcome::Fail && stands("devices", Outcome::Inconclusive) {
+        PauseReason::Quorum
+    } else {
+        PauseReason::Gate
+    }
+}
+
+/// A verdict at its deadline: what was not yet known counts against the wave.
+fn inconclusive(mut verdict: Verdict) -> Verdict {
+    verdict.outcome = Outcome::Inconclusive;
+    for g in &mut verdict.gates {
+        if g.outcome == Outcome::NotYet {
+            g.outcome = Outcome::Inconclusive;
+            g.text = g.text.replacen("not yet", "not by the deadline", 1);
+        }
+    }
+    verdict
+}
