@@ -46,6 +46,11 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// End a device's quarantine: rollouts offer it versions again
+    Release {
+        /// The device
+        device: DeviceId,
+    },
     /// Tell a device to wipe itself: it deletes models, data and keys, sends a signed receipt, and is shut out
     Decommission {
         /// The device
@@ -69,6 +74,7 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
         Command::List { filter } => show_list(context, filter.as_deref()),
         Command::Show { device } => show(context, &device),
+        Command::Release { device } => release(context, &device),
         Command::Decommission { device, yes } => decommission(context, &device, yes),
         Command::Token { device_url, device, replace, serial, hours, out } => {
             let url = device_url.map_or_else(|| default_device_url(&context.url()?), Ok)?;
@@ -112,6 +118,7 @@ fn show_list(context: &Context, filter: Option<&str>) -> Result<(), Failure> {
 fn presence(device: &Value) -> String {
     let link = if device["online"].as_bool().unwrap_or(false) { "online" } else { "offline" };
     match device["standing"].as_str() {
+        _ if device["quarantine"].is_string() => format!("{link}, in quarantine"),
         Some("active") | None => link.into(),
         Some("wiping") => format!("{link}, being wiped"),
         Some(ended) => ended.into(),
@@ -142,6 +149,9 @@ fn show(context: &Context, device: &DeviceId) -> Result<(), Failure> {
             text(inventory, "cores"),
             text(inventory, "agent")
         );
+    }
+    if d["quarantine"].is_string() {
+        println!("in quarantine: {}; `longshore devices release {device}` ends that", text(&d, "quarantine"));
     }
     if d["wipe"].is_object() {
         println!("told to wipe itself {}", ago(&d["wipe"], "asked_at"));
@@ -235,6 +245,19 @@ fn write_secret(file: &Path, text: &str) -> Result<(), Failure> {
     let mut out =
         std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(named)?;
     writeln!(out, "{text}").map_err(named)
+}
+
+fn release(context: &Context, device: &DeviceId) -> Result<(), Failure> {
+    let answer: Value =
+        Client::from_context(context)?.post(&format!("/devices/{device}/release"), &json!({}))?;
+    if context.json() {
+        println!("{answer}");
+    } else if answer["released"] == true {
+        println!("{device} is released: rollouts offer it versions again");
+    } else {
+        println!("{device} is not in quarantine");
+    }
+    Ok(())
 }
 
 fn decommission(context: &Context, device: &DeviceId, yes: bool) -> Result<(), Failure> {

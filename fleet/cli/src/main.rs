@@ -18,6 +18,7 @@ mod metrics;
 mod models;
 mod oms;
 mod page;
+mod policy;
 mod profile;
 mod publish;
 mod rollout;
@@ -68,7 +69,7 @@ enum Command {
     Publish(publish::Args),
     /// Show what a version changes, then sign it for release
     Approve(approve::Args),
-    /// List devices, make claim tokens, decommission, revoke
+    /// List devices, make claim tokens, release from quarantine, decommission, revoke
     #[command(subcommand)]
     Devices(devices::Command),
     /// List models and versions; move aliases; deprecate and retire
@@ -80,6 +81,9 @@ enum Command {
     /// Search, export and check the audit log
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Check rollout policies and show the shipped ones (no server needed)
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Plan, start, watch and stop rollouts
     #[command(subcommand)]
     Rollout(rollout::Command),
@@ -102,6 +106,7 @@ fn main() -> ExitCode {
         Command::Models(c) => models::run(&context, c),
         Command::Alerts(c) => alerts::run(&context, c),
         Command::Audit(c) => audit::run(&context, c),
+        Command::Policy(c) => policy::run(&context, c),
         Command::Rollout(c) => rollout::run(&context, c),
     };
     match done {

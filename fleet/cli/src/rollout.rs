@@ -28,21 +28,42 @@ pub struct What {
 /// What can be done with rollouts.
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Rehearse: show waves, devices and what could go wrong; nothing is started
+    /// Rehearse: show waves, verdicts, bytes, time, the canary's power and what could go wrong; nothing is started
     Plan {
         #[command(flatten)]
         what: What,
+        /// Keep the plan, to be authorized or started later by its id
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Say yes to a plan of somebody else, where its policy says `authorize = true`
+    Authorize {
+        /// The rollout
+        rollout: RolloutId,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
     /// Plan and start; with --wait, exit codes tell a pipeline how it ended (see `watch`)
     Start {
-        #[command(flatten)]
-        what: What,
+        /// A plan that was kept, instead of a new one
+        #[arg(conflicts_with_all = ["model", "policy"])]
+        rollout: Option<RolloutId>,
+        /// MODEL@VERSION; the version must be approved
+        #[arg(long, value_name = "MODEL@VERSION", required_unless_present = "rollout", requires = "policy")]
+        model: Option<String>,
+        /// A policy file, or the name of a shipped policy: careful, fast, emergency
+        #[arg(long, value_name = "FILE|NAME", requires = "model")]
+        policy: Option<String>,
+        /// Start at this time instead of now: 2027-01-31T02:00:00Z, or with a zone's offset
+        #[arg(long, value_name = "TIME")]
+        at: Option<jiff::Timestamp>,
         /// Wait for the end, like `watch`
         #[arg(long)]
         wait: bool,
         #[command(flatten)]
         until: watch::Until,
-        /// Take the place of the rollout that occupies the model
+        /// Take the place of rollouts of the model that have some of the devices
         #[arg(long)]
         supersede: bool,
         /// Do not ask
@@ -106,16 +127,37 @@ pub enum Command {
 pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
     let client = Client::from_context(context)?;
     match command {
-        Command::Plan { what } => {
-            let plan = request(&client, &what, true)?;
+        Command::Plan { what, keep } => {
+            let plan = request(&client, &what, !keep)?;
             print(context, &plan, show::plan);
+            if keep && !context.json() {
+                let id = text(&plan, "id");
+                println!("Kept as {id}. Start it with `longshore rollout start {id}`");
+            }
             Ok(())
         }
-        Command::Start { what, wait, until, supersede, yes } => {
+        Command::Authorize { rollout, yes } => {
+            if !yes {
+                let plan: Value = client.get(&format!("/rollouts/{rollout}/plan"))?;
+                eprint!("{}", show::plan(&plan));
+            }
+            typed_confirmation("You say yes to the plan of somebody else.", rollout.as_str(), yes)?;
+            act(context, &client, &rollout, "authorize", &json!({}))
+        }
+        Command::Start { rollout, model, policy, at, wait, until, supersede, yes } => {
             if !wait && until.asks() {
                 return Err(Failure::usage("--timeout and --junit are for waiting: add --wait"));
             }
-            start(context, &client, &what, wait.then_some(&until), supersede, yes)
+            let what = match (rollout, model.zip(policy)) {
+                (Some(rollout), _) => Begin::Kept(rollout),
+                (None, Some((model, policy))) => Begin::New(What { model, policy }),
+                (None, None) => {
+                    return Err(Failure::usage("say what to start: a plan's id, or --model and --policy"));
+                }
+            };
+            let at = at.map(|at| at.as_millisecond());
+            let how = json!({ "supersede": supersede, "at": at });
+            start(context, &client, &what, wait.then_some(&until), &how, yes)
         }
         Command::List => {
             let rollouts = client.pages("/rollouts")?;
@@ -167,30 +209,49 @@ fn request(client: &Client, what: &What, dry_run: bool) -> Result<Value, Failure
     client.post("/rollouts", &body)
 }
 
+/// What is to be started.
+enum Begin {
+    New(What),
+    Kept(RolloutId),
+}
+
 fn start(
     context: &Context,
     client: &Client,
-    what: &What,
+    what: &Begin,
     wait: Option<&watch::Until>,
-    supersede: bool,
+    how: &Value,
     yes: bool,
 ) -> Result<(), Failure> {
     if !yes {
-        eprint!("{}", show::plan(&request(client, what, true)?));
-        typed_confirmation(&format!("{} will be rolled out as planned above.", what.model), "start", false)?;
+        let (plan, name): (Value, &str) = match what {
+            Begin::New(what) => (request(client, what, true)?, &what.model),
+            Begin::Kept(id) => (client.get(&format!("/rollouts/{id}/plan"))?, id.as_str()),
+        };
+        eprint!("{}", show::plan(&plan));
+        typed_confirmation(&format!("{name} will be rolled out as planned above."), "start", false)?;
     }
-    let planned = request(client, what, false)?;
-    let id: RolloutId = text(&planned, "id")
-        .parse()
-        .map_err(|_| Failure::refused("api.answer", "the server answered without the id of the rollout"))?;
-    let started: Value = client.post(&format!("/rollouts/{id}/start"), &json!({ "supersede": supersede }))?;
+    let id: RolloutId = match what {
+        Begin::Kept(id) => id.clone(),
+        Begin::New(what) => text(&request(client, what, false)?, "id").parse().map_err(|_| {
+            Failure::refused("api.answer", "the server answered without the id of the rollout")
+        })?,
+    };
+    let started: Value = client.post(&format!("/rollouts/{id}/start"), how)?;
     if let Some(until) = wait {
         return watch::run(context, client, &id, until);
     }
     if context.json() {
         println!("{started}");
-    } else {
-        println!("Started {id}. Follow it with `longshore rollout watch {id}`");
+        return Ok(());
+    }
+    match text(&started, "state").as_str() {
+        "awaiting_authorization" => println!(
+            "{id} waits for the yes of a second person: `longshore rollout authorize {id}`, by somebody else than {}",
+            text(&started, "planned_by")
+        ),
+        "scheduled" => println!("{id} is scheduled ({}).", text(&started, "reason")),
+        _ => println!("Started {id}. Follow it with `longshore rollout watch {id}`"),
     }
     Ok(())
 }

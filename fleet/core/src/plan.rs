@@ -4,6 +4,10 @@
 //! generation and a hash over all of it. The order of devices is pseudo-random but stable: the same rollout id and the
 //! same devices give the same waves; connected devices come before others, because a canary that is off proves nothing.
 
+mod lint;
+mod presence;
+mod rehearsal;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_bundle::{DeviceFacts, Requires, Verdict};
@@ -11,6 +15,10 @@ use longshore_trust::{DeviceId, Digest, Generation, ModelName, ReleaseCounter, R
 use serde::{Deserialize, Serialize};
 
 use crate::policy::{Policy, Select};
+
+pub use lint::policy_lint;
+pub use presence::{HOURS_A_WEEK, Presence};
+pub use rehearsal::{Rehearsal, Traffic, WavePower, WaveRehearsal, rehearse};
 
 /// What the planner knows of one device.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +41,47 @@ pub struct Candidate {
     pub active: Option<Digest>,
     /// Release counter of that.
     pub active_counter: Option<ReleaseCounter>,
+    /// Name of its time zone: what its label `tz` says, else what its agent reports.
+    pub zone: Option<String>,
+    /// What was said of its zone, when that names none.
+    pub bad_zone: Option<String>,
+    /// Why it is in quarantine, if it is.
+    pub quarantined: Option<String>,
+    /// Another rollout of the model that is under way and has it.
+    pub elsewhere: Option<Elsewhere>,
+    /// When it was heard of before.
+    pub presence: Option<Presence>,
+}
+impl Candidate {
+    /// A device that nothing is known of.
+    #[must_use]
+    pub fn new(device: DeviceId) -> Self {
+        Self {
+            device,
+            labels: BTreeMap::new(),
+            arch: None,
+            agent: None,
+            memory_mb: None,
+            features: Vec::new(),
+            online: false,
+            active: None,
+            active_counter: None,
+            zone: None,
+            bad_zone: None,
+            quarantined: None,
+            elsewhere: None,
+            presence: None,
+        }
+    }
+}
+
+/// A rollout that has a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Which.
+    pub rollout: RolloutId,
+    /// Its priority.
+    pub priority: i32,
 }
 
 /// What is to be rolled out.
@@ -124,7 +173,7 @@ pub struct PlannedDevice {
 pub struct Excluded {
     /// The device.
     pub device: DeviceId,
-    /// `incompatible`, `outgrown` or `already`.
+    /// `incompatible`, `outgrown`, `already`, `quarantined` or `not_selected`.
     pub verdict: String,
     /// Why, for people.
     pub reason: String,
@@ -298,6 +347,10 @@ fn usual(pool: &[&Candidate]) -> Option<Digest> {
 pub fn exclusion(request: &Request<'_>, c: &Candidate) -> Option<(&'static str, String)> {
     if c.active == Some(request.bundle) {
         return Some(("already", "it runs this version already".to_owned()));
+    }
+    if let Some(reason) = &c.quarantined {
+        let reason = format!("in quarantine: {reason}; `longshore devices release {}` ends that", c.device);
+        return Some(("quarantined", reason));
     }
     if let (Some(active), Some(counter)) = (c.active, c.active_counter)
         && counter > request.release_counter

@@ -2,15 +2,13 @@ use super::*;
 
 fn candidate(n: usize, active: Option<Digest>) -> Candidate {
     Candidate {
-        device: DeviceId::new(format!("dev-{n}")).unwrap(),
-        labels: BTreeMap::new(),
         arch: Some("x86_64".into()),
         agent: Some(semver::Version::new(0, 1, 0)),
         memory_mb: Some(512),
-        features: vec![],
         online: true,
         active,
         active_counter: active.map(|_| ReleaseCounter(1)),
+        ..Candidate::new(DeviceId::new(format!("dev-{n}")).unwrap())
     }
 }
 

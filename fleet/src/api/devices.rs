@@ -40,6 +40,10 @@ pub struct Device {
     revoked: bool,
     /// `active`, `wiping` (told to wipe itself), `decommissioned` (its receipt is here) or `revoked`.
     standing: String,
+    /// Why rollouts offer it nothing, if it is in quarantine.
+    quarantine: Option<String>,
+    /// Assignments in a row that it could not carry out.
+    failures: i64,
     /// When it joined, ms.
     enrolled_at: i64,
     /// When it was shut out, ms.
@@ -173,6 +177,8 @@ impl Device {
             online: row.online,
             revoked: row.revoked_at.is_some(),
             standing: row.standing().to_owned(),
+            quarantine: row.quarantine_reason.clone(),
+            failures: row.failures,
             enrolled_at: row.enrolled_at,
             revoked_at: row.revoked_at,
             last_seen: row.last_seen,
@@ -357,6 +363,25 @@ pub async fn revoke(
     app.gateway.disconnect(device.clone());
     app.events.publish(FleetEvent::Device(device.clone()));
     Ok(Json(serde_json::json!({ "device": device, "revoked": true })))
+}
+
+/// Ends a device's quarantine: rollouts offer it versions again.
+#[utoipa::path(post, path = "/api/v1/devices/{device}/release", tag = "devices", params(("device" = String, Path)),
+    responses((status = 200, body = Value), (status = 404, body = Problem)))]
+pub async fn release(
+    State(app): State<Shared>,
+    actor: Actor,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let device: DeviceId = id.parse().map_err(|_| unknown(&id))?;
+    if app.store.device(&device).await?.is_none() {
+        return Err(unknown(&id));
+    }
+    let mut tx = app.store.write().await?;
+    let released = crate::store::quarantine::release(&mut tx, &device, &actor.name, now()).await?;
+    tx.commit().await?;
+    app.events.publish(FleetEvent::Device(device.clone()));
+    Ok(Json(serde_json::json!({ "device": device, "released": released })))
 }
 
 /// Tells a device to wipe itself. Its signed receipt is kept, and it is shut out with it.

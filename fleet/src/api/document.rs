@@ -33,6 +33,7 @@ impl Modify for Security {
     paths(
         session::sign_in, session::sign_out, fleet::show, events::stream,
         devices::list, devices::show, devices::token, devices::revoke, devices::decommission,
+        devices::release,
         models::list, models::show, models::versions, models::create, models::version, models::deprecate,
         models::retire, models::alias, objects::put,
         monitor::drift, monitor::feature, monitor::quality, monitor::fairness, monitor::cohorts,
@@ -43,6 +44,7 @@ impl Modify for Security {
         deliveries::rules, deliveries::list, deliveries::retry_all, deliveries::retry, deliveries::test,
         deliveries::retraining,
         rollouts::policies, rollouts::create, rollouts::list, rollouts::show, rollouts::plan, rollouts::log, rollouts::act,
+        rollouts::rehearsal, rollouts::check,
     ),
     security(("token" = []), ("session" = [])),
     modifiers(&Security)

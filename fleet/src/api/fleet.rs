@@ -16,6 +16,9 @@ pub struct Fleet {
     fleet: String,
     /// Raised by every restore from a backup.
     epoch: u64,
+    /// Devices that accepted assignments this record never signed: it was restored from a backup that is older than what
+    /// they hold. They get new ones with greater numbers, and go back to nothing.
+    devices_ahead: u64,
     /// One person holds all keys.
     solo: bool,
     /// Published trust metadata.
@@ -55,6 +58,7 @@ pub async fn show(State(app): State<Shared>, _: Actor) -> Result<Json<Fleet>, Pr
     Ok(Json(Fleet {
         fleet: app.fleet.to_string(),
         epoch: app.store.epoch().await?,
+        devices_ahead: app.store.devices_ahead().await?,
         solo: app.trust.solo().await.map_err(|e| Problem::internal(&e))?,
         roles: roles
             .into_iter()

@@ -4,8 +4,9 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use longshore_fleet_core::plan::Plan;
-use longshore_fleet_core::policy::SHIPPED;
+use longshore_fleet_core::plan::{Plan, Rehearsal, policy_lint};
+use longshore_fleet_core::policy::{Policy, SHIPPED};
+use longshore_trust::UnixMs;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -28,6 +29,7 @@ impl From<ControlError> for Problem {
             ControlError::Changed { .. } => {
                 Self::new(StatusCode::PRECONDITION_FAILED, "rollout.changed", text)
             }
+            ControlError::SamePerson { .. } => Self::conflict("rollout.same_person", text),
             ControlError::State { .. } => Self::conflict("rollout.state", text),
             ControlError::Occupied { .. } => Self::conflict("rollout.occupied", text),
         }
@@ -64,6 +66,9 @@ pub struct PlanView {
     state: &'static str,
     /// What a person should know before the start.
     lint: Vec<String>,
+    /// What it will probably do.
+    #[schema(value_type = Object)]
+    rehearsal: Rehearsal,
 }
 
 /// How to resume, and whether to take another rollout's place.
@@ -72,8 +77,10 @@ pub struct PlanView {
 pub struct ActBody {
     /// `retry` or `skip`: needed to resume.
     wave: Option<String>,
-    /// Start in place of the rollout that occupies the model.
+    /// Start in place of the rollouts that have some of the devices.
     supersede: bool,
+    /// Start at this time, ms, instead of now.
+    at: Option<u64>,
 }
 
 /// A policy that comes with the server.
@@ -90,6 +97,30 @@ pub struct ShippedPolicy {
 pub async fn policies(_: Actor) -> Json<Page<ShippedPolicy>> {
     let items = SHIPPED.iter().map(|(name, text)| ShippedPolicy { name, text }).collect();
     Json(Page { items, next: None })
+}
+
+/// A policy to be looked at.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyText {
+    /// Its text, TOML.
+    policy: String,
+}
+
+/// Says all that is wrong with a policy, or how the server understands it.
+#[utoipa::path(post, path = "/api/v1/policies/check", request_body = PolicyText, tag = "rollouts",
+    responses((status = 200, body = Value)))]
+pub async fn check(_: Actor, Body(text): Body<PolicyText>) -> Json<serde_json::Value> {
+    Json(match Policy::check(&text.policy) {
+        Ok(policy) => {
+            serde_json::json!({ "ok": true, "lint": policy_lint(&policy, now()), "policy": policy, "mistakes": [] })
+        }
+        Err(wrong) => {
+            let mistakes: Vec<_> =
+                wrong.iter().map(|e| serde_json::json!({ "line": e.line, "message": e.message })).collect();
+            serde_json::json!({ "ok": false, "mistakes": mistakes })
+        }
+    })
 }
 
 /// Plans a rollout; it starts only when told to.
@@ -109,12 +140,12 @@ pub async fn create(
         .parse()
         .map_err(|e: longshore_trust::IdError| Problem::invalid("model.name", e.to_string()))?;
     let policy = control::policy(new.policy.as_deref(), new.policy_name.as_deref())?;
-    let plan =
+    let (plan, rehearsal) =
         control::make_plan(&app, &actor.name, &model, &new.version, policy, new.dry_run, now()).await?;
     let (status, state) =
         if new.dry_run { (StatusCode::OK, "rehearsal") } else { (StatusCode::CREATED, "planned") };
-    let lint = plan.warnings.clone();
-    Ok((status, Json(PlanView { plan, state, lint })).into_response())
+    let lint = rehearsal.lint.clone();
+    Ok((status, Json(PlanView { plan, state, lint, rehearsal })).into_response())
 }
 
 /// Rollouts, newest first.
@@ -200,6 +231,17 @@ pub async fn plan(
     Ok(Json(plan.ok_or(ControlError::Unknown(id))?))
 }
 
+/// What a plan that was kept will probably do, with the fleet as it is now.
+#[utoipa::path(get, path = "/api/v1/rollouts/{rollout}/rehearsal", tag = "rollouts", params(("rollout" = String, Path)),
+    responses((status = 200, body = Value), (status = 404, body = Problem)))]
+pub async fn rehearsal(
+    State(app): State<Shared>,
+    _: Actor,
+    Path(id): Path<String>,
+) -> Result<Json<Rehearsal>, Problem> {
+    Ok(Json(control::rehearse(&app, &id, now()).await?))
+}
+
 /// The etag of an `If-Match` header.
 pub(super) fn seen(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
@@ -217,9 +259,9 @@ pub(super) fn seen(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     }
 }
 
-/// Starts, pauses, resumes, halts or reverts a rollout.
+/// Starts, authorizes, pauses, resumes, halts or reverts a rollout.
 #[utoipa::path(post, path = "/api/v1/rollouts/{rollout}/{action}", request_body = ActBody, tag = "rollouts",
-    params(("rollout" = String, Path), ("action" = String, Path, description = "start, pause, resume, halt or revert"),
+    params(("rollout" = String, Path), ("action" = String, Path, description = "start, authorize, pause, resume, halt or revert"),
         ("If-Match" = Option<String>, Header, description = "the ETag that was looked at")),
     responses((status = 200, body = RolloutDetail), (status = 404, body = Problem), (status = 409, body = Problem),
         (status = 412, body = Problem), (status = 422, body = Problem)))]
@@ -236,7 +278,8 @@ pub async fn act(
         serde_json::from_slice(&body).map_err(|e| Problem::invalid("request.invalid", e.to_string()))?
     };
     let act = match (action.as_str(), body.wave.as_deref()) {
-        ("start", None) => Act::Start { supersede: body.supersede },
+        ("start", None) => Act::Start { supersede: body.supersede, at: body.at.map(UnixMs) },
+        ("authorize", None) => Act::Authorize,
         ("pause", None) => Act::Pause,
         ("halt", None) => Act::Halt,
         ("revert", None) => Act::Revert,
@@ -248,13 +291,13 @@ pub async fn act(
                 "say what becomes of the present wave: \"wave\": \"retry\" or \"skip\"",
             ));
         }
-        ("start" | "pause" | "halt" | "revert", Some(_)) => {
+        ("start" | "authorize" | "pause" | "halt" | "revert", Some(_)) => {
             return Err(Problem::invalid("rollout.wave", "`wave` is only for resume"));
         }
         _ => {
             let shown: String = action.chars().take(40).collect();
             let text = format!(
-                "{shown:?} cannot be done with a rollout; there are start, pause, resume, halt and revert"
+                "{shown:?} cannot be done with a rollout; there are start, authorize, pause, resume, halt and revert"
             );
             return Err(Problem::not_found("rollout.action", text));
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use longshore_fleet_core::gate::Verdict;
+use longshore_fleet_core::rollout::RevertPlan;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -27,7 +28,7 @@ pub struct RolloutSummary {
     bundle: String,
     /// Generation of its plan.
     generation: u64,
-    /// `planned`, `running`, `paused`, `halting`, `halted`, `reverting`, `reverted`, `completed`, `superseded`.
+    /// `planned`, `awaiting_authorization`, `scheduled`, `running`, `paused`, `halting`, `halted`, `reverting`, `reverted`, `completed`, `superseded`.
     state: String,
     /// Why.
     reason: Option<String>,
@@ -39,6 +40,16 @@ pub struct RolloutSummary {
     ended: Option<u64>,
     /// As in the `ETag` header.
     etag: u64,
+    /// Why it is paused, for machines: `operator`, `gate`, `error_budget` or `quorum`.
+    pause: Option<String>,
+    /// Which rollout of a model gets a device that two of them want.
+    priority: i32,
+    /// Who planned it.
+    planned_by: Option<String>,
+    /// The second person who said yes to the plan.
+    authorized_by: Option<String>,
+    /// When it is to start, ms, where that was said.
+    start_at: Option<u64>,
 }
 
 impl RolloutSummary {
@@ -55,6 +66,11 @@ impl RolloutSummary {
             started: r.started.map(|t| t.0),
             ended: r.ended.map(|t| t.0),
             etag: r.etag,
+            pause: r.pause.map(|p| p.to_string()),
+            priority: r.priority,
+            planned_by: r.planned_by.clone(),
+            authorized_by: r.authorized_by.clone(),
+            start_at: r.start_at.map(|t| t.0),
         }
     }
 }
@@ -73,8 +89,43 @@ pub struct RolloutDetail {
     previous: Option<String>,
     /// Its waves.
     waves: Vec<Wave>,
+    /// Plans of taking it back, newest first.
+    reverts: Vec<Revert>,
     /// Its log, newest first.
     log: Vec<LogLine>,
+}
+
+/// A plan of taking a rollout back.
+#[derive(Serialize, ToSchema)]
+pub struct Revert {
+    /// Generation of its assignments.
+    generation: u64,
+    /// SHA-256 over the plan.
+    hash: String,
+    /// Hash of the plan that is taken back.
+    parent_hash: String,
+    /// When it was made, ms.
+    made: u64,
+    /// Devices that get their previous version back.
+    devices: usize,
+    /// Of these, how many go in each wave.
+    waves: Vec<usize>,
+    /// Least share of the first wave that must get it back; none when a person said to go on regardless.
+    success: Option<f64>,
+}
+
+impl Revert {
+    fn new(plan: &RevertPlan) -> Self {
+        Self {
+            generation: plan.generation.0,
+            hash: plan.hash.to_hex(),
+            parent_hash: plan.parent_hash.to_hex(),
+            made: plan.made.0,
+            devices: plan.devices(),
+            waves: plan.waves.iter().map(Vec::len).collect(),
+            success: plan.success,
+        }
+    }
 }
 
 /// A wave.
@@ -84,7 +135,7 @@ pub struct Wave {
     wave: usize,
     /// Which devices the policy asked for.
     select: String,
-    /// `waiting`, `offering`, `soaking`, `judging`, `passed`, `failed`, `inconclusive`.
+    /// `waiting`, `shadowing`, `offering`, `soaking`, `judging`, `passed`, `failed`, `inconclusive`.
     state: String,
     /// A person said to go on although it did not pass.
     skipped: bool,
@@ -247,6 +298,7 @@ impl RolloutDetail {
             parent: plan.parent.map(|p| p.to_string()),
             previous: plan.previous.map(|d| d.to_hex()),
             waves,
+            reverts: app.store.rollout_reverts(id).await?.iter().map(Revert::new).collect(),
             log,
         }))
     }

@@ -3,9 +3,9 @@
 //! What always holds: each is one transaction with its line in the audit log; whoever acts on an older state than the
 //! stored one is told so (the etag) and changes nothing.
 
-use longshore_fleet_core::plan::Plan;
+use longshore_fleet_core::plan::{Plan, Rehearsal};
 use longshore_fleet_core::policy::{Policy, PolicyError, shipped};
-use longshore_fleet_core::rollout::{RolloutState, WaveState};
+use longshore_fleet_core::rollout::{LONGEST_SCHEDULE_MS, RolloutState, WaveState};
 use longshore_trust::{Digest, ModelName, RolloutId, UnixMs};
 
 use super::planning::{self, PlanningError};
@@ -21,7 +21,11 @@ pub enum Act {
     Start {
         /// Whether to take another's place.
         supersede: bool,
+        /// At this time, instead of now.
+        at: Option<UnixMs>,
     },
+    /// A second person's yes to the plan.
+    Authorize,
     /// Offer nothing new.
     Pause,
     /// Go on, and judge the present wave once more.
@@ -38,6 +42,7 @@ impl Act {
     fn name(self) -> &'static str {
         match self {
             Self::Start { .. } => "rollout.start",
+            Self::Authorize => "rollout.authorize",
             Self::Pause => "rollout.pause",
             Self::ResumeRetry => "rollout.resume_retry",
             Self::ResumeSkip => "rollout.resume_skip",
@@ -89,11 +94,25 @@ pub enum ControlError {
         /// Why that forbids it.
         why: String,
     },
+    /// The person who planned it cannot say yes to it as well.
+    #[error(
+        "{actor} planned rollout {id}; its policy asks for the yes of a second person (`longshore rollout authorize {id}`)"
+    )]
+    SamePerson {
+        /// Which.
+        id: RolloutId,
+        /// Who.
+        actor: String,
+    },
     /// Another rollout occupies the model.
     #[error(
-        "rollout {other} of {model} is {state}, and a model has one rollout at a time: wait for its end, halt or revert it, or start with `supersede`"
+        "rollout {other} of {model} is {state} and has {devices} of the same device(s), and a device is in one rollout of a model at a time: wait for its end, halt or revert it, start with `supersede`, or give the policy a higher priority than {priority}"
     )]
     Occupied {
+        /// Devices that both want.
+        devices: u64,
+        /// Priority of the other one.
+        priority: i32,
         /// The model.
         model: ModelName,
         /// The other one.
@@ -140,7 +159,7 @@ pub async fn make_plan(
     (policy, text): (Policy, String),
     dry_run: bool,
     now: UnixMs,
-) -> Result<Plan, ControlError> {
+) -> Result<(Plan, Rehearsal), ControlError> {
     let version = app.store.alias(model, version).await?.unwrap_or_else(|| version.to_owned());
     let mut tx = app.store.write().await?;
     let release = planning::release(&mut tx, model, &version).await?;
@@ -148,16 +167,29 @@ pub async fn make_plan(
     let generation = rollout::next_generation(&mut tx).await?;
     let id = new_id(model, &version, &format!("{}/{generation}/{now}", app.fleet));
     let plan = planning::make(&mut tx, id, generation, parent, &release, policy).await?;
+    let rehearsal = planning::rehearsal(&mut tx, &plan, now).await?;
     if dry_run {
         // Dropping the transaction undoes the generation.
-        return Ok(plan);
+        return Ok((plan, rehearsal));
     }
-    rollout::insert(&mut tx, &plan, &text, now).await?;
+    rollout::insert(&mut tx, &plan, &text, actor, now).await?;
     audit::record(&mut tx, now, actor, "rollout.plan", plan.id.as_str(), &format!("plan {}", plan.hash))
         .await?;
     tx.commit().await?;
     app.events.publish(FleetEvent::Rollout(plan.id.clone()));
-    Ok(plan)
+    Ok((plan, rehearsal))
+}
+
+/// Rehearses a plan that was kept, with the fleet as it is now.
+///
+/// # Errors
+/// [`ControlError`].
+pub async fn rehearse(app: &App, id: &str, now: UnixMs) -> Result<Rehearsal, ControlError> {
+    let unknown = || ControlError::Unknown(id.chars().take(80).collect());
+    let parsed: RolloutId = id.parse().map_err(|_| unknown())?;
+    let mut tx = app.store.write().await?;
+    let plan = rollout::plan(&mut tx, &parsed).await?.ok_or_else(unknown)?;
+    Ok(planning::rehearsal(&mut tx, &plan, now).await?)
 }
 
 /// Does what a person wants of a rollout. `seen` is the etag of what the person looked at, if it is known.
@@ -182,7 +214,8 @@ pub async fn act(
         return Err(ControlError::Changed { id, now: r.etag, seen });
     }
     match act {
-        Act::Start { supersede } => start(&mut tx, &r, supersede, now).await?,
+        Act::Start { supersede, at } => start(&mut tx, &r, supersede, at, now).await?,
+        Act::Authorize => authorize(&mut tx, &r, actor, now).await?,
         Act::Pause => pause(&mut tx, &r, now).await?,
         Act::ResumeRetry => resume(&mut tx, &r, false, now).await?,
         Act::ResumeSkip => resume(&mut tx, &r, true, now).await?,
@@ -200,34 +233,128 @@ fn refused(r: &Rollout, why: impl Into<String>) -> ControlError {
     ControlError::State { id: r.id.clone(), state: r.state, why: why.into() }
 }
 
-async fn start(tx: &mut Tx, r: &Rollout, supersede: bool, now: UnixMs) -> Result<(), ControlError> {
+async fn start(
+    tx: &mut Tx,
+    r: &Rollout,
+    supersede: bool,
+    at: Option<UnixMs>,
+    now: UnixMs,
+) -> Result<(), ControlError> {
     match r.state {
-        RolloutState::Planned => {}
+        RolloutState::Planned | RolloutState::Scheduled => {}
         // Starting twice is starting once.
         RolloutState::Running => return Ok(()),
+        RolloutState::AwaitingAuthorization => {
+            return Err(refused(
+                r,
+                "a second person must say yes to it first (`longshore rollout authorize`)",
+            ));
+        }
         _ => return Err(refused(r, "only a plan can be started; plan again")),
     }
+    if let Some(at) = at
+        && at > now.plus_ms(LONGEST_SCHEDULE_MS)
+    {
+        return Err(refused(r, "a start can be scheduled at most 30 days ahead"));
+    }
+    rollout::set_start(tx, &r.id, at, supersede).await?;
+    let plan = rollout::plan(tx, &r.id).await?.ok_or_else(|| ControlError::Unknown(r.id.to_string()))?;
+    if plan.policy.authorize && r.authorized_by.is_none() {
+        let by = r.planned_by.as_deref().unwrap_or("somebody");
+        let why = format!("operator: {by} planned it; a second person must say yes");
+        return Ok(rollout::set_state(tx, &r.id, RolloutState::AwaitingAuthorization, &why, now).await?);
+    }
+    go(tx, &plan, r, supersede, at, now).await
+}
+
+/// Starts a rollout that may be, now or at its time.
+async fn go(
+    tx: &mut Tx,
+    plan: &Plan,
+    r: &Rollout,
+    supersede: bool,
+    at: Option<UnixMs>,
+    now: UnixMs,
+) -> Result<(), ControlError> {
+    match at.filter(|at| *at > now) {
+        None => begin(tx, plan, r, supersede, now).await,
+        Some(at) => {
+            let when = jiff::Timestamp::from_millisecond(crate::store::to_i64(at.0)).unwrap_or_default();
+            let why = format!("operator: starts at {when}");
+            Ok(rollout::set_state(tx, &r.id, RolloutState::Scheduled, &why, now).await?)
+        }
+    }
+}
+
+async fn authorize(tx: &mut Tx, r: &Rollout, actor: &str, now: UnixMs) -> Result<(), ControlError> {
+    if !r.state.is_before_start() {
+        return Err(refused(r, "only a plan that has not started can be authorized"));
+    }
+    let plan = rollout::plan(tx, &r.id).await?.ok_or_else(|| ControlError::Unknown(r.id.to_string()))?;
+    if !plan.policy.authorize {
+        return Err(refused(r, "its policy asks for no second person: start it"));
+    }
+    if r.authorized_by.is_some() {
+        return Ok(());
+    }
+    if r.planned_by.as_deref().is_none_or(|by| by == actor) {
+        return Err(ControlError::SamePerson { id: r.id.clone(), actor: actor.to_owned() });
+    }
+    rollout::authorize(tx, &r.id, actor, now).await?;
+    rollout::log(tx, &r.id, now, "authorized", &format!("{actor} said yes to plan {}", plan.hash.short()))
+        .await?;
+    if r.state == RolloutState::AwaitingAuthorization {
+        go(tx, &plan, r, r.start_supersede, r.start_at, now).await?;
+    }
+    Ok(())
+}
+
+/// Makes a plan run. Everything is looked at before anything is changed.
+///
+/// # Errors
+/// [`ControlError`] when something has changed since it was planned.
+pub(super) async fn begin(
+    tx: &mut Tx,
+    plan: &Plan,
+    r: &Rollout,
+    supersede: bool,
+    now: UnixMs,
+) -> Result<(), ControlError> {
     // What was approved when it was planned may have been withdrawn.
     planning::release(tx, &r.model, &r.version).await?;
-    if let Some(other) = rollout::active_of(tx, &r.model).await? {
-        if !supersede {
+    let mut replaced = Vec::new();
+    for other in rollout::active_of(tx, &r.model).await? {
+        let devices = rollout::in_common(tx, &r.id, &other.id).await?;
+        if devices == 0 {
+            continue;
+        }
+        if supersede {
+            replaced.push(other.id);
+        } else if plan.policy.priority <= other.priority {
             return Err(ControlError::Occupied {
                 model: r.model.clone(),
                 other: other.id,
                 state: other.state,
+                devices,
+                priority: other.priority,
             });
+        } else {
+            let text =
+                format!("{} (priority {}) takes over {devices} of its devices", r.id, plan.policy.priority);
+            rollout::log(tx, &other.id, now, "gives_devices", &text).await?;
         }
-        let reason = format!("{} took its place", r.id);
-        rollout::set_state(tx, &other.id, RolloutState::Superseded, &reason, now).await?;
     }
-    let plan = rollout::plan(tx, &r.id).await?.ok_or_else(|| ControlError::Unknown(r.id.to_string()))?;
-    let stuck = planning::follow(tx, &plan).await?;
+    let stuck = planning::follow(tx, plan).await?;
     if stuck > 0 && plan.policy.reverts() {
         let why = format!(
             "{stuck} of its devices run another version than when it was planned, and no offline key signed the way \
              back to that: plan again"
         );
         return Err(refused(r, why));
+    }
+    for other in replaced {
+        let reason = format!("{} took its place", r.id);
+        rollout::set_state(tx, &other, RolloutState::Superseded, &reason, now).await?;
     }
     Ok(rollout::set_state(tx, &r.id, RolloutState::Running, "started", now).await?)
 }
@@ -245,6 +372,9 @@ async fn pause(tx: &mut Tx, r: &Rollout, now: UnixMs) -> Result<(), ControlError
 async fn resume(tx: &mut Tx, r: &Rollout, skip: bool, now: UnixMs) -> Result<(), ControlError> {
     if r.state != RolloutState::Paused {
         return Err(refused(r, "only a paused rollout can be resumed"));
+    }
+    if rollout::has_revert(tx, &r.id).await? {
+        return Err(refused(r, "it is being taken back: revert again to go on with that, or halt it"));
     }
     let waves = rollout::waves(tx, &r.id).await?;
     let present = waves.iter().position(|w| {
@@ -295,10 +425,24 @@ async fn revert(tx: &mut Tx, r: &Rollout, now: UnixMs) -> Result<(), ControlErro
             return Err(refused(r, "it cannot be reverted in this state"));
         }
     }
-    if let Some(other) = rollout::active_of(tx, &r.model).await?.filter(|o| o.id != r.id) {
-        return Err(ControlError::Occupied { model: r.model.clone(), other: other.id, state: other.state });
+    for other in rollout::active_of(tx, &r.model).await?.into_iter().filter(|o| o.id != r.id) {
+        let devices = rollout::in_common(tx, &r.id, &other.id).await?;
+        // What a rollout of a higher priority has of its devices stays as it is.
+        if devices > 0 && !r.state.is_active() {
+            let (model, priority) = (r.model.clone(), other.priority);
+            return Err(ControlError::Occupied {
+                model,
+                other: other.id,
+                state: other.state,
+                devices,
+                priority,
+            });
+        }
     }
-    if let Some(newer) = rollout::latest_started(tx, &r.model).await?.filter(|l| *l != r.id) {
+    if !r.state.is_active()
+        && let Some(newer) = rollout::latest_started(tx, &r.model).await?.filter(|l| *l != r.id)
+        && rollout::in_common(tx, &r.id, &newer).await? > 0
+    {
         return Err(refused(r, format!("{newer} came after it: what its devices run now is not its doing")));
     }
     if rollout::devices_without_way_back(tx, &r.id).await? > 0 {

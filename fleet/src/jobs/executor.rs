@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use longshore_fleet_core::rollout::{Action, DeviceState, RolloutState, step};
-use longshore_trust::{DeviceId, Generation, RolloutId, UnixMs};
-use longshore_wire::v1::{CommandAction, Commit, Guard, Probation, UpdateState};
+use longshore_fleet_core::rollout::{Action, DeviceState, RolloutState, plan_revert, step};
+use longshore_trust::{DeviceId, RolloutId, UnixMs};
+use longshore_wire::v1::{CommandAction, Commit, Guard, Mode, Probation, UpdateState};
 
+use super::control::{self, ControlError};
 use super::planning;
 use crate::app::App;
 use crate::director::{AssignmentDraft, DirectorError};
 use crate::events::FleetEvent;
-use crate::store::rollout::{self, Mark, OwnedFacts};
-use crate::store::{StoreError, Tx, catalogue};
+use crate::store::rollout::{self, Mark, Offered, OwnedFacts};
+use crate::store::{self, StoreError, Tx, catalogue};
 
 /// A device that was heard of so recently counts as reachable although it is not connected, ms.
 const HEARD_MS: u64 = 60_000;
@@ -69,7 +70,7 @@ async fn advance(app: &App, id: &RolloutId, now: UnixMs) -> Result<bool, Executo
     let Some(owned) = OwnedFacts::load(&mut tx, id, heard_after).await? else { return Ok(false) };
     // Which of a model's rollouts speaks was asked before this transaction: one that was started since takes the word.
     if owned.rollout.state == RolloutState::Completed
-        && rollout::active_of(&mut tx, &owned.rollout.model).await?.is_some()
+        && !rollout::active_of(&mut tx, &owned.rollout.model).await?.is_empty()
     {
         return Ok(false);
     }
@@ -77,12 +78,12 @@ async fn advance(app: &App, id: &RolloutId, now: UnixMs) -> Result<bool, Executo
         RolloutState::Running | RolloutState::Completed => planning::late(&mut tx, &owned.plan).await?,
         _ => Vec::new(),
     };
-    let actions = step(now, &owned.facts(late));
+    let actions = step(now, &owned.facts(&late));
     if actions.is_empty() {
         return Ok(false);
     }
     let only_numbers = actions.iter().all(|a| matches!(a, Action::Verdict { .. }));
-    let mut doing = Doing { app, owned: &owned, now, push: BTreeSet::new(), generation: None };
+    let mut doing = Doing { app, owned: &owned, now, push: BTreeSet::new() };
     for action in actions {
         doing.carry_out(&mut tx, action).await?;
     }
@@ -95,21 +96,35 @@ async fn advance(app: &App, id: &RolloutId, now: UnixMs) -> Result<bool, Executo
     Ok(!only_numbers)
 }
 
+/// How something is offered.
+struct Terms {
+    probation: Probation,
+    mode: Mode,
+    until: Option<UnixMs>,
+    attempt: u32,
+}
+
 struct Doing<'a> {
     app: &'a App,
     owned: &'a OwnedFacts,
     now: UnixMs,
     push: BTreeSet<DeviceId>,
-    generation: Option<Generation>,
 }
 
 impl Doing<'_> {
     async fn carry_out(&mut self, tx: &mut Tx, action: Action) -> Result<(), ExecutorError> {
         let (id, now) = (&self.owned.rollout.id, self.now);
         match action {
-            Action::Rollout { state, reason } => {
+            Action::Rollout { state, reason, pause } => {
                 tracing::info!(rollout = %id, %state, reason, "a rollout moved");
-                rollout::set_state(tx, id, state, &reason, now).await?;
+                rollout::set_state_because(tx, id, state, &reason, pause, now).await?;
+            }
+            Action::Begin => self.begin(tx).await?,
+            Action::PlanRevert { gated } => self.plan_revert(tx, gated).await?,
+            Action::Quarantine { device, reason } => {
+                tracing::warn!(rollout = %id, %device, reason, "a device is put into quarantine");
+                store::quarantine::put(tx, &device, &reason, now).await?;
+                rollout::log(tx, id, now, "quarantined", &format!("{device}: {reason}")).await?;
             }
             Action::Wave { wave, state } => rollout::set_wave(tx, id, wave, state, now).await?,
             Action::Verdict { wave, verdict } => rollout::set_verdict(tx, id, wave, &verdict).await?,
@@ -120,8 +135,10 @@ impl Doing<'_> {
             Action::Device { device, state, code } => {
                 rollout::set_device(tx, id, &device, state, code.as_deref(), now).await?;
             }
-            Action::Offer { device, commit, probation_ms } => {
-                self.offer(tx, device, commit, probation_ms).await?
+            Action::Offer { device, commit, probation_ms, mode, until, attempt } => {
+                let terms =
+                    Terms { probation: Probation { min_ms: probation_ms, commit }, mode, until, attempt };
+                self.offer(tx, device, terms).await?
             }
             Action::Commit { device, version } => {
                 let action = CommandAction::Commit { version };
@@ -150,13 +167,7 @@ impl Doing<'_> {
         }
     }
 
-    async fn offer(
-        &mut self,
-        tx: &mut Tx,
-        device: DeviceId,
-        commit: Commit,
-        probation_ms: u64,
-    ) -> Result<(), ExecutorError> {
+    async fn offer(&mut self, tx: &mut Tx, device: DeviceId, terms: Terms) -> Result<(), ExecutorError> {
         let plan = &self.owned.plan;
         let release = match planning::release(tx, &plan.model, &plan.version).await {
             Ok(release) => release,
@@ -166,25 +177,59 @@ impl Doing<'_> {
                 return Ok(self.pause(tx, &format!("operator: {e}")).await?);
             }
         };
-        let until = self.now.plus_ms(GOOD_FOR_MS);
+        let not_after = self.now.plus_ms(GOOD_FOR_MS);
+        let mut slot = planning::slot(&release.version, release.counter);
+        slot.mode = terms.mode;
         let draft = AssignmentDraft {
             device: device.clone(),
             generation: plan.generation,
             rollout: Some(plan.id.clone()),
-            slots: vec![planning::slot(&release.version, release.counter)],
-            probation: Probation { min_ms: probation_ms, commit },
+            slots: vec![slot],
+            probation: terms.probation,
             guard: self.guard(),
-            activate_by: until,
-            not_after: until,
+            activate_by: terms.until.unwrap_or(not_after),
+            not_after,
         };
         match self.app.director.assign(tx, draft, self.now).await {
             Ok(version) => {
-                rollout::set_offer(tx, &plan.id, &device, version, self.now).await?;
+                let Terms { mode, until, attempt, .. } = terms;
+                let offered = Offered { version, mode, until, attempt };
+                rollout::set_offer(tx, &plan.id, &device, offered, self.now).await?;
                 self.push.insert(device);
                 Ok(())
             }
             Err(e) => self.gone(tx, e, device).await,
         }
+    }
+
+    /// The time of a scheduled rollout has come. What forbids it by now is told, and the plan waits for a person.
+    async fn begin(&self, tx: &mut Tx) -> Result<(), ExecutorError> {
+        let r = &self.owned.rollout;
+        match control::begin(tx, &self.owned.plan, r, r.start_supersede, self.now).await {
+            Ok(()) => Ok(()),
+            Err(ControlError::Store(e)) => Err(e.into()),
+            Err(why) => {
+                let reason = format!("operator: it could not start at its time: {why}");
+                Ok(rollout::set_state(tx, &r.id, RolloutState::Planned, &reason, self.now).await?)
+            }
+        }
+    }
+
+    /// A generation of its own takes the version back. No offline key is needed: the way back was signed when the version
+    /// was approved.
+    async fn plan_revert(&self, tx: &mut Tx, gated: bool) -> Result<(), ExecutorError> {
+        let generation = rollout::next_generation(tx).await?;
+        let plan = plan_revert(&self.owned.plan, &self.owned.devices, generation, gated, self.now);
+        let id = &self.owned.rollout.id;
+        rollout::put_revert(tx, id, &plan).await?;
+        let text = format!(
+            "generation {generation}, plan {}: {} device(s) in {} wave(s){}",
+            plan.hash.short(),
+            plan.devices(),
+            plan.waves.len(),
+            if gated { "" } else { ", a person said to go on with all" }
+        );
+        Ok(rollout::log(tx, id, self.now, "revert_planned", &text).await?)
     }
 
     async fn pause(&self, tx: &mut Tx, reason: &str) -> Result<(), StoreError> {
@@ -214,8 +259,7 @@ impl Doing<'_> {
         }
     }
 
-    /// A new generation that assigns the previous version. No offline key is needed: the way back was signed when the
-    /// version was approved.
+    /// Assigns the previous version.
     async fn revert(
         &mut self,
         tx: &mut Tx,
@@ -234,10 +278,7 @@ impl Doing<'_> {
                 rollout::set_revert(tx, id, &device, longshore_trust::AssignmentVersion(0), self.now).await?
             );
         };
-        let generation = match self.generation {
-            Some(g) => g,
-            None => *self.generation.insert(rollout::next_generation(tx).await?),
-        };
+        let Some(generation) = self.owned.revert.as_ref().map(|r| r.generation) else { return Ok(()) };
         let until = self.now.plus_ms(GOOD_FOR_MS);
         let draft = AssignmentDraft {
             device: device.clone(),

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_bundle::{Manifest, Requires};
-use longshore_fleet_core::plan::{Candidate, Plan, PlanError, Request, exclusion, plan, way_back};
+use longshore_fleet_core::plan::{
+    Candidate, Plan, PlanError, Rehearsal, Request, exclusion, plan, rehearse, way_back,
+};
 use longshore_fleet_core::policy::Policy;
 use longshore_fleet_core::rollout::LateDevice;
 use longshore_trust::tuf::ReleaseInfo;
-use longshore_trust::{Digest, Generation, ModelName, ReleaseCounter, RolloutId};
+use longshore_trust::{Digest, Generation, ModelName, ReleaseCounter, RolloutId, UnixMs};
 use longshore_wire::v1::{Mode, Slot};
 
 use crate::store::catalogue::Version;
@@ -144,6 +146,19 @@ pub async fn make(
     Ok(plan(request(id, parent, generation, release, &ways, policy), &inventory)?)
 }
 
+/// Rehearses a plan with the fleet as it is now; writes nothing.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn rehearsal(tx: &mut Tx, plan: &Plan, now: UnixMs) -> Result<Rehearsal, StoreError> {
+    let inventory = rollout::inventory(tx, &plan.model, None).await?;
+    let traffic = match &plan.previous {
+        Some(previous) => rollout::traffic(tx, &plan.model, previous).await?,
+        None => None,
+    };
+    Ok(rehearse(plan, &inventory, traffic, &|name| jiff::tz::TimeZone::get(name).ok(), now))
+}
+
 /// Brings what a revert gives back, and what the version is compared with, up to what the devices of a plan run now: since
 /// it was made another rollout may have changed that, or been taken back. Answers how many of them have no way back.
 ///
@@ -191,7 +206,7 @@ pub async fn late(tx: &mut Tx, plan: &Plan) -> Result<Vec<LateDevice>, StoreErro
     let request = request(plan.id.clone(), None, plan.generation, &release, &ways, plan.policy.clone());
     Ok(rest
         .into_iter()
-        .filter(|c| exclusion(&request, c).is_none())
+        .filter(|c| exclusion(&request, c).is_none() && c.elsewhere.is_none())
         .map(|c| LateDevice {
             previous: way_back(plan.bundle, c.active, plan.previous, &ways),
             champion: c.active,

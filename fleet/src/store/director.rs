@@ -142,6 +142,22 @@ pub struct Pending {
 }
 
 impl Store {
+    /// Devices that accepted assignments which this record never signed; only a restored record has any.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn devices_ahead(&self) -> Result<u64, StoreError> {
+        if self.epoch().await? <= 1 {
+            return Ok(0);
+        }
+        let n: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM device d WHERE d.revoked_at IS NULL AND d.assignment_version >
+                 coalesce((SELECT max(version) FROM assignment a WHERE a.device = d.id), 0)",
+        )
+        .fetch_one(self.read())
+        .await?;
+        Ok(to_u64(n))
+    }
     /// What a device is to be sent now.
     ///
     /// # Errors

@@ -148,7 +148,8 @@ pub async fn start_anew(tx: &mut Tx, device: &DeviceId) -> Result<(), StoreError
         .await?;
     sqlx::query(
         "UPDATE device SET stream = '', inventory_seq = 0, health_seq = 0, tuf_versions = '{}', inventory = NULL,
-             health = NULL, last_seen = NULL WHERE id = ?1",
+             health = NULL, last_seen = NULL, failures = 0, quarantined_at = NULL, quarantine_reason = NULL
+         WHERE id = ?1",
     )
     .bind(device.as_str())
     .execute(tx.conn())

@@ -12,7 +12,7 @@ use longshore_wire::v1::{
 
 use super::monitor::Merger;
 use super::stream::stream_text;
-use super::{Store, StoreError, Tx, audit, to_i64, to_u64};
+use super::{Store, StoreError, Tx, audit, presence, to_i64, to_u64};
 
 /// No counter of an honest window comes near this.
 const MAX_COUNT: u64 = 1 << 44;
@@ -43,7 +43,7 @@ pub async fn hello(tx: &mut Tx, device: &DeviceId, hello: &Hello, now: UnixMs) -
     .bind(versions)
     .execute(tx.conn())
     .await?;
-    Ok(())
+    presence::heard(tx, device, now).await
 }
 
 /// The assignment version a device speaks of; 0 when there can be no such version.
@@ -61,7 +61,7 @@ pub async fn seen(tx: &mut Tx, device: &DeviceId, now: UnixMs) -> Result<(), Sto
         .bind(to_i64(now.0))
         .execute(tx.conn())
         .await?;
-    Ok(())
+    presence::heard(tx, device, now).await
 }
 
 /// A report.
@@ -119,6 +119,7 @@ async fn update_report(
         .bind(said(u.assignment_version))
         .execute(tx.conn())
         .await?;
+    super::rollout::heard_generation(tx, &header.device, u.generation, now).await?;
     sqlx::query(
         "INSERT INTO device_model (device, model, active, version, wanted, state, code, assignment_version, changed,
              stream, state_seq)

@@ -12,6 +12,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0006_alerts.sql"),
     include_str!("migrations/0007_shadow.sql"),
     include_str!("migrations/0008_transitions.sql"),
+    include_str!("migrations/0009_rollout_depth.sql"),
 ];
 /// The step that gives the audit log its tree, which no SQL can grow.
 const AUDIT_TREE: i64 = 2;

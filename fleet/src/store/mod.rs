@@ -15,6 +15,8 @@ pub mod identity;
 pub mod ingest;
 pub mod monitor;
 pub mod people;
+pub mod presence;
+pub mod quarantine;
 pub mod rollout;
 pub mod signature;
 pub mod stream;

@@ -6,14 +6,19 @@
 mod device;
 mod facts;
 mod inventory;
+mod start;
+mod traffic;
+mod zone;
 
-pub use device::{mark, set_before, set_device, set_offer, set_revert};
+pub use device::{Offered, mark, set_before, set_device, set_offer, set_revert};
 pub use facts::OwnedFacts;
 pub use inventory::inventory;
+pub use start::{authorize, has_revert, heard_generation, put_revert, set_start};
+pub use traffic::traffic;
 
 use longshore_fleet_core::gate::Verdict;
 use longshore_fleet_core::plan::Plan;
-use longshore_fleet_core::rollout::{RolloutState, WaveState};
+use longshore_fleet_core::rollout::{PauseReason, RolloutState, WaveState};
 use longshore_trust::{DeviceId, Digest, Generation, ModelName, RolloutId, UnixMs};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
@@ -48,6 +53,18 @@ pub struct Rollout {
     pub ended: Option<UnixMs>,
     /// Rises with every change.
     pub etag: u64,
+    /// Who planned it.
+    pub planned_by: Option<String>,
+    /// The second person who said yes to the plan.
+    pub authorized_by: Option<String>,
+    /// When it is to start, where that was said.
+    pub start_at: Option<UnixMs>,
+    /// Whether it takes the place of others when it starts.
+    pub start_supersede: bool,
+    /// Why it is paused.
+    pub pause: Option<PauseReason>,
+    /// Which rollout of a model gets a device that two of them want.
+    pub priority: i32,
 }
 
 /// A wave as stored.
@@ -78,8 +95,12 @@ pub enum Mark {
     Halted,
 }
 
+/// Each epoch of the fleet has this many generations of its own, as a power of two.
+const EPOCH_GENERATIONS: u32 = 20;
+
 const COLUMNS: &str =
-    "id, model, version, bundle, generation, state, reason, since, created, started, ended, etag";
+    "id, model, version, bundle, generation, state, reason, since, created, started, ended, etag, planned_by,
+     authorized_by, start_at, start_supersede, pause, priority";
 
 fn time(r: &SqliteRow, name: &str) -> Result<Option<UnixMs>, StoreError> {
     Ok(r.try_get::<Option<i64>, _>(name)?.map(|t| UnixMs(to_u64(t))))
@@ -100,6 +121,16 @@ fn rollout_row(r: &SqliteRow) -> Result<Rollout, StoreError> {
         started: time(r, "started")?,
         ended: time(r, "ended")?,
         etag: to_u64(r.try_get("etag")?),
+        planned_by: r.try_get("planned_by")?,
+        authorized_by: r.try_get("authorized_by")?,
+        start_at: time(r, "start_at")?,
+        start_supersede: r.try_get::<i64, _>("start_supersede")? != 0,
+        pause: r
+            .try_get::<Option<String>, _>("pause")?
+            .map(|p| p.parse())
+            .transpose()
+            .map_err(|e| StoreError::corrupt("pause reason", e))?,
+        priority: r.try_get("priority")?,
     })
 }
 
@@ -205,42 +236,75 @@ pub async fn devices_without_way_back(tx: &mut Tx, id: &RolloutId) -> Result<u64
     Ok(to_u64(n))
 }
 
-/// The rollout that occupies a model, if there is one.
+/// The rollouts of a model that are under way, the one with the last word first.
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn active_of(tx: &mut Tx, model: &ModelName) -> Result<Option<Rollout>, StoreError> {
+pub async fn active_of(tx: &mut Tx, model: &ModelName) -> Result<Vec<Rollout>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM rollout WHERE model = ?1 AND state IN ('running', 'paused', 'halting', 'reverting')
-         ORDER BY generation DESC LIMIT 1"
+         ORDER BY priority DESC, generation"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(model.as_str()).fetch_optional(tx.conn()).await?;
-    row.as_ref().map(rollout_row).transpose()
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(model.as_str()).fetch_all(tx.conn()).await?;
+    rows.iter().map(rollout_row).collect()
 }
 
-/// The next generation: rises with every plan of the fleet, reverts included.
+/// Devices that two rollouts have in common.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn in_common(tx: &mut Tx, one: &RolloutId, other: &RolloutId) -> Result<u64, StoreError> {
+    let n: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM rollout_device a JOIN rollout_device b ON b.rollout = ?2 AND b.device = a.device
+         WHERE a.rollout = ?1",
+    )
+    .bind(one.as_str())
+    .bind(other.as_str())
+    .fetch_one(tx.conn())
+    .await?;
+    Ok(to_u64(n))
+}
+
+/// The next generation: rises with every plan of the fleet, reverts included. A restored fleet has forgotten which ones it
+/// gave out, devices have not: each epoch has its own numbers, and no device ever told of a greater one.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn next_generation(tx: &mut Tx) -> Result<Generation, StoreError> {
+    let next = last_generation(tx).await?.next();
+    set_meta(tx, "generation", &next.to_string()).await?;
+    Ok(next)
+}
+
+/// The last generation that was given out, or may have been in an epoch before.
+async fn last_generation(tx: &mut Tx) -> Result<Generation, StoreError> {
     let last: u64 = match get_meta(tx, "generation").await? {
         Some(text) => text.parse().map_err(|e| StoreError::corrupt("generation", e))?,
         None => 0,
     };
-    let next = Generation(last).next();
-    set_meta(tx, "generation", &next.to_string()).await?;
-    Ok(next)
+    let epoch: u64 = match get_meta(tx, "epoch").await? {
+        Some(text) => text.parse().map_err(|e| StoreError::corrupt("fleet epoch", e))?,
+        None => 1,
+    };
+    Ok(Generation(last.max(epoch.saturating_sub(1) << EPOCH_GENERATIONS)))
 }
 
 /// Writes a plan as a new rollout.
 ///
 /// # Errors
 /// When its id exists, or the database refuses.
-pub async fn insert(tx: &mut Tx, plan: &Plan, policy: &str, now: UnixMs) -> Result<(), StoreError> {
+pub async fn insert(
+    tx: &mut Tx,
+    plan: &Plan,
+    policy: &str,
+    planned_by: &str,
+    now: UnixMs,
+) -> Result<(), StoreError> {
     let json = serde_json::to_string(plan).map_err(|e| StoreError::corrupt("rollout plan", e))?;
     sqlx::query(
-        "INSERT INTO rollout (id, model, version, bundle, previous, generation, state, since, policy, plan, created)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'planned', ?9, ?7, ?8, ?9)",
+        "INSERT INTO rollout (id, model, version, bundle, previous, generation, state, since, policy, plan, created,
+             planned_by, priority)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'planned', ?9, ?7, ?8, ?9, ?10, ?11)",
     )
     .bind(plan.id.as_str())
     .bind(plan.model.as_str())
@@ -251,6 +315,8 @@ pub async fn insert(tx: &mut Tx, plan: &Plan, policy: &str, now: UnixMs) -> Resu
     .bind(policy)
     .bind(json)
     .bind(to_i64(now.0))
+    .bind(planned_by)
+    .bind(plan.policy.priority)
     .execute(tx.conn())
     .await?;
     for (number, wave) in (0i64..).zip(&plan.waves) {
@@ -342,8 +408,24 @@ pub async fn set_state(
     reason: &str,
     now: UnixMs,
 ) -> Result<(), StoreError> {
+    let pause = (state == RolloutState::Paused).then_some(PauseReason::Operator);
+    set_state_because(tx, id, state, reason, pause, now).await
+}
+
+/// Moves a rollout to a state, with why it is paused.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn set_state_because(
+    tx: &mut Tx,
+    id: &RolloutId,
+    state: RolloutState,
+    reason: &str,
+    pause: Option<PauseReason>,
+    now: UnixMs,
+) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE rollout SET state = ?2, reason = ?3, since = ?4, etag = etag + 1,
+        "UPDATE rollout SET state = ?2, reason = ?3, since = ?4, etag = etag + 1, pause = ?6,
              started = CASE WHEN ?2 = 'running' THEN coalesce(started, ?4) ELSE started END,
              ended = CASE WHEN ?5 THEN ?4 ELSE NULL END
          WHERE id = ?1",
@@ -353,6 +435,7 @@ pub async fn set_state(
     .bind(reason)
     .bind(to_i64(now.0))
     .bind(state.is_terminal())
+    .bind(pause.map(PauseReason::as_str))
     .execute(tx.conn())
     .await?;
     log(tx, id, now, state.as_str(), reason).await
@@ -372,7 +455,9 @@ pub async fn set_wave(
     let judged = matches!(state, WaveState::Passed | WaveState::Failed | WaveState::Inconclusive);
     sqlx::query(
         "UPDATE rollout_wave SET state = ?3, since = ?4,
-             opened = CASE WHEN ?3 = 'offering' THEN ?4 WHEN ?3 = 'waiting' THEN NULL ELSE opened END,
+             opened = CASE WHEN ?3 = 'offering' AND state = 'shadowing' THEN opened
+                           WHEN ?3 IN ('shadowing', 'offering') THEN ?4
+                           WHEN ?3 = 'waiting' THEN NULL ELSE opened END,
              judged = CASE WHEN ?5 THEN ?4 ELSE NULL END
          WHERE rollout = ?1 AND wave = ?2",
     )
@@ -516,6 +601,10 @@ impl Store {
         let ids: Vec<String> = sqlx::query_scalar(
             "SELECT id FROM rollout r WHERE state IN ('running', 'paused', 'halting', 'reverting')
                 OR (NOT ?1 AND state IN ('planned', 'awaiting_authorization', 'scheduled'))
+                OR (NOT ?1 AND state = 'superseded' AND EXISTS (SELECT 1 FROM rollout_device d
+                        WHERE d.rollout = r.id AND d.offered_at IS NOT NULL AND d.halted_at IS NULL
+                            AND d.state IN ('offered', 'accepted', 'downloading', 'verified', 'staged', 'trial',
+                                'shadowing', 'probation', 'deferred')))
                 OR (NOT ?1 AND state = 'completed'
                     AND generation = (SELECT max(generation) FROM rollout n WHERE n.model = r.model AND n.state = 'completed')
                     AND NOT EXISTS (SELECT 1 FROM rollout n WHERE n.model = r.model

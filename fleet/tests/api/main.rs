@@ -13,5 +13,6 @@ mod execution;
 mod monitor;
 mod receiver;
 mod recheck;
+mod rollout_depth;
 mod rollouts;
 mod support;

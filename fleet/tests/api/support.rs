@@ -149,6 +149,15 @@ impl Fleet {
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         self.send(self.request("POST", path, Some(&body))).await
     }
+    /// The same as another administrator.
+    pub async fn post_as(&self, person: &str, path: &str, body: Value) -> Answer {
+        let mut tx = self.app.store.write().await.unwrap();
+        let token = auth::create_token(&mut tx, person, "test", None, now()).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut request = self.request("POST", path, Some(&body));
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        self.send(request).await
+    }
     pub async fn put(&self, path: &str, body: Value) -> Answer {
         self.send(self.request("PUT", path, Some(&body))).await
     }
@@ -197,6 +206,10 @@ impl Fleet {
 
     /// Enrols a device that is connected and, with `runs`, serves that bundle and has counted labelled rows with it.
     pub async fn device(&self, n: u8, runs: Option<Digest>) -> Device<'_> {
+        self.labelled(n, runs, "{}").await
+    }
+    /// The same, with labels.
+    pub async fn labelled(&self, n: u8, runs: Option<Digest>, labels: &str) -> Device<'_> {
         let id: DeviceId = format!("dev-{n}").parse().unwrap();
         let new = device::NewDevice {
             id: id.clone(),
@@ -207,7 +220,7 @@ impl Fleet {
                 validity: Validity::starting(now(), 3600),
             },
             serial: String::new(),
-            labels: "{}".into(),
+            labels: labels.into(),
         };
         let mut tx = self.app.store.write().await.unwrap();
         device::enrol(&mut tx, &new, now()).await.unwrap();
@@ -222,7 +235,7 @@ impl Fleet {
         };
         ingest::hello(&mut tx, &id, &hello, now()).await.unwrap();
         tx.commit().await.unwrap();
-        let d = Device { fleet: self, id };
+        let d = Device { fleet: self, id, generation: Generation(0) };
         if let Some(bundle) = runs {
             d.say(bundle, AssignmentVersion(0), UpdateState::Committed, Some(bundle), None).await;
             d.count(bundle, 400, 390).await;
@@ -234,6 +247,8 @@ impl Fleet {
 pub struct Device<'a> {
     fleet: &'a Fleet,
     pub id: DeviceId,
+    /// What it says of its assignments.
+    pub generation: Generation,
 }
 
 impl Device<'_> {
@@ -277,7 +292,7 @@ impl Device<'_> {
             model: "m".parse().unwrap(),
             bundle,
             assignment_version: version,
-            generation: Generation(0),
+            generation: self.generation,
             rollout: None,
             state,
             why: code.map(|c| Reason { code: c.into(), detail: String::new() }),

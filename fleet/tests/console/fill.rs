@@ -405,7 +405,6 @@ fn plan_of(id: &str, version: &str, previous: Option<&str>) -> Plan {
     let digest = |version: &str| Digest::of(version.as_bytes());
     let inventory: Vec<Candidate> = (0..120usize)
         .map(|n| Candidate {
-            device: format!("meter-{n:03}").parse().unwrap(),
             labels: [("ring".to_owned(), if n < 2 { "hil" } else { "field" }.to_owned())].into(),
             arch: Some("aarch64".into()),
             agent: None,
@@ -414,6 +413,7 @@ fn plan_of(id: &str, version: &str, previous: Option<&str>) -> Plan {
             online: n % 10 != 7,
             active: previous.map(digest),
             active_counter: None,
+            ..Candidate::new(format!("meter-{n:03}").parse().unwrap())
         })
         .collect();
     let ways_back: BTreeSet<(Digest, Digest)> =

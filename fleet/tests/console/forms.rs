@@ -76,7 +76,7 @@ async fn starting_beside_another_rollout_asks_to_take_its_place() {
     let csrf = browser.get("/rollouts/r-4/start").await.csrf();
     let refused =
         browser.post("/rollouts/r-4/start", &format!("csrf={csrf}&confirm=meter-digits%401.1.0")).await;
-    assert!(refused.text.contains("a model has one rollout at a time"), "{}", refused.text);
+    assert!(refused.text.contains("one rollout of a model at a time"), "{}", refused.text);
     let started = browser
         .post("/rollouts/r-4/start", &format!("csrf={csrf}&confirm=meter-digits%401.1.0&supersede=yes"))
         .await;

@@ -6,12 +6,20 @@ use serde_json::Value;
 
 use crate::show::{ago, list, table, text};
 
+/// Devices that are left out and named; more are only counted.
+const MOST_LEFT_OUT: usize = 20;
+
 /// A plan before it is started.
 pub fn plan(p: &Value) -> String {
     let mut out =
         format!("{}@{}: {} wave(s)\n", text(p, "model"), text(p, "version"), list(p, "waves").len());
     waves(&mut out, p);
-    for excluded in list(p, "excluded") {
+    rehearsal(&mut out, &p["rehearsal"]);
+    let excluded = list(p, "excluded");
+    if excluded.len() > MOST_LEFT_OUT {
+        line(&mut out, &format!("left out: {} devices; the first of them:", excluded.len()));
+    }
+    for excluded in excluded.iter().take(MOST_LEFT_OUT) {
         line(
             &mut out,
             &format!(
@@ -29,6 +37,67 @@ pub fn plan(p: &Value) -> String {
         line(&mut out, &format!("note: {said}"));
     }
     out
+}
+
+/// What a plan will probably do.
+fn rehearsal(out: &mut String, r: &Value) {
+    if !r.is_object() {
+        return;
+    }
+    let verdicts: Vec<String> = r["verdicts"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(verdict, n)| format!("{n} {}", verdict.replace('_', " ")))
+        .collect();
+    line(out, &format!("devices: {}", verdicts.join(", ")));
+    let eta = r["eta_ms"].as_u64().map_or_else(
+        || "it cannot be said when the last wave passes".to_owned(),
+        |ms| format!("the last wave has probably passed after {}", length(ms)),
+    );
+    line(out, &format!("downloads: {}; {eta}", bytes(r["bytes"].as_u64().unwrap_or(0))));
+    for wave in list(r, "waves") {
+        let n = text(wave, "wave");
+        if wave["devices"] == 0 {
+            continue;
+        }
+        let passes = wave["passes_ms"]
+            .as_u64()
+            .map_or_else(|| "cannot be said".to_owned(), |ms| format!("after {}", length(ms)));
+        line(
+            out,
+            &format!(
+                "wave {n}: {}; {} of {} connected, about {:.0} there by then, {} never heard of; passes: {passes}",
+                bytes(wave["bytes"].as_u64().unwrap_or(0)),
+                text(wave, "online"),
+                text(wave, "devices"),
+                wave["reached"].as_f64().unwrap_or(0.0),
+                text(wave, "unknown")
+            ),
+        );
+        for power in list(wave, "power") {
+            line(out, &format!("wave {n}: {}", text(power, "text")));
+        }
+    }
+}
+
+/// A length of time in the unit that suits it.
+fn length(ms: u64) -> String {
+    match ms {
+        0..=119_999 => format!("{} s", ms / 1000),
+        120_000..=7_199_999 => format!("{} min", ms / 60_000),
+        7_200_000..=172_799_999 => format!("{:.1} h", ms as f64 / 3_600_000.0),
+        _ => format!("{:.1} d", ms as f64 / 86_400_000.0),
+    }
+}
+
+fn bytes(n: u64) -> String {
+    match n {
+        0..=9_999 => format!("{n} B"),
+        10_000..=9_999_999 => format!("{:.0} kB", n as f64 / 1e3),
+        10_000_000..=9_999_999_999 => format!("{:.0} MB", n as f64 / 1e6),
+        _ => format!("{:.1} GB", n as f64 / 1e9),
+    }
 }
 
 /// A rollout with its waves and gates.

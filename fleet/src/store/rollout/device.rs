@@ -1,7 +1,8 @@
 //! What changes of one device of a rollout: its state, its offers, and what was last said to it.
 
-use longshore_fleet_core::rollout::DeviceState;
+use longshore_fleet_core::rollout::{DeviceState, Standing};
 use longshore_trust::{AssignmentVersion, DeviceId, Digest, RolloutId, UnixMs};
+use longshore_wire::v1::{Mode, UpdateState};
 
 use super::Mark;
 use crate::store::{StoreError, Tx, to_i64};
@@ -18,6 +19,24 @@ pub async fn set_device(
     code: Option<&str>,
     now: UnixMs,
 ) -> Result<(), StoreError> {
+    // Failures in a row, over all rollouts: each end of an offer counts once, and an outage of the fleet never.
+    let failed =
+        state.standing() == Standing::Failed && code != Some("lease.lapsed") && code != Some("fleet.revert");
+    let done = matches!(state, DeviceState::Update(UpdateState::Committed | UpdateState::Already));
+    if failed || done {
+        let ended = "('failed', 'rejected', 'rolled_back', 'unable_to_roll_back')";
+        let sql = format!(
+            "UPDATE device SET failures = CASE WHEN ?3 THEN failures + 1 ELSE 0 END
+             WHERE id = ?2 AND (NOT ?3 OR NOT EXISTS
+                 (SELECT 1 FROM rollout_device r WHERE r.rollout = ?1 AND r.device = ?2 AND r.state IN {ended}))"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(id.as_str())
+            .bind(device.as_str())
+            .bind(failed)
+            .execute(tx.conn())
+            .await?;
+    }
     sqlx::query(
         "UPDATE rollout_device SET state = ?3, code = ?4, changed = ?5 WHERE rollout = ?1 AND device = ?2",
     )
@@ -55,6 +74,19 @@ pub async fn set_before(
     Ok(())
 }
 
+/// An offer that was signed.
+#[derive(Debug, Clone, Copy)]
+pub struct Offered {
+    /// Version of the assignment.
+    pub version: AssignmentVersion,
+    /// Whether it serves or runs beside what serves.
+    pub mode: Mode,
+    /// After this the device does not activate it.
+    pub until: Option<UnixMs>,
+    /// The number it counts as.
+    pub attempt: u32,
+}
+
 /// Writes an offer; with the first one, what the device had counted with the bundle before.
 ///
 /// # Errors
@@ -63,7 +95,7 @@ pub async fn set_offer(
     tx: &mut Tx,
     id: &RolloutId,
     device: &DeviceId,
-    version: AssignmentVersion,
+    offered: Offered,
     now: UnixMs,
 ) -> Result<(), StoreError> {
     sqlx::query(
@@ -81,13 +113,16 @@ pub async fn set_offer(
     .await?;
     sqlx::query(
         "UPDATE rollout_device SET state = 'offered', code = NULL, assignment_version = ?3, offered_at = ?4,
-             attempts = attempts + 1, committed_at = NULL, renewed_at = NULL, halted_at = NULL, changed = ?4
+             attempts = ?5, activate_by = ?6, shadow = ?7, committed_at = NULL, renewed_at = NULL, halted_at = NULL, changed = ?4
          WHERE rollout = ?1 AND device = ?2",
     )
     .bind(id.as_str())
     .bind(device.as_str())
-    .bind(to_i64(version.0))
+    .bind(to_i64(offered.version.0))
     .bind(to_i64(now.0))
+    .bind(offered.attempt)
+    .bind(offered.until.map(|t| to_i64(t.0)))
+    .bind(offered.mode == Mode::Shadow)
     .execute(tx.conn())
     .await?;
     Ok(())

@@ -1,13 +1,18 @@
 //! The facts of a rollout, read in the transaction that will act on them.
 
+use std::collections::BTreeSet;
+
+use jiff::tz::TimeZone;
 use longshore_fleet_core::gate::Tally;
 use longshore_fleet_core::plan::Plan;
-use longshore_fleet_core::rollout::{DeviceFact, Facts, LateDevice, Offer, Report, WaveFact};
-use longshore_trust::{AssignmentVersion, Digest, RolloutId, UnixMs};
+use longshore_fleet_core::rollout::{DeviceFact, Facts, LateDevice, Offer, Report, RevertPlan, WaveFact};
+use longshore_trust::{AssignmentVersion, DeviceId, Digest, RolloutId, UnixMs};
 use longshore_wire::v1::UpdateState;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
+use super::start::find_revert;
+use super::zone::{Zones, zone_of};
 use super::{Rollout, find, find_plan, find_waves, time};
 use crate::store::{StoreError, Tx, to_i64, to_u64};
 
@@ -22,6 +27,10 @@ pub struct OwnedFacts {
     pub waves: Vec<WaveFact>,
     /// Its devices.
     pub devices: Vec<DeviceFact>,
+    /// The last plan of taking it back.
+    pub revert: Option<RevertPlan>,
+    /// The zones its devices are in.
+    pub zones: Vec<TimeZone>,
 }
 
 impl OwnedFacts {
@@ -45,7 +54,10 @@ impl OwnedFacts {
             })
             .collect();
         let rows = sqlx::query(
-            "SELECT r.*, d.revoked_at IS NOT NULL OR d.id IS NULL AS revoked,
+            "SELECT r.*, coalesce(d.failures, 0) AS failures, d.quarantined_at IS NOT NULL AS quarantined,
+                    CASE WHEN ?5 THEN json_extract(d.labels, '$.tz') END AS zone_label,
+                    CASE WHEN ?5 THEN json_extract(d.inventory, '$.zone') END AS zone_told,
+                    d.revoked_at IS NOT NULL OR d.id IS NULL AS revoked,
                     coalesce(d.assignment_version, 0) AS accepted,
                     coalesce(d.online = 1 OR d.last_seen > ?4, 0) AS heard,
                     m.assignment_version AS said_version, m.state AS said_state, m.code AS said_code, m.active,
@@ -62,24 +74,62 @@ impl OwnedFacts {
         .bind(rollout.model.as_str())
         .bind(rollout.bundle.to_hex())
         .bind(to_i64(heard_after.0))
+        .bind(plan.policy.window.is_some())
         .fetch_all(tx.conn())
         .await?;
-        let devices = rows.iter().map(device).collect::<Result<_, _>>()?;
-        Ok(Some(Self { rollout, plan, waves, devices }))
+        let mut zones = Zones::default();
+        let held = held(tx, &rollout).await?;
+        let devices = rows
+            .iter()
+            .map(|r| {
+                let mut fact = device(r)?;
+                if plan.policy.window.is_some() {
+                    let text = |name: &str| r.try_get::<Option<String>, _>(name);
+                    fact.zone =
+                        zones.place(zone_of(text("zone_label")?.as_deref(), text("zone_told")?.as_deref()));
+                }
+                fact.held = held.contains(&fact.device);
+                Ok(fact)
+            })
+            .collect::<Result<_, StoreError>>()?;
+        let revert = find_revert(tx.conn(), id.as_str()).await?;
+        Ok(Some(Self { rollout, plan, waves, devices, revert, zones: zones.into_inner() }))
     }
 
     /// As the executor wants them.
     #[must_use]
-    pub fn facts(&self, late: Vec<LateDevice>) -> Facts<'_> {
+    pub fn facts<'a>(&'a self, late: &'a [LateDevice]) -> Facts<'a> {
         Facts {
             plan: &self.plan,
             state: self.rollout.state,
             since: self.rollout.since,
-            waves: self.waves.clone(),
-            devices: self.devices.clone(),
+            start_at: self.rollout.start_at,
+            waves: &self.waves,
+            devices: &self.devices,
             late,
+            zones: &self.zones,
+            revert: self.revert.as_ref(),
         }
     }
+}
+
+/// Devices that another rollout of the model has: one under way that comes first, or a later one that was completed.
+async fn held(tx: &mut Tx, rollout: &Rollout) -> Result<BTreeSet<DeviceId>, StoreError> {
+    let ids: Vec<String> = sqlx::query_scalar(
+        "SELECT d.device FROM rollout o JOIN rollout_device d ON d.rollout = o.id
+         WHERE o.model = ?1 AND o.id <> ?2
+           AND ((o.state IN ('running', 'paused', 'halting', 'reverting')
+                 AND (o.priority > ?3 OR (o.priority = ?3 AND o.generation < ?4)))
+             OR (o.state = 'completed' AND d.offered_at IS NOT NULL AND o.started > ?5))",
+    )
+    .bind(rollout.model.as_str())
+    .bind(rollout.id.as_str())
+    .bind(rollout.priority)
+    .bind(to_i64(rollout.generation.0))
+    .bind(rollout.started.map_or(i64::MAX, |t| to_i64(t.0)))
+    .fetch_all(tx.conn())
+    .await?;
+    ids.into_iter().map(|id| id.parse().map_err(|e| StoreError::corrupt("device id", e))).collect()
 }
 
 fn digest(r: &SqliteRow, name: &str) -> Result<Option<Digest>, StoreError> {
@@ -107,6 +157,8 @@ fn device(r: &SqliteRow) -> Result<DeviceFact, StoreError> {
             committed_at: time(r, "committed_at")?,
             renewed_at: time(r, "renewed_at")?,
             halted_at: time(r, "halted_at")?,
+            until: time(r, "activate_by")?,
+            shadow: r.try_get::<i64, _>("shadow")? != 0,
             passed_over: r.try_get::<i64, _>("accepted")? > version
                 && r.try_get::<Option<i64>, _>("said_version")?.is_none_or(|said| said < version),
         }),
@@ -129,9 +181,10 @@ fn device(r: &SqliteRow) -> Result<DeviceFact, StoreError> {
             })
             .transpose()?,
     };
+    let device =
+        r.try_get::<String, _>("device")?.parse().map_err(|e| StoreError::corrupt("device id", e))?;
+    let wave = usize::try_from(r.try_get::<i64, _>("wave")?).unwrap_or(0);
     Ok(DeviceFact {
-        device: r.try_get::<String, _>("device")?.parse().map_err(|e| StoreError::corrupt("device id", e))?,
-        wave: usize::try_from(r.try_get::<i64, _>("wave")?).unwrap_or(0),
         state: r
             .try_get::<String, _>("state")?
             .parse()
@@ -145,5 +198,8 @@ fn device(r: &SqliteRow) -> Result<DeviceFact, StoreError> {
         candidate: tally(r, "new")?.since(&tally(r, "base")?),
         champion: champion.map(|_| tally(r, "old")).transpose()?,
         revert: r.try_get::<Option<i64>, _>("revert_version")?.map(|v| AssignmentVersion(to_u64(v))),
+        failures: u32::try_from(r.try_get::<i64, _>("failures")?).unwrap_or(u32::MAX),
+        quarantined: r.try_get::<i64, _>("quarantined")? != 0,
+        ..DeviceFact::new(device, wave)
     })
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use longshore_fleet_core::plan::Candidate;
+use longshore_fleet_core::plan::{Candidate, Elsewhere};
 use longshore_trust::{ModelName, ReleaseCounter, RolloutId};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
+use super::zone::zone_of;
+use crate::store::presence::presence;
 use crate::store::{StoreError, Tx, to_u64};
 
 /// Every device that is not revoked, with what it runs of `model`; without those that are in the rollout `not_in`.
@@ -19,8 +21,15 @@ pub async fn inventory(
     not_in: Option<&RolloutId>,
 ) -> Result<Vec<Candidate>, StoreError> {
     let rows = sqlx::query(
-        "SELECT d.id, d.labels, d.online, d.inventory, m.active, v.release_counter
+        "SELECT d.id, d.labels, d.online, d.inventory, m.active, v.release_counter, p.since_hour, p.heard,
+                CASE WHEN d.quarantined_at IS NOT NULL THEN coalesce(d.quarantine_reason, '') END AS quarantined,
+                e.id AS elsewhere, e.priority AS elsewhere_priority
          FROM device d
+         LEFT JOIN device_presence p ON p.device = d.id
+         LEFT JOIN rollout e ON e.id = (SELECT o.id FROM rollout o JOIN rollout_device r ON r.rollout = o.id
+                AND r.device = d.id
+             WHERE o.model = ?1 AND o.state IN ('running', 'paused', 'halting', 'reverting')
+             ORDER BY o.priority DESC, o.generation LIMIT 1)
          LEFT JOIN device_model m ON m.device = d.id AND m.model = ?1
          LEFT JOIN bundle_version v ON v.bundle = m.active
          WHERE d.revoked_at IS NULL AND d.wipe_asked_at IS NULL
@@ -43,6 +52,7 @@ struct Told {
     memory_kib: Option<u64>,
     labels: BTreeMap<String, String>,
     features: Vec<String>,
+    zone: Option<String>,
 }
 
 fn candidate(r: &SqliteRow) -> Result<Candidate, StoreError> {
@@ -55,8 +65,23 @@ fn candidate(r: &SqliteRow) -> Result<Candidate, StoreError> {
     let given: BTreeMap<String, String> = serde_json::from_str(&r.try_get::<String, _>("labels")?)
         .map_err(|e| StoreError::corrupt("device labels", e))?;
     labels.extend(given);
+    let said = labels.get("tz").or(told.zone.as_ref()).cloned();
+    let zone =
+        zone_of(labels.get("tz").map(String::as_str), told.zone.as_deref()).map(|(name, _)| name.to_owned());
+    let elsewhere = match r.try_get::<Option<String>, _>("elsewhere")? {
+        Some(id) => Some(Elsewhere {
+            rollout: id.parse().map_err(|e| StoreError::corrupt("rollout id", e))?,
+            priority: r.try_get("elsewhere_priority")?,
+        }),
+        None => None,
+    };
+    let device = r.try_get::<String, _>("id")?.parse().map_err(|e| StoreError::corrupt("device id", e))?;
     Ok(Candidate {
-        device: r.try_get::<String, _>("id")?.parse().map_err(|e| StoreError::corrupt("device id", e))?,
+        bad_zone: if zone.is_none() { said } else { None },
+        zone,
+        quarantined: r.try_get("quarantined")?,
+        elsewhere,
+        presence: presence(r)?,
         labels,
         arch: told.arch,
         agent: told.agent.and_then(|a| a.parse().ok()),
@@ -69,5 +94,6 @@ fn candidate(r: &SqliteRow) -> Result<Candidate, StoreError> {
             .transpose()
             .map_err(|e| StoreError::corrupt("bundle digest", e))?,
         active_counter: r.try_get::<Option<i64>, _>("release_counter")?.map(|n| ReleaseCounter(to_u64(n))),
+        ..Candidate::new(device)
     })
 }

@@ -90,6 +90,10 @@ pub struct DeviceRow {
     pub wipe_asked_at: Option<i64>,
     /// When its wipe receipt came, ms.
     pub wiped_at: Option<i64>,
+    /// Why rollouts offer it nothing, if it is in quarantine.
+    pub quarantine_reason: Option<String>,
+    /// Assignments in a row that it could not carry out.
+    pub failures: i64,
 }
 
 impl DeviceRow {
@@ -203,7 +207,7 @@ pub enum Happening {
 const COLUMNS: &str =
     "d.id, d.serial, d.labels, d.enrolled_at, d.revoked_at, d.last_seen, d.online, d.stream,
     d.assignment_version, d.tuf_versions, d.inventory, d.health, d.wipe_asked_at,
-    d.wiped_at";
+    d.wiped_at, d.quarantine_reason, d.failures";
 
 const MATCHING: &str = "(?1 = '' OR instr(d.id, ?1) > 0 OR instr(lower(d.serial), ?1) > 0 OR instr(lower(d.labels), ?1) > 0)
     AND CASE ?2

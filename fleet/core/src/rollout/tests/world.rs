@@ -22,15 +22,10 @@ pub(super) fn id(n: usize) -> DeviceId {
 
 pub(super) fn candidate(n: usize) -> Candidate {
     Candidate {
-        device: id(n),
-        labels: BTreeMap::new(),
-        arch: None,
-        agent: None,
-        memory_mb: None,
-        features: vec![],
         online: true,
         active: Some(OLD),
         active_counter: Some(ReleaseCounter(1)),
+        ..Candidate::new(id(n))
     }
 }
 
