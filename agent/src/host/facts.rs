@@ -28,7 +28,14 @@ pub fn inventory(state_dir: &Path, labels: &BTreeMap<String, String>, sandbox: &
         labels: labels.clone(),
         features: FEATURES.iter().map(|f| (*f).to_owned()).collect(),
         sandbox: sandbox.to_vec(),
+        zone: std::fs::read_link("/etc/localtime").ok().and_then(|link| zone(&link)),
     }
+}
+
+/// The time zone that the system's clock is shown in: the name behind `zoneinfo` in the link.
+fn zone(link: &Path) -> Option<String> {
+    let (_, name) = link.to_str()?.split_once("zoneinfo/")?;
+    (!name.is_empty() && name.len() <= 64).then(|| name.to_owned())
 }
 
 /// Memory of the machine, KiB; 0 where it does not tell.
@@ -142,6 +149,15 @@ fn board() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_zone_is_the_name_that_the_clock_links_to() {
+        let name = |link: &str| zone(Path::new(link));
+        assert_eq!(name("/usr/share/zoneinfo/Europe/Amsterdam").as_deref(), Some("Europe/Amsterdam"));
+        assert_eq!(name("../usr/share/zoneinfo/UTC").as_deref(), Some("UTC"));
+        assert_eq!(name("/etc/somewhere"), None);
+        assert_eq!(name("/usr/share/zoneinfo/"), None);
+    }
 
     #[test]
     fn the_inventory_of_this_machine_is_plausible() {

@@ -65,11 +65,11 @@ fn check(context: &Context, file: &Path) -> Result<(), Failure> {
             if context.json() {
                 let mistakes: Vec<_> =
                     wrong.iter().map(|e| json!({ "line": e.line, "message": e.message })).collect();
-                println!("{}", json!({ "ok": false, "mistakes": mistakes }));
-            } else {
-                for PolicyError { line, message } in &wrong {
-                    println!("{}:{line}: {message}", file.display());
-                }
+                println!("{}", json!({ "ok": false, "code": "policy.invalid", "mistakes": mistakes }));
+                return Err(Failure::reported());
+            }
+            for PolicyError { line, message } in &wrong {
+                println!("{}:{line}: {message}", file.display());
             }
             let n = wrong.len();
             Err(Failure::refused("policy.invalid", format!("{} has {n} mistake(s)", file.display())))

@@ -4,6 +4,7 @@
 //! generation and a hash over all of it. The order of devices is pseudo-random but stable: the same rollout id and the
 //! same devices give the same waves; connected devices come before others, because a canary that is off proves nothing.
 
+mod candidate;
 mod lint;
 mod presence;
 mod rehearsal;
@@ -16,73 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::{Policy, Select};
 
+pub use candidate::{Candidate, Elsewhere};
 pub use lint::policy_lint;
 pub use presence::{HOURS_A_WEEK, Presence};
 pub use rehearsal::{Rehearsal, Traffic, WavePower, WaveRehearsal, rehearse};
-
-/// What the planner knows of one device.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Candidate {
-    /// The device.
-    pub device: DeviceId,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// CPU architecture, once it has told.
-    pub arch: Option<String>,
-    /// Version of its agent, once it has told.
-    pub agent: Option<semver::Version>,
-    /// RAM, MB, once it has told.
-    pub memory_mb: Option<u64>,
-    /// Features of its agent.
-    pub features: Vec<String>,
-    /// Connected now.
-    pub online: bool,
-    /// What serves there now.
-    pub active: Option<Digest>,
-    /// Release counter of that.
-    pub active_counter: Option<ReleaseCounter>,
-    /// Name of its time zone: what its label `tz` says, else what its agent reports.
-    pub zone: Option<String>,
-    /// What was said of its zone, when that names none.
-    pub bad_zone: Option<String>,
-    /// Why it is in quarantine, if it is.
-    pub quarantined: Option<String>,
-    /// Another rollout of the model that is under way and has it.
-    pub elsewhere: Option<Elsewhere>,
-    /// When it was heard of before.
-    pub presence: Option<Presence>,
-}
-impl Candidate {
-    /// A device that nothing is known of.
-    #[must_use]
-    pub fn new(device: DeviceId) -> Self {
-        Self {
-            device,
-            labels: BTreeMap::new(),
-            arch: None,
-            agent: None,
-            memory_mb: None,
-            features: Vec::new(),
-            online: false,
-            active: None,
-            active_counter: None,
-            zone: None,
-            bad_zone: None,
-            quarantined: None,
-            elsewhere: None,
-            presence: None,
-        }
-    }
-}
-
-/// A rollout that has a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Elsewhere {
-    /// Which.
-    pub rollout: RolloutId,
-    /// Its priority.
-    pub priority: i32,
-}
 
 /// What is to be rolled out.
 #[derive(Debug, Clone)]

@@ -3,11 +3,15 @@
 //! What always holds: each is one transaction with its line in the audit log; whoever acts on an older state than the
 //! stored one is told so (the etag) and changes nothing.
 
+mod start;
+
 use longshore_fleet_core::plan::{Plan, Rehearsal};
 use longshore_fleet_core::policy::{Policy, PolicyError, shipped};
-use longshore_fleet_core::rollout::{LONGEST_SCHEDULE_MS, RolloutState, WaveState};
+use longshore_fleet_core::rollout::{RolloutState, WaveState};
 use longshore_trust::{Digest, ModelName, RolloutId, UnixMs};
 
+pub(super) use self::start::begin;
+use self::start::{authorize, start};
 use super::planning::{self, PlanningError};
 use crate::app::App;
 use crate::events::FleetEvent;
@@ -231,132 +235,6 @@ pub async fn act(
 
 fn refused(r: &Rollout, why: impl Into<String>) -> ControlError {
     ControlError::State { id: r.id.clone(), state: r.state, why: why.into() }
-}
-
-async fn start(
-    tx: &mut Tx,
-    r: &Rollout,
-    supersede: bool,
-    at: Option<UnixMs>,
-    now: UnixMs,
-) -> Result<(), ControlError> {
-    match r.state {
-        RolloutState::Planned | RolloutState::Scheduled => {}
-        // Starting twice is starting once.
-        RolloutState::Running => return Ok(()),
-        RolloutState::AwaitingAuthorization => {
-            return Err(refused(
-                r,
-                "a second person must say yes to it first (`longshore rollout authorize`)",
-            ));
-        }
-        _ => return Err(refused(r, "only a plan can be started; plan again")),
-    }
-    if let Some(at) = at
-        && at > now.plus_ms(LONGEST_SCHEDULE_MS)
-    {
-        return Err(refused(r, "a start can be scheduled at most 30 days ahead"));
-    }
-    rollout::set_start(tx, &r.id, at, supersede).await?;
-    let plan = rollout::plan(tx, &r.id).await?.ok_or_else(|| ControlError::Unknown(r.id.to_string()))?;
-    if plan.policy.authorize && r.authorized_by.is_none() {
-        let by = r.planned_by.as_deref().unwrap_or("somebody");
-        let why = format!("operator: {by} planned it; a second person must say yes");
-        return Ok(rollout::set_state(tx, &r.id, RolloutState::AwaitingAuthorization, &why, now).await?);
-    }
-    go(tx, &plan, r, supersede, at, now).await
-}
-
-/// Starts a rollout that may be, now or at its time.
-async fn go(
-    tx: &mut Tx,
-    plan: &Plan,
-    r: &Rollout,
-    supersede: bool,
-    at: Option<UnixMs>,
-    now: UnixMs,
-) -> Result<(), ControlError> {
-    match at.filter(|at| *at > now) {
-        None => begin(tx, plan, r, supersede, now).await,
-        Some(at) => {
-            let when = jiff::Timestamp::from_millisecond(crate::store::to_i64(at.0)).unwrap_or_default();
-            let why = format!("operator: starts at {when}");
-            Ok(rollout::set_state(tx, &r.id, RolloutState::Scheduled, &why, now).await?)
-        }
-    }
-}
-
-async fn authorize(tx: &mut Tx, r: &Rollout, actor: &str, now: UnixMs) -> Result<(), ControlError> {
-    if !r.state.is_before_start() {
-        return Err(refused(r, "only a plan that has not started can be authorized"));
-    }
-    let plan = rollout::plan(tx, &r.id).await?.ok_or_else(|| ControlError::Unknown(r.id.to_string()))?;
-    if !plan.policy.authorize {
-        return Err(refused(r, "its policy asks for no second person: start it"));
-    }
-    if r.authorized_by.is_some() {
-        return Ok(());
-    }
-    if r.planned_by.as_deref().is_none_or(|by| by == actor) {
-        return Err(ControlError::SamePerson { id: r.id.clone(), actor: actor.to_owned() });
-    }
-    rollout::authorize(tx, &r.id, actor, now).await?;
-    rollout::log(tx, &r.id, now, "authorized", &format!("{actor} said yes to plan {}", plan.hash.short()))
-        .await?;
-    if r.state == RolloutState::AwaitingAuthorization {
-        go(tx, &plan, r, r.start_supersede, r.start_at, now).await?;
-    }
-    Ok(())
-}
-
-/// Makes a plan run. Everything is looked at before anything is changed.
-///
-/// # Errors
-/// [`ControlError`] when something has changed since it was planned.
-pub(super) async fn begin(
-    tx: &mut Tx,
-    plan: &Plan,
-    r: &Rollout,
-    supersede: bool,
-    now: UnixMs,
-) -> Result<(), ControlError> {
-    // What was approved when it was planned may have been withdrawn.
-    planning::release(tx, &r.model, &r.version).await?;
-    let mut replaced = Vec::new();
-    for other in rollout::active_of(tx, &r.model).await? {
-        let devices = rollout::in_common(tx, &r.id, &other.id).await?;
-        if devices == 0 {
-            continue;
-        }
-        if supersede {
-            replaced.push(other.id);
-        } else if plan.policy.priority <= other.priority {
-            return Err(ControlError::Occupied {
-                model: r.model.clone(),
-                other: other.id,
-                state: other.state,
-                devices,
-                priority: other.priority,
-            });
-        } else {
-            let text =
-                format!("{} (priority {}) takes over {devices} of its devices", r.id, plan.policy.priority);
-            rollout::log(tx, &other.id, now, "gives_devices", &text).await?;
-        }
-    }
-    let stuck = planning::follow(tx, plan).await?;
-    if stuck > 0 && plan.policy.reverts() {
-        let why = format!(
-            "{stuck} of its devices run another version than when it was planned, and no offline key signed the way \
-             back to that: plan again"
-        );
-        return Err(refused(r, why));
-    }
-    for other in replaced {
-        let reason = format!("{} took its place", r.id);
-        rollout::set_state(tx, &other, RolloutState::Superseded, &reason, now).await?;
-    }
-    Ok(rollout::set_state(tx, &r.id, RolloutState::Running, "started", now).await?)
 }
 
 async fn pause(tx: &mut Tx, r: &Rollout, now: UnixMs) -> Result<(), ControlError> {

@@ -9,7 +9,7 @@ pub mod executor;
 pub mod monitor;
 pub mod planning;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::executor::Scope;
 use crate::app::Shared;
@@ -20,6 +20,10 @@ const TICK: Duration = Duration::from_millis(500);
 const ALL_EVERY: u32 = 10;
 /// Events that come close together wake it once.
 const GATHER: Duration = Duration::from_millis(50);
+/// After a look it rests for so many times as long as that took: a large fleet's events must not keep it looking for ever.
+const REST: u32 = 9;
+/// And never longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(10);
 
 /// Starts all jobs; they end when `app.stop` is cancelled.
 pub fn spawn(app: Shared) {
@@ -33,14 +37,19 @@ async fn execute_rollouts(app: Shared) {
     let mut events = app.events.subscribe();
     for look in (0..ALL_EVERY).cycle() {
         let scope = if look == 0 { Scope::All } else { Scope::UnderWay };
+        let begun = Instant::now();
         if let Err(error) = executor::tick(&app, scope, crate::app::now()).await {
             tracing::error!(%error, "the rollout executor could not do its work; it tries again");
         }
+        let rest = (begun.elapsed() * REST).clamp(GATHER, LONGEST_REST);
         tokio::select! {
             () = app.stop.cancelled() => return,
-            () = tokio::time::sleep(TICK) => {}
+            () = tokio::time::sleep(TICK.max(rest)) => {}
             // Lagging behind is no loss: the record is read again anyway.
-            _ = events.recv() => tokio::time::sleep(GATHER).await,
+            _ = events.recv() => tokio::select! {
+                () = app.stop.cancelled() => return,
+                () = tokio::time::sleep(rest) => {}
+            },
         }
         while events.try_recv().is_ok() {}
     }

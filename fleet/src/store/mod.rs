@@ -95,12 +95,14 @@ pub struct Store {
     readers: SqlitePool,
     path: PathBuf,
     shapes: Arc<monitor::Shapes>,
+    plans: Arc<rollout::Plans>,
 }
 
 /// The one running write transaction; rolled back when dropped without [`Tx::commit`].
 pub struct Tx {
     inner: sqlx::Transaction<'static, Sqlite>,
     shapes: Arc<monitor::Shapes>,
+    plans: Arc<rollout::Plans>,
 }
 
 impl Tx {
@@ -114,6 +116,10 @@ impl Tx {
     /// The connection, for the modules below.
     pub(in crate::store) fn conn(&mut self) -> &mut SqliteConnection {
         &mut self.inner
+    }
+    /// Plans that were read before.
+    pub(in crate::store) fn plans(&self) -> Arc<rollout::Plans> {
+        Arc::clone(&self.plans)
     }
     /// Shapes of bundles that were read before.
     pub(in crate::store) fn shapes(&self) -> &Arc<monitor::Shapes> {
@@ -170,7 +176,7 @@ impl Store {
             .connect_with(options.pragma("query_only", "ON"))
             .await
             .map_err(open)?;
-        Ok(Self { writer, readers, path: path.to_owned(), shapes: Arc::default() })
+        Ok(Self { writer, readers, path: path.to_owned(), shapes: Arc::default(), plans: Arc::default() })
     }
 
     /// Begins the write transaction; waits until the one before it has ended.
@@ -179,7 +185,7 @@ impl Store {
     /// When the database cannot be locked.
     pub async fn write(&self) -> Result<Tx, StoreError> {
         let inner = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        Ok(Tx { inner, shapes: Arc::clone(&self.shapes) })
+        Ok(Tx { inner, shapes: Arc::clone(&self.shapes), plans: Arc::clone(&self.plans) })
     }
     /// For reading, beside the writer.
     pub(in crate::store) fn read(&self) -> &SqlitePool {

@@ -14,5 +14,6 @@ mod monitor;
 mod receiver;
 mod recheck;
 mod rollout_depth;
+mod rollout_faults;
 mod rollouts;
 mod support;

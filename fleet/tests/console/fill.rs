@@ -66,6 +66,7 @@ fn inventory(n: usize) -> Inventory {
         labels: [("site".to_owned(), ["ams", "rtm"][n % 2].to_owned())].into(),
         features: vec!["onnx".into()],
         sandbox: vec!["no_new_privs".into(), "seccomp".into(), "landlock-v4".into()],
+        zone: Some("Europe/Amsterdam".into()),
     }
 }
 
@@ -593,6 +594,12 @@ async fn rollouts(pool: &SqlitePool, now: u64) {
         )
         .await;
     }
+    run(
+        pool,
+        "INSERT INTO rollout_device (rollout, device, wave, state, changed) VALUES ('r-4', 'meter-000', 0, 'waiting', ?1)",
+        &[json!(now - 5 * MINUTE)],
+    )
+    .await;
     for (i, text) in ["started by admin", "wave 0 opened", "wave 0 passed", "wave 1 opened", HOSTILE]
         .into_iter()
         .enumerate()

@@ -102,6 +102,7 @@ fn inventory() -> Inventory {
         labels: BTreeMap::from([("site".to_owned(), "berlin".to_owned())]),
         features: vec!["f16".into()],
         sandbox: vec!["seccomp".into(), "landlock-v4".into()],
+        zone: Some("Europe/Berlin".into()),
     }
 }
 fn health() -> Health {

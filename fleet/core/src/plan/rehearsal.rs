@@ -285,3 +285,7 @@ fn powers(plan: &Plan, wave: usize, devices: u64, traffic: Option<Traffic>) -> V
     }
     out
 }
+
+#[cfg(test)]
+#[path = "rehearsal_tests.rs"]
+mod tests;

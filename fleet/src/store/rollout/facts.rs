@@ -1,6 +1,7 @@
 //! The facts of a rollout, read in the transaction that will act on them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use longshore_fleet_core::gate::Tally;
@@ -13,7 +14,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::start::find_revert;
 use super::zone::{Zones, zone_of};
-use super::{Rollout, find, find_plan, find_waves, time};
+use super::{Rollout, find, find_waves, time};
 use crate::store::{StoreError, Tx, to_i64, to_u64};
 
 /// The facts, with what they borrow.
@@ -22,7 +23,7 @@ pub struct OwnedFacts {
     /// The rollout.
     pub rollout: Rollout,
     /// Its plan.
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     /// Its waves.
     pub waves: Vec<WaveFact>,
     /// Its devices.
@@ -41,7 +42,7 @@ impl OwnedFacts {
     /// When the database refuses or holds something that cannot be read.
     pub async fn load(tx: &mut Tx, id: &RolloutId, heard_after: UnixMs) -> Result<Option<Self>, StoreError> {
         let Some(rollout) = find(tx.conn(), id.as_str()).await? else { return Ok(None) };
-        let Some(plan) = find_plan(tx.conn(), id.as_str()).await? else { return Ok(None) };
+        let Some(plan) = tx.plans().get(tx.conn(), id).await? else { return Ok(None) };
         let waves = find_waves(tx.conn(), id.as_str())
             .await?
             .into_iter()

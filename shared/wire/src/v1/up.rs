@@ -230,6 +230,8 @@ pub struct Inventory {
     pub features: Vec<String>,
     /// What the sandbox of the engine really has: `no_new_privs`, `seccomp`, `landlock-v4`, …
     pub sandbox: Vec<String>,
+    /// Its time zone by name (`Europe/Amsterdam`), where the system has one.
+    pub zone: Option<String>,
 }
 
 /// How a device is; sampled.
