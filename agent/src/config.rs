@@ -57,7 +57,7 @@ pub struct Intervals {
     /// Counters go to the database this often; a power cut loses at most this much.
     #[serde(with = "duration")]
     pub journal: Duration,
-    /// Length of a window.
+    /// Longest window; a bundle may want shorter ones.
     #[serde(with = "duration")]
     pub window: Duration,
     /// Health reports.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use longshore_stats::quality::attribution::{AttributionTable, FEATURES_MAX};
 use longshore_stats::{Counters, DdSketch, ShadowTable};
@@ -46,6 +47,10 @@ pub struct Load {
     pub state: State,
     /// Whether it is one that answers nobody.
     pub in_shadow: bool,
+    /// How long its author wants a window to be.
+    wish: Duration,
+    /// When its open window began.
+    since: Instant,
     /// Sums over explained rows since it began; what a page has no room for.
     explained: AttributionTable,
     journalled_seq: u64,
@@ -82,6 +87,8 @@ impl Loads {
                         classes: row.classes,
                         page,
                         state: State::Left,
+                        wish: Duration::MAX,
+                        since: Instant::now(),
                         explained: row.journalled.attribution,
                         journalled_seq: row.next_seq,
                     };
@@ -113,12 +120,25 @@ impl Loads {
     pub fn page_path(&self, load: LoadId) -> PathBuf {
         self.dir.join(format!("{:x}.page", load.0))
     }
-    /// Adds a load that begins.
-    pub fn insert(&mut self, id: LoadId, model: ModelName, bundle: Digest, page: Page) {
-        let (classes, in_shadow) = (page.spec().classes, page.spec().shadow);
-        let (state, explained) = (State::Loading, AttributionTable::default());
-        let load = Load { model, bundle, classes, page, state, in_shadow, explained, journalled_seq: 0 };
+    /// Adds a load that begins; its author wants windows of length `wish`.
+    pub fn insert(&mut self, id: LoadId, model: ModelName, bundle: Digest, page: Page, wish: Duration) {
+        let (classes, since) = (page.spec().classes, Instant::now());
+        let in_shadow = page.spec().shadow;
+        let (state, explained, journalled_seq) = (State::Loading, AttributionTable::default(), 0);
+        let load =
+            Load { model, bundle, classes, page, state, in_shadow, wish, since, explained, journalled_seq };
         self.map.insert(id, load);
+    }
+    /// When the next window is full as its author wants it: bundle and time. None is shorter than `least`.
+    pub fn next_window(&self, least: Duration) -> Option<(Digest, Instant)> {
+        let answering = self.map.values().filter(|l| l.state == State::Active);
+        let full = answering.filter_map(|l| Some((l.bundle, l.since.checked_add(l.wish.max(least))?)));
+        full.min_by_key(|(_, at)| *at)
+    }
+    /// Windows were closed: of one bundle, or of all.
+    pub fn windows_closed(&mut self, only: Option<&Digest>, now: Instant) {
+        let closed = self.map.values_mut().filter(|l| only.is_none_or(|b| *b == l.bundle));
+        closed.for_each(|l| l.since = now);
     }
     /// One load.
     pub fn get(&self, id: LoadId) -> Option<&Load> {
@@ -297,7 +317,7 @@ mod tests {
         let (state, redo) = page.state_and_redo();
         file.write_all_at(&6u64.to_ne_bytes(), state).unwrap();
         file.write_all_at(&u64::MAX.to_ne_bytes(), redo).unwrap();
-        loads.insert(load, model, bundle, page);
+        loads.insert(load, model, bundle, page, Duration::MAX);
         loads.engine_died();
         loads.journal(&mut store, UnixMs(9)).unwrap();
         assert_eq!(store.gaps().unwrap(), [("counters".to_owned(), "corruption".to_owned(), 0)]);

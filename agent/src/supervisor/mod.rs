@@ -219,6 +219,7 @@ impl Supervisor {
             .into_iter()
             .chain((self.link_up && !self.asking_time).then_some(t.time))
             .chain(t.retry)
+            .chain(self.loads.next_window(self.config.intervals.journal).map(|(_, at)| at))
             .chain(t.watchdog.map(|(at, _)| at))
             .chain(self.status_dirty.then_some(t.status))
             .chain(self.serving.due())
@@ -260,6 +261,11 @@ impl Supervisor {
         if now >= self.timers.window {
             self.timers.window = now + self.config.intervals.window;
             self.close_windows(None);
+        }
+        // Authors may want shorter windows than the configuration, never longer ones.
+        let full = self.loads.next_window(self.config.intervals.journal);
+        if let Some((bundle, _)) = full.filter(|(_, at)| now >= *at) {
+            self.close_windows(Some(&bundle));
         }
         if now >= self.timers.health {
             self.timers.health = now + self.config.intervals.health;

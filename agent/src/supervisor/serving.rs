@@ -370,7 +370,8 @@ impl Supervisor {
             let _ = self.store.end_load(load);
             broken(&e)
         })?;
-        self.loads.insert(load, model.clone(), wanted.bundle, page);
+        let wish = Duration::from_secs(u64::from(sealed.manifest.monitor.window_s));
+        self.loads.insert(load, model.clone(), wanted.bundle, page, wish);
         let packet = ToEngine::Load(LoadRequest {
             load,
             model: model.clone(),
@@ -395,6 +396,7 @@ impl Supervisor {
     /// Journals and closes windows (of one bundle, or all), then sees to what waits.
     pub(super) fn close_windows(&mut self, only: Option<&Digest>) {
         self.journal();
+        self.loads.windows_closed(only, Instant::now());
         let now = self.now();
         let quota = super::quota(&self.config);
         let keep = u64::from(self.config.limits.prediction_rows);

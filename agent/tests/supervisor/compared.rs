@@ -1,7 +1,7 @@
 //! Bundles that know what they answered to their author's reference, and pictures to ask them about.
 
 use longshore_bundle::author::{self, NewFile};
-use longshore_bundle::{Golden, PreStep, Role, Tensor};
+use longshore_bundle::{Golden, Manifest, PreStep, Role, Tensor};
 use longshore_runtime::{Limits, Model, describe};
 use longshore_stats::Profile;
 use longshore_stats::profile::Column;
@@ -10,9 +10,14 @@ use longshore_trust::ModelName;
 
 use crate::rig::{Bundle, example, in_memory};
 
-/// The weights of one of its versions as version `version`, with what they answer to the author's reference; a blind one is
-/// shown nothing of its inputs on the device, so that all its answers are the same.
-pub fn compared_digits(weights: &str, version: &str, blind: bool) -> Bundle {
+/// A bundle that is shown nothing of its inputs on the device, so that all its answers are the same.
+pub fn blind(manifest: &mut Manifest) {
+    manifest.preprocess = vec![PreStep::Scale { input: "pixels".into(), factor: 0.0, offset: 0.0 }];
+}
+
+/// The weights of one of its versions as version `version`, with what they answer to the author's reference; `alter` changes
+/// what the device gets, and not what the author saw.
+pub fn compared_digits(weights: &str, version: &str, alter: impl FnOnce(&mut Manifest)) -> Bundle {
     let onnx = example(&format!("{weights}/model.onnx"));
     let said = describe::describe(&onnx).unwrap();
     let created = "2026-01-02T03:04:05Z".into();
@@ -37,9 +42,7 @@ pub fn compared_digits(weights: &str, version: &str, blind: bool) -> Bundle {
         .map(|p| (p.class.unwrap() as usize, f64::from(p.score)))
         .collect();
     profile.answers = Some(ReferenceAnswers::of(answers, 10));
-    if blind {
-        manifest.preprocess = vec![PreStep::Scale { input: "pixels".into(), factor: 0.0, offset: 0.0 }];
-    }
+    alter(&mut manifest);
     let serving = Model::load(&manifest, &onnx, &Limits::default()).unwrap();
     let golden = author::read_npz(&example(&format!("{weights}/golden.npz"))).unwrap();
     let inputs = author::golden_of(golden, &manifest).unwrap().inputs;

@@ -17,3 +17,4 @@ mod kills;
 mod refusals;
 mod running;
 mod shifts;
+mod windows;

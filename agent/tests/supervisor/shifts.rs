@@ -4,7 +4,7 @@ use longshore_bundle::Tensor;
 use longshore_wire::v1::Guard;
 use serde_json::json;
 
-use crate::compared::{compared_digits, field_rows};
+use crate::compared::{blind, compared_digits, field_rows};
 use crate::device::Device;
 use crate::rig::{Bundle, json_request};
 
@@ -44,13 +44,13 @@ fn on_probation(device: &Device, rows: &[Vec<f32>], candidate: &Bundle, state: &
 }
 
 fn device() -> Device {
-    Device::of(&compared_digits("1.0.0", "0.9.0", false), compared_digits("1.0.0", "1.0.0", false))
+    Device::of(&compared_digits("1.0.0", "0.9.0", |_| {}), compared_digits("1.0.0", "1.0.0", |_| {}))
 }
 
 #[test]
 fn a_candidate_that_answers_the_same_to_everything_goes_back_without_the_fleet() {
     let device = device();
-    on_probation(&device, &field_rows(), &compared_digits("1.1.0", "1.1.0", true), "rolled_back");
+    on_probation(&device, &field_rows(), &compared_digits("1.1.0", "1.1.0", blind), "rolled_back");
     let model = &device.status()["models"][0];
     let reason = model["reason"].as_str().unwrap();
     eprintln!("{reason}");
@@ -61,7 +61,7 @@ fn a_candidate_that_answers_the_same_to_everything_goes_back_without_the_fleet()
 fn a_better_version_stays() {
     let device = device();
     let answered =
-        on_probation(&device, &field_rows(), &compared_digits("1.1.0", "1.1.0", false), "committed");
+        on_probation(&device, &field_rows(), &compared_digits("1.1.0", "1.1.0", |_| {}), "committed");
     assert!(answered >= 500, "{answered} answers say nothing");
     assert_eq!(device.status()["models"][0]["version"], json!("1.1.0"));
 }
@@ -72,7 +72,7 @@ fn a_sensor_that_broke_before_condemns_no_candidate() {
     // A camera that is covered: nearly the same dark picture again and again.
     let dark = |i: usize| (0..64).map(|p| if (p + i) % 37 == 0 { 2.0 } else { 0.0 }).collect();
     let rows: Vec<Vec<f32>> = (0..800).map(dark).collect();
-    let answered = on_probation(&device, &rows, &compared_digits("1.1.0", "1.1.0", false), "committed");
+    let answered = on_probation(&device, &rows, &compared_digits("1.1.0", "1.1.0", |_| {}), "committed");
     assert!(answered >= 500, "{answered} answers say nothing");
     assert_eq!(device.status()["models"][0]["version"], json!("1.1.0"));
 }
@@ -80,7 +80,7 @@ fn a_sensor_that_broke_before_condemns_no_candidate() {
 #[test]
 fn a_version_of_few_writers_is_found_without_a_label() {
     let device = device();
-    on_probation(&device, &field_rows(), &compared_digits("1.2.0", "1.2.0", false), "rolled_back");
+    on_probation(&device, &field_rows(), &compared_digits("1.2.0", "1.2.0", |_| {}), "rolled_back");
     let reason = device.status()["models"][0]["reason"].as_str().unwrap().to_owned();
     eprintln!("{reason}");
     assert!(reason.starts_with("guard.score_shift"), "{reason}");

@@ -140,7 +140,8 @@ pub struct Requires {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Monitor {
-    /// Length of a window, seconds.
+    /// Length of a window, seconds. A device makes none longer than its configuration says (`intervals.window`), and none
+    /// shorter than it makes counters durable (`intervals.journal`).
     pub window_s: u32,
     /// Names of the classes, in the order of the scores; their number is K. Empty for a regression.
     #[serde(skip_serializing_if = "Vec::is_empty")]
