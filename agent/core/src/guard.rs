@@ -8,17 +8,24 @@ pub const MIN_ROWS: u64 = 20;
 /// Fewest requests before a p99 means anything.
 pub const MIN_REQUESTS: u64 = 100;
 
-/// How far the answers of two versions are from their own references, in per mille of PSI. A sensor that broke moves both.
+/// How far the answers of a version are from its own reference, in per mille of PSI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shift {
+    /// The shift, without what is to be expected of chance.
+    pub permille: u32,
+    /// How far off chance may have put it.
+    pub reach_permille: u32,
+    /// Its rows.
+    pub rows: u64,
+}
+
+/// The shifts of two versions, each from its own reference. A sensor that broke moves both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScoreShift {
-    /// That of the candidate is at least this, whatever chance did.
-    pub candidate_at_least: u32,
-    /// Its rows.
-    pub candidate_rows: u64,
-    /// That of the previous bundle, not long before, was at most this.
-    pub previous_at_most: u32,
-    /// Its rows.
-    pub previous_rows: u64,
+    /// That of the candidate.
+    pub candidate: Shift,
+    /// That of the previous bundle, not long before.
+    pub previous: Shift,
 }
 
 /// What the candidate did since it was activated.
@@ -74,22 +81,25 @@ fn slower(guard: &Guard, s: &Sample) -> Option<Reason> {
     })
 }
 
-/// Beyond the previous bundle's shift by the limit, and more than twice as large: each version meets inputs that none was
-/// made for in its own way, so that of two large shifts the difference says little.
+/// Surely beyond the previous bundle's shift by the limit, and more than twice as large: each version meets inputs that none
+/// was made for in its own way, so that of two large shifts the difference says little.
 fn shifted(guard: &Guard, s: &Sample) -> Option<Reason> {
-    let shift = s.score_shift?;
-    let (new, old) = (u64::from(shift.candidate_at_least), u64::from(shift.previous_at_most));
+    let ScoreShift { candidate, previous } = s.score_shift?;
+    let (new, old) = (u64::from(candidate.permille), u64::from(previous.permille));
     let limit = u64::from(guard.max_score_shift_permille);
-    (limit > 0 && new > old + limit && new > 2 * old).then(|| Reason {
+    let square = |reach: u32| u64::from(reach).saturating_mul(reach.into());
+    let reach = square(candidate.reach_permille).saturating_add(square(previous.reach_permille)).isqrt();
+    (limit > 0 && new > old + limit + reach && new > 2 * old).then(|| Reason {
         code: "guard.score_shift".into(),
         detail: format!(
-            "answers have moved from the bundle's own reference by a PSI of at least {} over {} rows; those of the \
-             previous bundle by at most {} from its own over {} rows, {} more is allowed",
+            "answers have left the bundle's own reference by a PSI of {} ({} rows), those of the previous bundle its own \
+             by {} ({} rows): {} more is allowed, and chance explains at most {}",
             thousandths(new),
-            shift.candidate_rows,
+            candidate.rows,
             thousandths(old),
-            shift.previous_rows,
+            previous.rows,
             thousandths(limit),
+            thousandths(reach),
         ),
     })
 }
@@ -141,24 +151,20 @@ mod tests {
     }
     #[test]
     fn answers_may_move_as_those_of_the_previous_bundle_did() {
-        let of = |candidate_at_least, previous_at_most| {
-            let shift = ScoreShift {
-                candidate_at_least,
-                candidate_rows: 300,
-                previous_at_most,
-                previous_rows: 1_000,
-            };
-            Sample { score_shift: Some(shift), ..Sample::default() }
+        let shift = |permille, reach_permille, rows| Shift { permille, reach_permille, rows };
+        let of = |new, old| {
+            let found = ScoreShift { candidate: shift(new, 40, 300), previous: shift(old, 30, 1_000) };
+            Sample { score_shift: Some(found), ..Sample::default() }
         };
         let why = verdict(&GUARD, &of(1_251, 600)).unwrap();
         assert_eq!(why.code, "guard.score_shift");
         assert!(
-            why.detail.contains("at least 1.251 over 300 rows") && why.detail.contains("0.250 more"),
+            why.detail.contains("PSI of 1.251 (300 rows)") && why.detail.contains("0.250 more"),
             "{why:?}"
         );
-        // Within the limit; a sensor that broke under both; nothing known.
-        assert_eq!(verdict(&GUARD, &of(310, 60)), None);
-        assert!(verdict(&GUARD, &of(311, 60)).is_some());
+        // Within the limit and chance (40 and 30 make 50); a sensor that broke under both; nothing known.
+        assert_eq!(verdict(&GUARD, &of(360, 60)), None);
+        assert!(verdict(&GUARD, &of(361, 60)).is_some());
         assert_eq!(verdict(&GUARD, &of(8_000, 4_000)), None);
         assert_eq!(verdict(&GUARD, &Sample::default()), None);
         let off = Guard { max_score_shift_permille: 0, ..GUARD };

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use longshore_agent_core::guard::ScoreShift;
+use longshore_agent_core::guard::{self, ScoreShift};
 use longshore_stats::Counters;
-use longshore_stats::quality::answers::{ROWS_MIN, ReferenceAnswers, Shifts};
+use longshore_stats::quality::answers::{ROWS_MIN, ReferenceAnswers, Shift};
 use longshore_stats::quality::scores::ScoreTable;
 use longshore_trust::Digest;
 
@@ -22,7 +22,7 @@ const RECENT_ROWS: u64 = 2_000;
 #[derive(Debug, Default)]
 pub struct Baselines {
     references: BTreeMap<Digest, Option<ReferenceAnswers>>,
-    before: BTreeMap<Digest, Shifts>,
+    before: BTreeMap<Digest, Shift>,
 }
 
 impl Baselines {
@@ -34,8 +34,9 @@ impl Baselines {
 }
 
 /// In per mille of PSI.
-fn permille(psi: f64) -> u32 {
-    (psi * 1000.0).round().clamp(0.0, f64::from(u32::MAX)) as u32
+fn permille(shift: &Shift) -> guard::Shift {
+    let of = |psi: f64| (psi * 1000.0).round().clamp(0.0, f64::from(u32::MAX)) as u32;
+    guard::Shift { permille: of(shift.excess()), reach_permille: of(shift.reach()), rows: shift.rows }
 }
 
 impl Supervisor {
@@ -50,13 +51,8 @@ impl Supervisor {
             return None;
         }
         let now = self.reference(candidate)?.shifts(&counted.classes, &ScoreTable::sum(&counted.scores));
-        let before = self.shifts_before(before)?;
-        Some(ScoreShift {
-            candidate_at_least: permille(now.at_least()?),
-            candidate_rows: now.rows(),
-            previous_at_most: permille(before.at_most()?),
-            previous_rows: before.rows(),
-        })
+        let (now, before) = (now.surest()?, self.shift_before(before)?);
+        Some(ScoreShift { candidate: permille(&now), previous: permille(&before) })
     }
 
     fn reference(&mut self, bundle: &Digest) -> Option<&ReferenceAnswers> {
@@ -71,7 +67,7 @@ impl Supervisor {
         self.shifts.references.get(bundle)?.as_ref()
     }
 
-    fn shifts_before(&mut self, bundle: &Digest) -> Option<Shifts> {
+    fn shift_before(&mut self, bundle: &Digest) -> Option<Shift> {
         if let Some(known) = self.shifts.before.get(bundle) {
             return Some(*known);
         }
@@ -79,8 +75,8 @@ impl Supervisor {
         let answers = self.store.answers_of(bundle, RECENT_ROWS);
         let answers = answers.inspect_err(|e| tracing::error!("{e}; answers cannot be compared")).ok()?;
         let recent = ReferenceAnswers::of(answers, classes);
-        let shifts = self.reference(bundle)?.shifts(&recent.classes, &recent.scores);
-        self.shifts.before.insert(*bundle, shifts);
-        Some(shifts)
+        let shift = self.reference(bundle)?.shifts(&recent.classes, &recent.scores).widest()?;
+        self.shifts.before.insert(*bundle, shift);
+        Some(shift)
     }
 }

@@ -80,18 +80,20 @@ impl Shift {
             rows: n,
         })
     }
-    fn reach(&self) -> f64 {
-        REACH * self.spread + REACH_REFERENCE * self.spread_reference
+    /// The shift without what is to be expected of chance.
+    #[must_use]
+    pub fn excess(&self) -> f64 {
+        (self.psi - self.chance).max(0.0)
+    }
+    /// How far off chance may have put it.
+    #[must_use]
+    pub fn reach(&self) -> f64 {
+        (REACH * self.spread).hypot(REACH_REFERENCE * self.spread_reference)
     }
     /// The shift without what chance may have made of it.
     #[must_use]
     pub fn at_least(&self) -> f64 {
-        (self.psi - self.chance - self.reach()).max(0.0)
-    }
-    /// The shift if chance has made it look small.
-    #[must_use]
-    pub fn at_most(&self) -> f64 {
-        (self.psi - self.chance).max(0.0) + self.reach()
+        (self.excess() - self.reach()).max(0.0)
     }
 }
 
@@ -150,15 +152,15 @@ impl Shifts {
     pub fn rows(&self) -> u64 {
         self.each().map(|s| s.rows).max().unwrap_or(0)
     }
-    /// The larger of both, as far as chance does not explain it; `None` where there is no figure.
+    /// The one that has surely moved more; `None` where there is no figure.
     #[must_use]
-    pub fn at_least(&self) -> Option<f64> {
-        self.each().map(|s| s.at_least()).reduce(f64::max)
+    pub fn surest(&self) -> Option<Shift> {
+        self.each().max_by(|a, b| (a.excess() - a.reach()).total_cmp(&(b.excess() - b.reach())))
     }
-    /// The larger of both, if chance has made them look small; `None` where there is no figure.
+    /// The one that may have moved more; `None` where there is no figure.
     #[must_use]
-    pub fn at_most(&self) -> Option<f64> {
-        self.each().map(|s| s.at_most()).reduce(f64::max)
+    pub fn widest(&self) -> Option<Shift> {
+        self.each().max_by(|a, b| (a.excess() + a.reach()).total_cmp(&(b.excess() + b.reach())))
     }
 }
 
