@@ -55,6 +55,12 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
                 "rows": profile.rows,
                 "reference_id": format!("{:016x}", ReferenceId::of(&profile).0),
                 "quality": profile.quality.as_ref().map(quality),
+                "answers": profile.answers.as_ref().map(|a| json!({
+                    "rows": a.scores.rows(), "classes": a.classes, "scores": a.scores.counts(),
+                })),
+                "attribution": profile.attribution.as_ref().map(|t| json!({
+                    "rows": t.rows, "shares": t.shares(),
+                })),
                 "features": list,
             })
         );
@@ -71,6 +77,12 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
             );
         }
         None => println!("not labelled: accuracy cannot be estimated without labels"),
+    }
+    if let Some(answers) = &profile.answers {
+        println!("answers to {} rows: devices tell when they leave them", answers.scores.rows());
+    }
+    if let Some(table) = &profile.attribution {
+        println!("{} rows were explained: it is known which features matter", table.rows);
     }
     match (&args.feature, features.first()) {
         (Some(_), Some(f)) => println!("{}", bins(f)),

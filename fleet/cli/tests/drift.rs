@@ -301,9 +301,9 @@ fn the_profile_of_a_bundle_can_be_shown() {
     assert!(built.status.success(), "{}", text(&built.stderr));
     for path in [out.to_owned(), format!("{out}/reference.lsp")] {
         let shown = json(&["profile", "show", &path, "--json"]);
-        assert_eq!((&shown["rows"], shown["features"].as_array().unwrap().len()), (&220.into(), 64));
+        assert_eq!((&shown["rows"], shown["features"].as_array().unwrap().len()), (&275.into(), 64));
         let counts = shown["features"][10]["counts"].as_array().unwrap();
-        assert_eq!(counts.iter().map(|n| n.as_u64().unwrap()).sum::<u64>(), 220);
+        assert_eq!(counts.iter().map(|n| n.as_u64().unwrap()).sum::<u64>(), 275);
     }
     let one = longshore(&["profile", "show", out, "--feature", "pixel_1_2"]);
     assert!(one.status.success() && text(&one.stdout).contains("atom"), "{}", text(&one.stdout));
@@ -354,8 +354,16 @@ fn labelled_reference_data_say_what_scores_are_worth() {
     let known = quality["top"]["rows"].as_array().unwrap();
     let sum: f64 = worth.iter().zip(known).map(|(v, n)| v.as_f64().unwrap() * n.as_f64().unwrap()).sum();
     assert!((sum - right as f64).abs() < 1e-6, "{sum} is not {right}");
-    let (out, _) = build(&file("1.0.0/reference.csv"), "unlabelled");
-    assert!(json(&["profile", "show", &out, "--json"])["quality"].is_null());
+    let (out, said) = build(&file("1.0.0/reference.csv"), "validated-on-few");
+    assert!(said.contains("55 labelled rows"), "{said}");
+    let shown = json(&["profile", "show", &out, "--json"]);
+    assert!(shown["quality"].is_null(), "what was learnt by heart is not labelled");
+    // Labels are not needed for what it answers, and for which features matter.
+    let sum = |of: &Value| of.as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).sum::<f64>();
+    assert_eq!((&shown["answers"]["rows"], sum(&shown["answers"]["classes"])), (&275.into(), 275.0));
+    let shares = &shown["attribution"]["shares"];
+    assert!(shares.as_array().unwrap().len() == 64 && (sum(shares) - 1.0).abs() < 1e-9, "{shares}");
+    assert!(shown["attribution"]["rows"].as_u64().unwrap() >= 40);
     let few: String = fs::read_to_string(file("field/stream.csv"))
         .unwrap()
         .lines()

@@ -107,7 +107,6 @@ fn of_merged(source: &Source, merged: Merged, devices: Devices, policy: &Policy,
     let Merged { cohorts, span } = merged;
     let counters: Vec<&Counters> = cohorts.values().collect();
     let found = verdicts(source, &counters, policy);
-    let calibration = source.reference.as_ref().and_then(|r| r.quality.as_ref());
     let one = |((cohort, counters), verdicts): ((Cohort, Counters), Vec<FeatureVerdict>)| {
         let drift = source
             .reference
@@ -117,7 +116,7 @@ fn of_merged(source: &Source, merged: Merged, devices: Devices, policy: &Policy,
             of: &source.of,
             cohort: &cohort,
             manifest: &source.manifest,
-            reference: calibration,
+            reference: source.reference.as_ref(),
             devices,
             span,
             at,

@@ -2,12 +2,11 @@
 
 use longshore_bundle::Manifest;
 use longshore_stats::bounds::Interval;
-use longshore_stats::quality::calibration::ReferenceQuality;
 use longshore_stats::quality::cbpe::{self, FeatureState, NotEstimable};
 use longshore_stats::quality::confusion::Confusion;
 use longshore_stats::quality::proportion::{Share, Z95};
 use longshore_stats::quality::scores::{Binned, LabelledScores, ScoreTable};
-use longshore_stats::{Counters, DdSketch};
+use longshore_stats::{Counters, DdSketch, Profile};
 use longshore_trust::UnixMs;
 use serde::{Deserialize, Serialize};
 
@@ -121,19 +120,28 @@ fn all_judged(tables: &[LabelledScores]) -> LabelledScores {
     })
 }
 
+/// How much each feature matters: to rows that devices explained, or to rows of the reference when the bundle was built,
+/// whichever says more. What mattered to either is important.
+fn shares(counters: &Counters, reference: Option<&Profile>, features: usize) -> Option<Vec<f64>> {
+    let built = reference.and_then(|r| r.attribution.as_ref());
+    let known = [Some(&counters.attribution), built].into_iter().flatten();
+    let shares = known.filter_map(|table| table.shares().filter(|s| s.len() == features));
+    shares.reduce(|a, b| a.iter().zip(&b).map(|(a, b)| a.max(*b)).collect())
+}
+
 /// Accuracy without labels; `drift` are the verdicts of the same rows, in the order of the monitored features.
 #[must_use]
 pub fn estimate(
     counters: &Counters,
     manifest: &Manifest,
-    quality: Option<&ReferenceQuality>,
+    reference: Option<&Profile>,
     drift: &[DriftRow],
 ) -> Estimate {
     let no = |reason: &str| Estimate::NotEstimable { reason: format!("not estimable: {reason}") };
     if manifest.monitor.classes.is_empty() {
         return no("this is a regression; only labels tell how good it is");
     }
-    let Some(quality) = quality else {
+    let Some(quality) = reference.and_then(|r| r.quality.as_ref()) else {
         return no(
             "the bundle's reference has no labelled rows to calibrate scores with; build it with a reference table that \
              has a column `label`",
@@ -142,7 +150,7 @@ pub fn estimate(
     let Some(profile) = counters.profile.as_ref().filter(|p| p.rows > 0 && !drift.is_empty()) else {
         return no("no feature was counted, so nothing shows whether the inputs are still the reference's");
     };
-    let shares = counters.attribution.shares().filter(|s| s.len() == drift.len());
+    let shares = shares(counters, reference, drift.len());
     let states: Vec<FeatureState> = drift
         .iter()
         .enumerate()
@@ -213,8 +221,8 @@ pub struct Subject<'a> {
     pub cohort: &'a Cohort,
     /// The bundle's manifest.
     pub manifest: &'a Manifest,
-    /// What labelled reference rows showed.
-    pub reference: Option<&'a ReferenceQuality>,
+    /// What the author's data showed.
+    pub reference: Option<&'a Profile>,
     /// Devices that run it.
     pub devices: Devices,
     /// Which rows.

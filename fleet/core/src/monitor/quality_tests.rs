@@ -1,5 +1,6 @@
 use longshore_stats::profile::Column;
 use longshore_stats::quality::attribution::AttributionTable;
+use longshore_stats::quality::calibration::ReferenceQuality;
 use longshore_stats::quality::regression::ErrorTable;
 use longshore_stats::window::Recorder;
 use longshore_stats::{Profile, drift::Policy};
@@ -64,11 +65,13 @@ fn ask(c: &Counters, m: &Manifest, p: &Profile, quality: bool) -> QualityRow {
     let span = Span { from: UnixMs(0), to: UnixMs(1) };
     let found = verdict::judge(p, &[c.profile.as_ref()], &Policy::default()).unwrap();
     let drift = verdict::rows(&of(), &Cohort::Fleet, p, &found[0], span, UnixMs(1));
+    let mut unlabelled = p.clone();
+    unlabelled.quality = None;
     let subject = Subject {
         of: &of(),
         cohort: &Cohort::Fleet,
         manifest: m,
-        reference: p.quality.as_ref().filter(|_| quality),
+        reference: Some(if quality { p } else { &unlabelled }),
         devices: Devices { running: 5, silent: 1 },
         span,
         at: UnixMs(2),
@@ -114,6 +117,14 @@ fn the_gate_says_why_there_is_no_estimate() {
     heavy.attribution = AttributionTable::new(2);
     heavy.attribution.insert(&[0.5, 0.5]).unwrap();
     assert!(reason(&ask(&heavy, &m, &p, true)).contains("50 % of the attribution"));
+    // The bundle knew it from the start; what either says counts.
+    let mut built = p.clone();
+    built.attribution = Some(light.attribution.clone());
+    let unexplained = Counters { attribution: AttributionTable::default(), ..heavy.clone() };
+    assert!(matches!(ask(&unexplained, &m, &built, true).estimated, Estimate::Estimable { .. }));
+    assert!(reason(&ask(&heavy, &m, &built, true)).contains("50 % of the attribution"));
+    built.attribution = Some(heavy.attribution);
+    assert!(reason(&ask(&light, &m, &built, true)).contains("50 % of the attribution"));
     let blind = Counters { profile: None, ..counters(&p, 1000, 0.0) };
     assert!(reason(&ask(&blind, &m, &p, true)).contains("no feature was counted"));
 }
