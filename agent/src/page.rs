@@ -199,7 +199,11 @@ impl Page {
         words[layout::STATE].store(state | 1, Relaxed);
         fence(Release);
         ring();
-        let mut redo = Redo { words, layout: l, entries: 0 };
+        let mut redo = Redo {
+            counters: &words[l.counters..l.counters + l.counter_words],
+            slots: &words[l.redo + 1..l.redo + 1 + 2 * l.redo_entries],
+            entries: 0,
+        };
         counters(&mut redo);
         let entries = redo.entries;
         words[l.redo].store(entries as u64, Relaxed);
@@ -232,10 +236,10 @@ impl Page {
     /// Copies the committed redo slot to the counters; `entries` must have been checked or just written.
     fn apply_redo(&self, entries: usize) {
         let (words, l) = (self.map.words(), &self.layout);
-        for i in 0..entries {
-            let at = l.redo + 1 + 2 * i;
-            let (index, value) = (words[at].load(Relaxed) as usize, words[at + 1].load(Relaxed));
-            words[l.counters + index].store(value, Relaxed);
+        let counters = &words[l.counters..l.counters + l.counter_words];
+        let slots = &words[l.redo + 1..l.redo + 1 + 2 * entries];
+        for entry in slots.chunks_exact(2) {
+            counters[entry[0].load(Relaxed) as usize].store(entry[1].load(Relaxed), Relaxed);
         }
     }
 
@@ -398,8 +402,9 @@ impl Drop for InFlight<'_> {
 
 /// A redo slot being filled.
 struct Redo<'a> {
-    words: &'a [AtomicU64],
-    layout: &'a Layout,
+    counters: &'a [AtomicU64],
+    /// Pairs of a counter and its new value.
+    slots: &'a [AtomicU64],
     entries: usize,
 }
 
@@ -409,10 +414,10 @@ impl Redo<'_> {
         if n == 0 {
             return;
         }
-        let now = self.words[self.layout.counters + index].load(Relaxed);
-        let at = self.layout.redo + 1 + 2 * self.entries;
-        self.words[at].store(index as u64, Relaxed);
-        self.words[at + 1].store(now.wrapping_add(n), Relaxed);
+        let now = self.counters[index].load(Relaxed);
+        let entry = &self.slots[2 * self.entries..][..2];
+        entry[0].store(index as u64, Relaxed);
+        entry[1].store(now.wrapping_add(n), Relaxed);
         self.entries += 1;
     }
 }

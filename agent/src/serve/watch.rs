@@ -14,6 +14,8 @@ use crate::page::{LEVEL, Tally};
 
 /// Tallies that are kept for the next request.
 const SPARE: usize = 8;
+/// Rows that are counted feature by feature: as many as a word has bits.
+const BLOCK: usize = u64::BITS as usize;
 
 /// Where in an input the values of a feature are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,19 +94,33 @@ impl Watch {
     pub fn count(&self, rows: usize, inputs: &[Tensor]) -> Tally {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut tally = spare.unwrap_or_else(|| Tally::new(self.places.shape().words()));
-        let tensor = |name: &String| inputs.iter().find(|t| t.name == *name);
-        let tensors: Vec<Option<&Tensor>> = self.inputs.iter().map(tensor).collect();
-        let columns: Vec<Cursor<'_>> =
-            self.columns.iter().filter_map(|c| Some(c.cursor(rows, tensors[c.input]?))).collect();
-        for row in 0..rows {
-            let mut inside = true;
-            for c in &columns {
-                if let Some(value) = c.value(row) {
-                    inside &= self.places.number(c.feature, value, &mut |at| tally.count(at));
+        let mut at_hand: (usize, Option<&Tensor>) = (usize::MAX, None);
+        for first in (0..rows).step_by(BLOCK) {
+            let block = (rows - first).min(BLOCK);
+            let mut outside = 0;
+            for c in &self.columns {
+                if at_hand.0 != c.input {
+                    let name = &self.inputs[c.input];
+                    at_hand = (c.input, inputs.iter().find(|t| t.name == *name));
                 }
+                let Some(tensor) = at_hand.1 else { continue };
+                let (begin, stride) = c.place(rows, tensor);
+                let places = (first..first + block).map(|row| begin + row * stride);
+                let count = &mut |at| tally.count(at);
+                outside |= match tensor.dtype {
+                    // What most models take, without asking for its size each time.
+                    DType::Fp32 => {
+                        let number = |at: usize| {
+                            let bytes = tensor.data.get(at * 4..)?.first_chunk()?;
+                            Some(f64::from(f32::from_le_bytes(*bytes)))
+                        };
+                        self.places.numbers(c.feature, places.map_while(number), count)
+                    }
+                    _ => self.places.numbers(c.feature, places.map_while(|at| tensor.number(at)), count),
+                };
             }
-            tally.count(0);
-            tally.add(1, u64::from(!inside));
+            tally.add(0, block as u64);
+            tally.add(1, u64::from(outside.count_ones()));
         }
         tally
     }
@@ -181,32 +197,11 @@ impl Watch {
     }
 }
 
-/// Where the values of a feature are in one request.
-struct Cursor<'a> {
-    feature: usize,
-    tensor: &'a Tensor,
-    first: usize,
-    stride: usize,
-}
-
-impl Cursor<'_> {
-    #[inline]
-    fn value(&self, row: usize) -> Option<f64> {
-        let at = self.first + row * self.stride;
-        match self.tensor.dtype {
-            // What most models take, without asking for its size each time.
-            DType::Fp32 => {
-                let bytes = self.tensor.data.get(at * 4..)?.first_chunk()?;
-                Some(f64::from(f32::from_le_bytes(*bytes)))
-            }
-            _ => self.tensor.number(at),
-        }
-    }
-}
-
 impl Column {
-    fn cursor<'a>(&self, rows: usize, tensor: &'a Tensor) -> Cursor<'a> {
-        let (first, stride) = match self.rows {
+    /// The element of the first row in a request of `rows` rows, and how many elements further that of the next one is.
+    #[inline]
+    fn place(&self, rows: usize, tensor: &Tensor) -> (usize, usize) {
+        match self.rows {
             Rows::Same => (self.index, 0),
             Rows::Step(step) => (self.index, step),
             Rows::Axis(axis) => {
@@ -214,8 +209,7 @@ impl Column {
                 let inner = tensor.shape.iter().skip(axis + 1).product::<usize>().max(1);
                 (self.index / inner * rows * inner + self.index % inner, inner)
             }
-        };
-        Cursor { feature: self.feature, tensor, first, stride }
+        }
     }
 }
 

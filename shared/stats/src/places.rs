@@ -124,6 +124,39 @@ impl Scale {
     }
 }
 
+impl Scale {
+    #[inline]
+    fn numbers<const N: usize>(
+        &self,
+        edges: &[f64; N],
+        first: usize,
+        values: impl Iterator<Item = f64>,
+        count: &mut impl FnMut(usize),
+    ) -> u64 {
+        let (min, max, specials) = (self.min, self.max, first + self.bins);
+        let mut outside = 0;
+        for (row, value) in (0..64).zip(values) {
+            // Neither below nor above; NaN is not either.
+            if min <= value && value <= max {
+                count(first + not_above(edges, value));
+                continue;
+            }
+            outside |= 1 << row;
+            let special = match value {
+                v if v.is_nan() => NAN,
+                f64::INFINITY => POS_INF,
+                f64::NEG_INFINITY => NEG_INF,
+                v => {
+                    count(first + not_above(edges, v));
+                    if v < min { BELOW } else { ABOVE }
+                }
+            };
+            count(specials + special);
+        }
+        outside
+    }
+}
+
 /// Finds the entry of a word, or of a number that stands for a kind.
 #[derive(Debug, Clone)]
 struct Kinds {
@@ -233,6 +266,25 @@ impl Places {
             }
         }
     }
+    /// The same for up to 64 numbers of a feature, one a row: bit i of the answer is set where number i is not within what
+    /// the reference knows. What is the same for all of them is looked up once.
+    #[inline]
+    pub fn numbers(
+        &self,
+        feature: usize,
+        values: impl Iterator<Item = f64>,
+        count: &mut impl FnMut(usize),
+    ) -> u64 {
+        let Some((first, Feature::Numeric(scale))) = self.features.get(feature) else {
+            return (0..64)
+                .zip(values)
+                .fold(0, |out, (row, v)| out | u64::from(!self.number(feature, v, count)) << row);
+        };
+        match &scale.edges {
+            Edges::Few(edges) => scale.numbers(&**edges, *first, values, count),
+            Edges::Many(edges) => scale.numbers(&**edges, *first, values, count),
+        }
+    }
     /// The same for any value.
     pub fn value(&self, feature: usize, value: Value<'_>, count: &mut impl FnMut(usize)) -> bool {
         let Some((first, kind)) = self.features.get(feature) else { return true };
@@ -289,6 +341,28 @@ mod tests {
             let word = (v + 0.0f64).to_string();
             let want = c.vocabulary.iter().position(|w| *w == word);
             assert_eq!((at, known), (vec![want.unwrap_or(words.len())], want.is_some()), "{v}");
+        }
+    }
+    #[test]
+    fn many_numbers_at_once_are_counted_as_one_by_one() {
+        let numbers =
+            |n: i32, by: i32| Column::Numeric((0..n).map(|i| Some(f64::from(i * by % n))).collect());
+        let kinds = Column::Categorical(["1", "2", "x"].map(|k| Some(k.to_owned())).to_vec());
+        let columns = [("many", numbers(640, 7)), ("few", numbers(5, 2)), ("kind", kinds)];
+        let p = Profile::of(&columns.map(|(n, c)| (n.to_owned(), c))).unwrap();
+        let strange = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 1e300, -1e300, f64::MIN_POSITIVE];
+        let values: Vec<f64> = (-8..49).map(|i| f64::from(i) * 13.7).chain(strange).collect();
+        for level in Level::ALL {
+            let places = Places::new(&p, level);
+            for feature in 0..4 {
+                let (mut one, mut all) = (Vec::new(), Vec::new());
+                let mut outside = 0u64;
+                for (row, v) in values.iter().enumerate() {
+                    outside |= u64::from(!places.number(feature, *v, &mut |at| one.push(at))) << row;
+                }
+                let found = places.numbers(feature, values.iter().copied(), &mut |at| all.push(at));
+                assert_eq!((found, all), (outside, one), "feature {feature} at {level:?}");
+            }
         }
     }
     #[test]
