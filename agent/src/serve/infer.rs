@@ -175,6 +175,7 @@ impl Computed {
         let rows =
             served.model.rows(&request.inputs).map_err(|e| refuse(e.into(), claimed_rows(&request)))?;
         let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        request.without_nan().inspect_err(|_| self.count_unanswered(&request, rows))?;
         check(served, &request, rows, may_label).map_err(|e| refuse(e, rows))?;
         let monitor = &served.manifest.monitor;
         let labels: Result<Vec<Truth>, Refused> =
@@ -241,6 +242,26 @@ impl Computed {
             (Encoded::Now(encoded), shadow(std::mem::take(&mut request.inputs)))
         };
         Ok(Answer { encoded, labels, shadow: job })
+    }
+}
+
+impl Computed {
+    /// Counts rows that are refused for what they hold: as errors, and what their features looked like.
+    fn count_unanswered(&self, request: &InferRequest, rows: u32) {
+        if self.counted.swap(true, AcqRel) {
+            return;
+        }
+        let watch = self.served.watch.as_ref();
+        let features = watch.map(|w| w.count(rows as usize, &request.inputs));
+        self.served.record(&RequestOutcome {
+            errors: rows,
+            features: features.as_ref(),
+            latency_us: micros(self.arrived),
+            ..RequestOutcome::default()
+        });
+        if let (Some(watch), Some(tally)) = (watch, features) {
+            watch.done_with(tally);
+        }
     }
 }
 

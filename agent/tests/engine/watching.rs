@@ -9,7 +9,7 @@ use longshore_stats::{Profile, Recorder};
 use longshore_trust::Digest;
 use serde_json::json;
 
-use crate::rig::{AMPLE, Bundle, Engine, digits, json_request, trial, watched_digits};
+use crate::rig::{AMPLE, Bundle, Engine, binary_request, digits, json_request, trial, watched_digits};
 
 const INFER: &str = "/v2/models/meter-digits/infer";
 
@@ -56,6 +56,26 @@ fn features_scores_and_groups_of_answered_rows_are_counted() {
     assert_eq!(c.groups.answers.iter().map(|a| a.rows).collect::<Vec<_>>(), [1, 4]);
     let digit_one = c.groups.answers.iter().map(|a| a.selected).sum::<u64>();
     assert!(digit_one <= c.classes[1]);
+}
+
+#[test]
+fn what_is_not_a_number_is_counted_before_it_is_refused() {
+    let (engine, bundle) = (Engine::start(), watched_digits());
+    let (load, page) = engine.load(&bundle);
+    engine.activate(load);
+    let (mut body, length) = binary_request(&bundle.rows(0, 2), &json!({}));
+    let last = body.len() - 4;
+    body[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let length = length.to_string();
+    let headers = [("Inference-Header-Content-Length", length.as_str())];
+    let r = engine.client().send("POST", INFER, &headers, &body).unwrap();
+    assert_eq!(r.status, 400);
+    assert!(r.error().contains("`pixels`: data: holds NaN"), "{}", r.error());
+    let c = page.snapshot().unwrap();
+    let seen = c.profile.unwrap();
+    assert_eq!((c.requests, c.rows, c.errors), (1, 0, 2));
+    assert_eq!((seen.rows, seen.features[63].nan, seen.features[63].counted()), (2, 1, 1));
+    assert_eq!(seen.features[0].counted(), 2);
 }
 
 #[test]

@@ -120,6 +120,22 @@ pub fn parse(body: &[u8], header_length: Option<usize>) -> Result<InferRequest, 
     })
 }
 
+impl InferRequest {
+    /// Refuses NaN. Not when it is parsed: what a sensor sent is counted before it is refused.
+    ///
+    /// # Errors
+    /// The input that holds it.
+    pub fn without_nan(&self) -> Result<(), Refused> {
+        match self.inputs.iter().find(|t| t.has_nan()) {
+            None => Ok(()),
+            Some(t) => Err(Refused::bad(format!(
+                "input `{}`: data: holds NaN, which no model here is made for; leave the row out",
+                t.name
+            ))),
+        }
+    }
+}
+
 fn id_text(id: Value) -> Result<String, Refused> {
     match id {
         Value::String(s) => Ok(s),
@@ -178,11 +194,7 @@ fn tensor(input: InputHead, binary: &mut &[u8]) -> Result<Tensor, Refused> {
             flat.to_bytes(dtype).map_err(|e| bad(format!("data: {e}")))?
         }
     };
-    let tensor = Tensor { name: name.clone(), dtype, shape, data };
-    if tensor.has_nan() {
-        return Err(bad("data: holds NaN, which no model here is made for; leave the row out".into()));
-    }
-    Ok(tensor)
+    Ok(Tensor { name: name.clone(), dtype, shape, data })
 }
 
 fn wanted(output: OutputHead) -> Result<Wanted, Refused> {
