@@ -11,11 +11,23 @@ use crate::context::Failure;
 pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(header.iter().map(|h| h.to_uppercase()));
+    table.set_header(header.iter().map(|h| plain(&h.to_uppercase())));
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| plain(cell)));
     }
     table
+}
+
+/// Text that a terminal takes for nothing but text: names and reasons come from devices, files and other people. What would
+/// move the cursor, colour what follows or turn the direction of writing is shown as its number.
+pub fn plain(text: &str) -> String {
+    let commands = |c: char| {
+        c.is_control() && c != '\n'
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    text.chars()
+        .flat_map(|c| if commands(c) { c.escape_unicode().collect::<Vec<_>>() } else { vec![c] })
+        .collect()
 }
 
 /// A field as text; `-` when there is none.
@@ -23,7 +35,7 @@ pub fn text(value: &Value, key: &str) -> String {
     match &value[key] {
         Value::Null => "-".into(),
         Value::String(s) if s.is_empty() => "-".into(),
-        Value::String(s) => s.clone(),
+        Value::String(s) => plain(s),
         other => other.to_string(),
     }
 }
@@ -86,6 +98,18 @@ pub fn model_version(text: &str) -> Result<(&str, &str), Failure> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_commands_a_terminal_is_shown_and_not_obeyed() {
+        let evil = "a\u{1b}[31m\u{7}\u{9b}2J\r\u{202e}b\u{e9} \u{4e2d}";
+        let shown = "a\\u{1b}[31m\\u{7}\\u{9b}2J\\u{d}\\u{202e}b\u{e9} \u{4e2d}";
+        assert_eq!(plain(evil), shown);
+        assert_eq!(text(&serde_json::json!({ "name": evil }), "name"), shown);
+        let drawn = table(&[evil], vec![vec![evil.to_owned()]]).to_string();
+        assert!(
+            drawn.chars().all(|c| c == '\n' || !c.is_control()) && drawn.contains("u{202e}"),
+            "{drawn:?}"
+        );
+    }
     #[test]
     fn missing_fields_are_dashes_and_missing_lists_are_empty() {
         let value = serde_json::json!({ "a": "", "b": 3 });
