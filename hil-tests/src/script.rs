@@ -47,6 +47,14 @@ pub fn build(stage: &Stage, version: &str) -> Result<()> {
 /// # Errors
 /// When the command fails.
 pub fn build_as(stage: &Stage, example: &str, version: &str) -> Result<()> {
+    build_from(stage, example, version, None).map(drop)
+}
+
+/// The same, made from the bundle with the digest `parent`, so that approving it signs the way back to that; its digest.
+///
+/// # Errors
+/// When the command fails.
+pub fn build_from(stage: &Stage, example: &str, version: &str, parent: Option<&str>) -> Result<String> {
     let of_all = root().join("examples").join(MODEL);
     let file = |name: &str| of_all.join(example).join(name).display().to_string();
     let monitor = of_all.join("monitor.toml").display().to_string();
@@ -57,7 +65,9 @@ pub fn build_as(stage: &Stage, example: &str, version: &str) -> Result<()> {
     let mut args = vec!["bundle", "build", "--model", &model, "--name", MODEL, "--version", version];
     args.extend(["--reference", &reference, "--golden", &golden, "--card", &card]);
     args.extend(["--labels", "0,1,2,3,4,5,6,7,8,9", "--manifest-extra", &monitor, "--out", &out]);
-    stage.json(&args).map(drop)
+    args.extend(parent.iter().flat_map(|p| ["--parent", p]));
+    let built = stage.json(&args)?;
+    built["digest"].as_str().map(str::to_owned).context("`bundle build --json` gave no digest")
 }
 
 /// Initialises and starts the server and logs the operator in.
@@ -120,21 +130,29 @@ pub fn release(stage: &Stage, version: &str) -> Result<()> {
 /// When a command fails, or what is waited for does not come.
 pub fn enrol(stage: &mut Stage, devices: usize) -> Result<()> {
     for i in 1..=devices {
-        let config = stage.write_agent_config(i)?.display().to_string();
-        let dir = stage.device_dir(i);
-        let device_url = format!("https://localhost:{}", stage.ports.device);
-        let token = stage.json(&["devices", "token", "--device-url", &device_url])?;
-        let token = token["token"].as_str().context("`devices token --json` gave no token")?;
-        let file = dir.join("token");
-        std::fs::write(&file, token)?;
-        let mut agent = stage.program("longshore-agent");
-        agent.args(["enroll", "--config", &config, "--device", &Stage::device(i), "--token-file"]).arg(&file);
-        output(agent)?;
-        stage.start_agent(i)?;
+        enrol_one(stage, i)?;
     }
-    let sockets: Vec<_> = (1..=devices).map(|i| stage.socket(i)).collect();
-    stage.wait("the agents", Duration::from_secs(20), || {
-        Ok(sockets.iter().all(|s| matches!(s.get("/v2/health/live"), Answer::Response(200, _))))
+    Ok(())
+}
+
+/// Makes, enrols and starts device `i`, and waits until it answers.
+///
+/// # Errors
+/// When a command fails, or what is waited for does not come.
+pub fn enrol_one(stage: &mut Stage, i: usize) -> Result<()> {
+    let config = stage.write_agent_config(i)?.display().to_string();
+    let device_url = format!("https://localhost:{}", stage.ports.device);
+    let token = stage.json(&["devices", "token", "--device-url", &device_url])?;
+    let token = token["token"].as_str().context("`devices token --json` gave no token")?;
+    let file = stage.device_dir(i).join("token");
+    std::fs::write(&file, token)?;
+    let mut agent = stage.program("longshore-agent");
+    agent.args(["enroll", "--config", &config, "--device", &Stage::device(i), "--token-file"]).arg(&file);
+    output(agent)?;
+    stage.start_agent(i)?;
+    let socket = stage.socket(i);
+    stage.wait("the agent", Duration::from_secs(20), || {
+        Ok(matches!(socket.get("/v2/health/live"), Answer::Response(200, _)))
     })
 }
 

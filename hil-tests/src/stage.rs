@@ -157,7 +157,8 @@ impl Stage {
     /// One of our programs, in the stage's directory.
     pub fn program(&self, name: &str) -> Command {
         let mut c = Command::new(self.programs.join(name));
-        c.current_dir(&self.dir).stdin(Stdio::null());
+        // For the tests alone; an agent would take it for a setting.
+        c.current_dir(&self.dir).stdin(Stdio::null()).env_remove("LONGSHORE_NIGHTLY");
         c
     }
     /// Runs the command line tool with `--json` and parses what it prints last.

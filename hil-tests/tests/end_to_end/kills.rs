@@ -10,23 +10,10 @@ use longshore_hil_tests::script::{
 use longshore_hil_tests::socket::Answer;
 use longshore_hil_tests::stage::Stage;
 
-use crate::fleet;
+use crate::{Dice, fleet};
 
 const UPDATES: u64 = 20;
 const DEVICES: usize = 2;
-
-/// SplitMix64: the kills of a seed are the same kills again.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
-    }
-}
 
 #[test]
 fn nothing_is_lost_or_doubled_when_anything_is_killed_through_twenty_updates() {
