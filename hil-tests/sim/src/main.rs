@@ -1,0 +1,5 @@
+//! `longshore-sim`: plays scenarios.
+
+#![forbid(unsafe_code)]
+
+fn main() {}
