@@ -60,7 +60,14 @@ pub struct Env {
 impl Env {
     /// At the start.
     #[must_use]
-    pub fn new(seed: u64, repo: Repo, oracle: Oracle, timeline: Timeline, model: Model, faults: Faults) -> Self {
+    pub fn new(
+        seed: u64,
+        repo: Repo,
+        oracle: Oracle,
+        timeline: Timeline,
+        model: Model,
+        faults: Faults,
+    ) -> Self {
         Self {
             now: crate::timeline::START,
             queue: Queue::default(),

@@ -16,6 +16,9 @@ pub mod queue;
 pub mod repo;
 pub mod rng;
 pub mod scenario;
+pub mod seeds;
+pub mod shrink;
+pub mod soak;
 pub mod timeline;
 pub mod world;
 

@@ -33,7 +33,10 @@ pub const RULES: &[(&str, &str)] = &[
     ("floor", "the floor of a device's release counter never falls"),
     ("persist", "nothing is done before the transaction that justifies it is durable"),
     ("offered", "a bundle runs only where somebody with the director's key asked for it"),
-    ("exposure", "no wave holds more devices than its cap, and nothing is offered to a wave that is not open"),
+    (
+        "exposure",
+        "no wave holds more devices than its cap, and nothing is offered to a wave that is not open",
+    ),
     ("halted", "what is halted starts nothing, at the fleet and on the device"),
     ("paused", "a paused rollout offers nothing"),
     ("lease", "what runs on a lease goes back when the lease lapses, and stays only on the fleet's word"),
@@ -42,7 +45,10 @@ pub const RULES: &[(&str, &str)] = &[
     ("generation", "generations never fall, at the fleet and on each device"),
     ("evidence", "a wave never passes on install success alone: rows, labels and time are there"),
     ("offline", "a device that was not heard counts as no success"),
-    ("audit", "the audit log tells of every change of state, in an order that can be, and devices find it unchanged"),
+    (
+        "audit",
+        "the audit log tells of every change of state, in an order that can be, and devices find it unchanged",
+    ),
 ];
 
 /// What is known of one device.
@@ -126,7 +132,9 @@ impl Oracle {
     pub fn counts(&mut self, now: UnixMs, ix: Ix, w: &Window) {
         for n in w.first..=w.last {
             let twice = !set(&mut self.counted[ix as usize], n);
-            self.holds(!twice, now, "counted_once", || format!("window {n} of device {ix} was counted twice"));
+            self.holds(!twice, now, "counted_once", || {
+                format!("window {n} of device {ix} was counted twice")
+            });
         }
     }
     /// Whether the fleet, as it is now, has counted a window.
@@ -155,7 +163,10 @@ impl Oracle {
             !is_set(&self.counted[ix as usize], *n) && !within(held, *n) && !within(&truth.lost, *n)
         });
         self.holds(missing.is_none(), now, "nothing_lost", || {
-            format!("window {} of device {ix} is neither counted nor held nor in the ledger", missing.unwrap_or(0))
+            format!(
+                "window {} of device {ix} is neither counted nor held nor in the ledger",
+                missing.unwrap_or(0)
+            )
         });
     }
     /// A backup of the fleet is taken, with what it has counted.
@@ -176,7 +187,9 @@ impl Oracle {
     pub fn planned(&mut self, now: UnixMs, rollout: u32, generation: Generation, caps: &[Option<usize>]) {
         let before = self.generation;
         self.holds(generation > before, now, "generation", || {
-            format!("rollout r{rollout} was planned with generation {generation}, and {before} was given before")
+            format!(
+                "rollout r{rollout} was planned with generation {generation}, and {before} was given before"
+            )
         });
         self.generation = self.generation.max(generation);
         for (wave, cap) in caps.iter().enumerate() {
@@ -244,15 +257,24 @@ impl Oracle {
         let halted = self.devices[ix as usize].halted;
         let starts = new.update.as_ref().filter(|u| !matches!(u.at, Phase::RollingBack { .. }));
         let started = starts.is_some_and(|u| u.wanted.bundle.origin.version == halted && halted.0 > 0);
-        self.holds(!started, now, "halted", || format!("device {ix} goes on with assignment {halted}, which was halted"));
+        self.holds(!started, now, "halted", || {
+            format!("device {ix} goes on with assignment {halted}, which was halted")
+        });
         let committed = new.active.as_ref().is_some_and(|a| a.origin.version == halted && halted.0 > 0)
-            && old.is_some_and(|o| o.active.as_ref().map(|a| a.bundle) != new.active.as_ref().map(|a| a.bundle))
-            && new.previous.as_ref().map(|p| p.bundle) == old.and_then(|o| o.active.as_ref().map(|a| a.bundle));
-        self.holds(!committed, now, "halted", || format!("device {ix} committed assignment {halted}, which was halted"));
+            && old.is_some_and(|o| {
+                o.active.as_ref().map(|a| a.bundle) != new.active.as_ref().map(|a| a.bundle)
+            })
+            && new.previous.as_ref().map(|p| p.bundle)
+                == old.and_then(|o| o.active.as_ref().map(|a| a.bundle));
+        self.holds(!committed, now, "halted", || {
+            format!("device {ix} committed assignment {halted}, which was halted")
+        });
     }
     /// A bundle begins to run (in a trial or to answer).
     pub fn runs(&mut self, now: UnixMs, ix: Ix, bundle: BundleNo, approved: bool) {
-        self.holds(approved, now, "approved", || format!("device {ix} runs bundle {bundle}, which nobody approved"));
+        self.holds(approved, now, "approved", || {
+            format!("device {ix} runs bundle {bundle}, which nobody approved")
+        });
     }
     /// What devices saw of the log is in the log as it is.
     pub fn witnesses(&mut self, now: UnixMs, ix: Ix, seen: &Head, root: Option<Digest>) {

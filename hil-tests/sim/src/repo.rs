@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use longshore_agent_core::{TargetView, TargetsView};
 use longshore_trust::tuf::edit::{self, DelegationSpec, RoleKeys, RootSpec, Signed, TargetsSpec};
 use longshore_trust::tuf::{Change, ReleaseInfo, RollbackOk, TargetInfo, Trusted, Updater, drive, file_of};
-use longshore_trust::{Digest, Envelope, FleetId, Kind, ModelName, PublicKey, ReleaseCounter, SigningKey, UnixMs, Verified};
+use longshore_trust::{
+    Digest, Envelope, FleetId, Kind, ModelName, PublicKey, ReleaseCounter, SigningKey, UnixMs, Verified,
+};
 
 use crate::message::BundleNo;
 
@@ -195,8 +197,10 @@ impl Repo {
             }],
         };
         let info = |b: &Bundle| {
-            let rollback_ok = b.ways_back.iter().map(|to| RollbackOk { from: b.digest, to: self.bundle(*to).digest });
-            let info = ReleaseInfo { release_counter: b.counter, rollback_ok: rollback_ok.collect(), hw: vec![] };
+            let rollback_ok =
+                b.ways_back.iter().map(|to| RollbackOk { from: b.digest, to: self.bundle(*to).digest });
+            let info =
+                ReleaseInfo { release_counter: b.counter, rollback_ok: rollback_ok.collect(), hw: vec![] };
             TargetInfo { length: b.length, sha256: b.digest, custom: info.to_custom() }
         };
         let targets = self.bundles.iter().filter(|b| b.approved).map(|b| (b.path.clone(), info(b))).collect();
@@ -208,7 +212,8 @@ impl Repo {
         files.insert(format!("{version}.root.json"), sign(edit::root(&root), two));
         files.insert("1.targets.json".into(), sign(edit::targets(&top), two));
         files.insert(format!("1.{}", file_of(&name)), sign(edit::targets(&of_model), two));
-        files.insert("timestamp.json".into(), sign(edit::timestamp(version, FAR, &snapshot, version), online));
+        files
+            .insert("timestamp.json".into(), sign(edit::timestamp(version, FAR, &snapshot, version), online));
         files.insert(format!("{version}.snapshot.json"), snapshot);
         self.published.push(files);
     }
@@ -233,7 +238,11 @@ impl Repo {
         self.steps.insert((from, newest), to);
         Ok(to)
     }
-    fn verify(&self, stored: &BTreeMap<String, Vec<u8>>, served: &BTreeMap<String, Vec<u8>>) -> Result<Trust, String> {
+    fn verify(
+        &self,
+        stored: &BTreeMap<String, Vec<u8>>,
+        served: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Trust, String> {
         let paths: Vec<String> = self.bundles.iter().map(|b| b.path.clone()).collect();
         let mut stored = stored.clone();
         let mut updater = Updater::new(stored.clone(), UnixMs(1)).map_err(|e| e.to_string())?;

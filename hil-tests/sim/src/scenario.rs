@@ -307,7 +307,9 @@ impl Faults {
 /// # Errors
 /// [`ScenarioError::Policy`].
 pub fn policy(named: &str) -> Result<Policy, ScenarioError> {
-    let text = if named.contains('\n') { named } else {
+    let text = if named.contains('\n') {
+        named
+    } else {
         let unknown = || ScenarioError::Policy(format!("no policy named {named:?} comes with the server"));
         shipped(named).ok_or_else(unknown)?
     };

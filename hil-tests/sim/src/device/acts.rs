@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use longshore_agent_core::assignment::reason;
 use longshore_agent_core::sync;
-use longshore_agent_core::update::{Batch, FetchFailure, Input, Installed, ModelRecord, Output, Phase, Write};
+use longshore_agent_core::update::{
+    Batch, FetchFailure, Input, Installed, ModelRecord, Output, Phase, Write,
+};
 use longshore_trust::{Seq, StreamId};
 use longshore_wire::v1::{Commit, TrialReport, UpdateState};
 
@@ -50,7 +52,8 @@ impl Device {
         let Some(run) = self.run.as_ref().filter(|r| r.unwritten.is_empty()) else { return };
         let (ram, disk) = (run.updates.model(&env.repo.model), self.disk.record.as_ref());
         let same = run.updates.assigned() == self.disk.assigned
-            && ram.and_then(|r| r.serving()).map(|i| i.bundle) == disk.and_then(|r| r.serving()).map(|i| i.bundle)
+            && ram.and_then(|r| r.serving()).map(|i| i.bundle)
+                == disk.and_then(|r| r.serving()).map(|i| i.bundle)
             && ram.map(|r| (r.state(), r.floor)) == disk.map(|r| (r.state(), r.floor));
         let ix = self.ix;
         env.oracle.holds(same, env.now, "persist", || {
@@ -120,7 +123,9 @@ impl Device {
     /// By true time, when what runs on a lease has to go back.
     fn note_lease(&mut self, env: &Env, old: Option<&ModelRecord>) {
         let phase = |r: &ModelRecord| match r.update.as_ref().map(|u| (&u.at, u.wanted.probation.commit)) {
-            Some((Phase::Probation { deadline, .. }, Commit::Lease { lease_ms })) => Some((*deadline, lease_ms)),
+            Some((Phase::Probation { deadline, .. }, Commit::Lease { lease_ms })) => {
+                Some((*deadline, lease_ms))
+            }
             _ => None,
         };
         let (before, after) = (old.and_then(phase), self.disk.record.as_ref().and_then(phase));
@@ -132,12 +137,7 @@ impl Device {
     }
     /// A committed version is never lower than the one before, but by a way back that offline keys signed, or by the device's
     /// own return to what it kept.
-    fn check_way(
-        &mut self,
-        env: &mut Env,
-        old: Option<&ModelRecord>,
-        new: &ModelRecord,
-    ) {
+    fn check_way(&mut self, env: &mut Env, old: Option<&ModelRecord>, new: &ModelRecord) {
         let (Some(old), Some(to)) = (old, &new.active) else { return };
         let Some(from) = old.active.as_ref().filter(|from| from.bundle != to.bundle) else { return };
         let kept = old.previous.as_ref().is_some_and(|p| p.bundle == to.bundle);
@@ -153,9 +153,11 @@ impl Device {
         // The record of a commit on a lease: only on the fleet's word.
         let leased = old.update.as_ref().filter(|u| u.wanted.bundle.bundle == to.bundle);
         if let Some(u) = leased
-            && let (Phase::Probation { granted, .. }, Commit::Lease { .. }) = (&u.at, u.wanted.probation.commit)
+            && let (Phase::Probation { granted, .. }, Commit::Lease { .. }) =
+                (&u.at, u.wanted.probation.commit)
         {
-            let granted = *granted || new.last.as_ref().is_some_and(|_| self.word == u.wanted.bundle.origin.version);
+            let granted =
+                *granted || new.last.as_ref().is_some_and(|_| self.word == u.wanted.bundle.origin.version);
             env.oracle.holds(granted, env.now, "lease", || {
                 format!("device {ix} committed what it has on a lease without the fleet's word")
             });
@@ -178,17 +180,28 @@ impl Device {
                 } else {
                     Ok(())
                 };
-                env.after(takes, Event::Done(ix, boot, Box::new(Input::Fetched(model, wanted.bundle, result))));
+                env.after(
+                    takes,
+                    Event::Done(ix, boot, Box::new(Input::Fetched(model, wanted.bundle, result))),
+                );
             }
             Output::Trial(model, wanted) => {
                 self.justified(env, &wanted, "try");
                 self.runs(env, &wanted);
-                let fails = self.engine.fails_trial && env.repo.number(&wanted.bundle).is_some_and(|b| b >= 2);
+                let fails =
+                    self.engine.fails_trial && env.repo.number(&wanted.bundle).is_some_and(|b| b >= 2);
                 let result = if fails {
                     Err(reason("trial.golden_mismatch", "an output is not within its tolerance"))
                 } else {
                     let none = Vec::new();
-                    Ok(TrialReport { load_ms: 90, golden_rows: 20, deviations: none, p50_us: 800, p99_us: 1_500, rss_kib: 9_000 })
+                    Ok(TrialReport {
+                        load_ms: 90,
+                        golden_rows: 20,
+                        deviations: none,
+                        p50_us: 800,
+                        p99_us: 1_500,
+                        rss_kib: 9_000,
+                    })
                 };
                 let takes = self.rng.range(4_000, 20_000);
                 env.after(takes, Event::Done(ix, boot, Box::new(Input::Tried(model, wanted.bundle, result))));
@@ -334,7 +347,15 @@ impl Device {
         let held = self.disk.held();
         for n in 0..env.oracle.device(self.ix).closed {
             if !env.oracle.is_counted(self.ix, n) && !held.iter().any(|(a, b)| (*a..=*b).contains(&n)) {
-                let gone = crate::message::Window { first: n, last: n, bundle: 0, rows: 0, errors: 0, labelled: 0, correct: 0 };
+                let gone = crate::message::Window {
+                    first: n,
+                    last: n,
+                    bundle: 0,
+                    rows: 0,
+                    errors: 0,
+                    labelled: 0,
+                    correct: 0,
+                };
                 env.oracle.gone(self.ix, &gone);
             }
         }
@@ -373,4 +394,3 @@ fn row_of(env: &mut Env, write: &Write) -> Option<Row> {
         _ => None,
     }
 }
-

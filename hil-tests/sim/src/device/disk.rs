@@ -130,7 +130,9 @@ impl Disk {
         let done = std::mem::replace(&mut self.outbox, left);
         let rows: Vec<Row> = done.values().cloned().collect();
         self.ring.extend(done.into_iter().map(|(seq, row)| (seq, now, row)));
-        while self.ring.len() > RING_ROWS || self.ring.front().is_some_and(|(_, at, _)| now.since(*at) > RING_MS) {
+        while self.ring.len() > RING_ROWS
+            || self.ring.front().is_some_and(|(_, at, _)| now.since(*at) > RING_MS)
+        {
             self.ring.pop_front();
         }
         rows

@@ -71,7 +71,8 @@ impl Device {
     }
     /// What should answer answers now.
     pub fn served(&mut self, env: &mut Env, boot: u32, ticket: u32) {
-        let Some(run) = self.run.as_mut().filter(|r| boot == self.boots && r.serve_ticket == ticket && r.engine_up)
+        let Some(run) =
+            self.run.as_mut().filter(|r| boot == self.boots && r.serve_ticket == ticket && r.engine_up)
         else {
             return;
         };
@@ -174,7 +175,11 @@ impl Device {
         }
     }
     /// Only what the director signed whom this device trusts.
-    fn verified<B: Body + Clone>(&mut self, env: &mut Env, signed: &Signed<B>) -> Option<Verified<Message<B>>> {
+    fn verified<B: Body + Clone>(
+        &mut self,
+        env: &mut Env,
+        signed: &Signed<B>,
+    ) -> Option<Verified<Message<B>>> {
         let trusted = env.repo.director_of(self.disk.trust);
         let opened = match &signed.bytes {
             Some(bytes) => open::<B>(bytes, &env.repo.public(trusted)).ok(),

@@ -142,21 +142,16 @@ impl Device {
         }
         self.boots += 1;
         self.booted = env.now;
-        let seed = Rng::new(env.seed, purpose::CORE, (u64::from(self.ix) << 32) | u64::from(self.boots)).next_u64();
+        let seed =
+            Rng::new(env.seed, purpose::CORE, (u64::from(self.ix) << 32) | u64::from(self.boots)).next_u64();
         let me = assignment::Device {
             fleet: env.repo.fleet.clone(),
             device: self.id.clone(),
             arch: "aarch64".to_owned(),
         };
         let d = &self.disk;
-        let updates = Updates::restore(
-            me,
-            update::Config::default(),
-            d.assigned,
-            d.commanded,
-            d.record.clone(),
-            seed,
-        );
+        let updates =
+            Updates::restore(me, update::Config::default(), d.assigned, d.commanded, d.record.clone(), seed);
         let unreceipted: Vec<_> = d.outbox.keys().map(|s| longshore_trust::Seq(*s)).collect();
         let next = longshore_trust::Seq(d.sealed + 1);
         let sync = Sync::restore(
@@ -248,7 +243,10 @@ impl Device {
     fn look_after(&mut self, env: &mut Env) {
         let at = self.moment(UnixMs(env.now.0.saturating_sub(300_000)));
         let late = self.run.as_ref().is_some_and(|run| {
-            run.updates.model(&env.repo.model).and_then(|r| r.update.as_ref()).is_some_and(|u| u.is_overdue(at))
+            run.updates
+                .model(&env.repo.model)
+                .and_then(|r| r.update.as_ref())
+                .is_some_and(|u| u.is_overdue(at))
         });
         let ix = self.ix;
         let stuck = self.run.as_ref().is_some_and(|r| !r.unwritten.is_empty());
@@ -257,7 +255,8 @@ impl Device {
         });
         let d = &self.disk;
         let fits = d.windows.len() <= disk::WINDOWS && d.reports.len() <= disk::REPORTS + 8;
-        env.oracle.holds(fits, env.now, "quota", || format!("the buffers of device {ix} are over their quota"));
+        env.oracle
+            .holds(fits, env.now, "quota", || format!("the buffers of device {ix} are over their quota"));
         self.check_lease(env);
     }
     fn check_lease(&mut self, env: &mut Env) {
@@ -271,7 +270,9 @@ impl Device {
     /// Shows the guard what the candidate has done.
     fn observe(&mut self, env: &mut Env) {
         let Some(record) = &self.disk.record else { return };
-        let Some(update) = record.update.as_ref().filter(|u| matches!(u.at, Phase::Probation { .. })) else { return };
+        let Some(update) = record.update.as_ref().filter(|u| matches!(u.at, Phase::Probation { .. })) else {
+            return;
+        };
         let (digest, model) = (update.wanted.bundle.bundle, record.model.clone());
         let Some(bundle) = env.repo.number(&digest) else { return };
         let open = self.disk.open.iter().chain(&self.disk.windows).filter(|w| w.bundle == bundle);

@@ -89,12 +89,25 @@ impl Fleet {
             return Vec::new();
         }
         let (ways, requires) = (Self::ways(env), Default::default());
-        let request = Self::request(env, r.id.clone(), r.plan.generation, r.bundle, &ways, &requires, r.plan.policy.clone());
+        let request = Self::request(
+            env,
+            r.id.clone(),
+            r.plan.generation,
+            r.bundle,
+            &ways,
+            &requires,
+            r.plan.policy.clone(),
+        );
         let candidates = r.outside.iter().map(|ix| (*ix, self.candidate(env, *ix)));
         candidates
             .filter(|(ix, c)| !self.devices[*ix as usize].revoked && exclusion(&request, c).is_none())
             .map(|(_, c)| LateDevice {
-                previous: longshore_fleet_core::plan::way_back(r.plan.bundle, c.active, r.plan.previous, &ways),
+                previous: longshore_fleet_core::plan::way_back(
+                    r.plan.bundle,
+                    c.active,
+                    r.plan.previous,
+                    &ways,
+                ),
                 champion: c.active,
                 device: c.device,
                 labels: c.labels,
@@ -185,9 +198,17 @@ impl Fleet {
             env.oracle.holds(state != RolloutState::Paused, now, "paused", || {
                 format!("r{no} is paused and offers its version to device {ix}")
             });
-            let over = matches!(state, RolloutState::Halting | RolloutState::Halted | RolloutState::Reverting
-                | RolloutState::Reverted | RolloutState::Superseded);
-            env.oracle.holds(!over, now, "halted", || format!("r{no} is {state} and offers its version to device {ix}"));
+            let over = matches!(
+                state,
+                RolloutState::Halting
+                    | RolloutState::Halted
+                    | RolloutState::Reverting
+                    | RolloutState::Reverted
+                    | RolloutState::Superseded
+            );
+            env.oracle.holds(!over, now, "halted", || {
+                format!("r{no} is {state} and offers its version to device {ix}")
+            });
             let open = w.state.is_open() || w.state == WaveState::Passed || w.skipped;
             env.oracle.holds(open, now, "exposure", || {
                 format!("wave {wave} of r{no} is {} and offers the version to device {ix}", w.state)
@@ -231,7 +252,9 @@ impl Fleet {
             S::Reverting => matches!(state, S::Reverted | S::Superseded),
             _ => state != from,
         };
-        env.oracle.holds(can_be, env.now, "audit", || format!("r{no} went from {from} to {state}, which cannot be"));
+        env.oracle.holds(can_be, env.now, "audit", || {
+            format!("r{no} went from {from} to {state}, which cannot be")
+        });
         (r.state, r.since, r.reason) = (state, env.now, reason.to_owned());
         let text = format!("{} is {state}: {reason}", self.rollouts[at].id);
         self.record(env, &text);
@@ -284,24 +307,36 @@ impl Fleet {
             }
             let runs = known.said.as_ref().is_some_and(|(_, _, told)| {
                 fact.offer.is_some_and(|o| o.version == told.version)
-                    && matches!(told.state, UpdateState::Probation | UpdateState::Committed | UpdateState::Already)
+                    && matches!(
+                        told.state,
+                        UpdateState::Probation | UpdateState::Committed | UpdateState::Already
+                    )
             });
             up += u64::from(runs);
             claimed += u64::from(fact.state.standing() == Standing::Ok && !fact.revoked);
         }
         let verdict = r.waves[wave].verdict.as_ref().map_or(0, |v| v.counts.ok);
         env.oracle.holds(verdict.max(claimed) <= up, now, "offline", || {
-            format!("wave {wave} of r{no} passed with {} devices as a success, {up} have said that they run it", verdict.max(claimed))
+            format!(
+                "wave {wave} of r{no} passed with {} devices as a success, {up} have said that they run it",
+                verdict.max(claimed)
+            )
         });
-        env.oracle.holds(up >= u64::from(gate.min_devices).min(members.len() as u64), now, "evidence", || {
-            format!("wave {wave} of r{no} passed with {up} devices that run the version")
-        });
+        env.oracle.holds(
+            up >= u64::from(gate.min_devices).min(members.len() as u64),
+            now,
+            "evidence",
+            || format!("wave {wave} of r{no} passed with {up} devices that run the version"),
+        );
         env.oracle.holds(rows >= gate.min_rows, now, "evidence", || {
             format!("wave {wave} of r{no} passed with {rows} rows, {} are asked for", gate.min_rows)
         });
         let needs_labels = gate.accuracy_drop.is_some() && compared;
         env.oracle.holds(!needs_labels || labelled >= gate.min_labelled, now, "evidence", || {
-            format!("wave {wave} of r{no} passed with {labelled} labelled rows, {} are asked for", gate.min_labelled)
+            format!(
+                "wave {wave} of r{no} passed with {labelled} labelled rows, {} are asked for",
+                gate.min_labelled
+            )
         });
     }
     /// Every state that is no end is left at its deadline.
@@ -334,15 +369,24 @@ fn guard(r: &Rollout) -> Guard {
 /// Counts and gates of a wave, for people.
 fn told(r: &Rollout, wave: usize) -> String {
     let w = &r.waves[wave];
-    let Some(v) = w.verdict.as_ref().filter(|_| !matches!(w.state, WaveState::Offering | WaveState::Waiting)) else {
+    let Some(v) = w.verdict.as_ref().filter(|_| !matches!(w.state, WaveState::Offering | WaveState::Waiting))
+    else {
         return format!("{} devices", r.members(wave).count());
     };
     let c = &v.counts;
-    let mut text = format!("{} devices, {} run it, {} failed, {} unreachable, {} rows", c.devices, c.ok, c.failed, c.unreachable, c.rows);
+    let mut text = format!(
+        "{} devices, {} run it, {} failed, {} unreachable, {} rows",
+        c.devices, c.ok, c.failed, c.unreachable, c.rows
+    );
     if !w.state.is_open() {
         for g in v.gates.iter().filter(|g| g.outcome != longshore_fleet_core::gate::Outcome::NotApplicable) {
             let outcome = serde_json::to_value(g.outcome).ok().and_then(|v| v.as_str().map(str::to_owned));
-            text.push_str(&format!("\n                  {} {}: {}", g.gate, outcome.unwrap_or_default(), g.text));
+            text.push_str(&format!(
+                "\n                  {} {}: {}",
+                g.gate,
+                outcome.unwrap_or_default(),
+                g.text
+            ));
         }
     }
     text

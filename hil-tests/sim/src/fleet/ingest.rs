@@ -122,7 +122,8 @@ impl Fleet {
         fact.champion = more.champion.map(of);
         if let Some(offer) = &mut fact.offer {
             let said = known.said.as_ref().map(|(_, _, told)| told.version);
-            offer.passed_over = AssignmentVersion(known.accepted) > offer.version && said.is_none_or(|v| v < offer.version);
+            offer.passed_over =
+                AssignmentVersion(known.accepted) > offer.version && said.is_none_or(|v| v < offer.version);
         }
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use longshore_fleet_core::gate::Tally;
 use longshore_fleet_core::plan::Plan;
 use longshore_fleet_core::rollout::{DeviceFact, RolloutState, WaveFact};
-use longshore_trust::{AssignmentVersion, DeviceId, Generation, RolloutId, StreamId, UnixMs};
+use longshore_trust::{AssignmentVersion, DeviceId, RolloutId, StreamId, UnixMs};
 use longshore_wire::v1::{Assignment, Command, Message};
 
 pub use audit::Log;
@@ -64,7 +64,6 @@ struct Stream {
 #[derive(Debug, Clone)]
 struct Assigned {
     version: AssignmentVersion,
-    generation: Generation,
     not_after: UnixMs,
     created: UnixMs,
     message: Arc<Message<Assignment>>,
@@ -196,17 +195,24 @@ impl Fleet {
     }
     /// Rollouts that the executor looks at.
     fn executing(&self) -> Vec<usize> {
-        let under_way: Vec<usize> = (0..self.rollouts.len()).filter(|i| self.rollouts[*i].state.is_active()).collect();
+        let under_way: Vec<usize> =
+            (0..self.rollouts.len()).filter(|i| self.rollouts[*i].state.is_active()).collect();
         if !under_way.is_empty() {
             return under_way;
         }
-        let completed = (0..self.rollouts.len()).filter(|i| self.rollouts[*i].state == RolloutState::Completed);
+        let completed =
+            (0..self.rollouts.len()).filter(|i| self.rollouts[*i].state == RolloutState::Completed);
         completed.max_by_key(|i| self.rollouts[*i].plan.generation).into_iter().collect()
     }
     /// The rollout that was started last.
     #[must_use]
     pub fn newest(&self) -> Option<&Rollout> {
         self.rollouts.last()
+    }
+    /// Whether the executor should look soon.
+    #[must_use]
+    pub fn is_touched(&self) -> bool {
+        self.dirty
     }
     /// The executor should look soon.
     pub fn touch(&mut self) {

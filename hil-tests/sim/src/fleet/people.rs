@@ -68,7 +68,14 @@ impl Fleet {
     ///
     /// # Errors
     /// A sentence.
-    pub fn start(&mut self, env: &mut Env, no: u32, bundle: BundleNo, policy: Policy, supersede: bool) -> Result<(), String> {
+    pub fn start(
+        &mut self,
+        env: &mut Env,
+        no: u32,
+        bundle: BundleNo,
+        policy: Policy,
+        supersede: bool,
+    ) -> Result<(), String> {
         let (ways, requires) = (Self::ways(env), Requires::default());
         let id: RolloutId = format!("r{no}").parse().map_err(|e| format!("{e}"))?;
         let generation = self.next_generation();
@@ -79,7 +86,9 @@ impl Fleet {
         let other = (0..self.rollouts.len()).find(|i| self.rollouts[*i].state.is_active());
         match other {
             Some(_) if !supersede => return Err("a model has one rollout at a time".to_owned()),
-            Some(other) => self.set_state(env, other, RolloutState::Superseded, &format!("{id} took its place")),
+            Some(other) => {
+                self.set_state(env, other, RolloutState::Superseded, &format!("{id} took its place"))
+            }
             None => {}
         }
         let caps: Vec<Option<usize>> = plan.waves.iter().map(|w| w.cap).collect();
@@ -87,11 +96,25 @@ impl Fleet {
             env.oracle.planned(env.now, no, generation, &caps);
         }
         let sizes: Vec<String> = plan.waves.iter().map(|w| w.devices.len().to_string()).collect();
-        self.say(env, format!("{id} brings {} to {} devices in waves of {}", plan.version, plan.devices(), sizes.join(", ")));
+        self.say(
+            env,
+            format!(
+                "{id} brings {} to {} devices in waves of {}",
+                plan.version,
+                plan.devices(),
+                sizes.join(", ")
+            ),
+        );
         for warning in &plan.warnings {
             self.say(env, format!("{id} warning: {warning}"));
         }
-        let fresh = WaveFact { state: WaveState::Waiting, opened: None, since: env.now, skipped: false, verdict: None };
+        let fresh = WaveFact {
+            state: WaveState::Waiting,
+            opened: None,
+            since: env.now,
+            skipped: false,
+            verdict: None,
+        };
         self.rollouts.push(Rollout {
             no,
             id,
@@ -113,7 +136,9 @@ impl Fleet {
             .iter()
             .enumerate()
             .flat_map(|(wave, w)| w.devices.iter().map(move |d| (wave, d)))
-            .filter_map(|(wave, d)| Some((wave, d.device.as_str().strip_prefix("dev-")?.parse().ok()?, d.previous, d.champion)))
+            .filter_map(|(wave, d)| {
+                Some((wave, d.device.as_str().strip_prefix("dev-")?.parse().ok()?, d.previous, d.champion))
+            })
             .collect();
         for (wave, ix, previous, champion) in planned {
             self.admit(env, at, ix, wave, previous, champion);
@@ -171,7 +196,8 @@ impl Fleet {
     pub fn resume(&mut self, env: &mut Env, skip: bool) {
         let Some(at) = self.act(&[RolloutState::Paused]) else { return };
         let present = self.rollouts[at].waves.iter().position(|w| {
-            w.state.is_open() || (matches!(w.state, WaveState::Failed | WaveState::Inconclusive) && !w.skipped)
+            w.state.is_open()
+                || (matches!(w.state, WaveState::Failed | WaveState::Inconclusive) && !w.skipped)
         });
         if let Some(wave) = present {
             if skip {
@@ -183,7 +209,11 @@ impl Fleet {
                 self.retry_wave(env, at, wave);
             }
         }
-        let how = if skip { "operator: resumed without the wave's yes" } else { "operator: resumed, the wave is tried again" };
+        let how = if skip {
+            "operator: resumed without the wave's yes"
+        } else {
+            "operator: resumed, the wave is tried again"
+        };
         self.set_state(env, at, RolloutState::Running, how);
     }
     fn retry_wave(&mut self, env: &mut Env, at: usize, wave: usize) {
@@ -192,7 +222,13 @@ impl Fleet {
             let ended = matches!(
                 d.state,
                 DeviceState::Update(
-                    U::Failed | U::Rejected | U::RolledBack | U::Cancelled | U::Expired | U::TooLate | U::UnableToRollBack
+                    U::Failed
+                        | U::Rejected
+                        | U::RolledBack
+                        | U::Cancelled
+                        | U::Expired
+                        | U::TooLate
+                        | U::UnableToRollBack
                 )
             );
             if ended {

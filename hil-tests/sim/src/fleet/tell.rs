@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use longshore_trust::{AssignmentVersion, Generation, RolloutId, Seq, StreamId, TimeQuality};
 use longshore_wire::v1::{
-    Assignment, Body, Command, CommandAction, Guard, Header, Message, Mode, Probation, SCHEMA, Slot, TargetsVersion, seal,
+    Assignment, Body, Command, CommandAction, Guard, Header, Message, Mode, Probation, SCHEMA, Slot,
+    TargetsVersion, seal,
 };
 
 use super::{Assigned, Fleet, execute};
@@ -71,7 +72,7 @@ impl Fleet {
         let message = Arc::new(Message { header: self.header(env, ix), body });
         let known = &mut self.devices[ix as usize];
         known.top = version.0;
-        known.newest = Some(Assigned { version, generation, not_after: until, created: env.now, message });
+        known.newest = Some(Assigned { version, not_after: until, created: env.now, message });
         self.unanswered.insert(ix);
         version
     }

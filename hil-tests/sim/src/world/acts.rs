@@ -14,7 +14,8 @@ impl World {
     fn chosen(&self, n: usize) -> Vec<Ix> {
         let all = self.devices.len() as Ix;
         let who = self.scenario.at[n].who().unwrap_or(Who::All);
-        let draw = |ix: Ix| Rng::new(self.env.seed, purpose::CHOICE + n as u64 * 1_000, u64::from(ix)).next_u64();
+        let draw =
+            |ix: Ix| Rng::new(self.env.seed, purpose::CHOICE + n as u64 * 1_000, u64::from(ix)).next_u64();
         let some = |count: usize| {
             let mut order: Vec<Ix> = (0..all).collect();
             order.sort_by_cached_key(|ix| draw(*ix));

@@ -21,6 +21,8 @@ use crate::timeline::{START, Timeline, clock};
 const SETTLE_MS: u64 = 600_000;
 /// After the last rollout has ended, the world goes on for so long, ms.
 const AFTER_MS: u64 = 4 * 3_600_000;
+/// The executor looks at least so often, ms.
+const SLOWEST_TICK_MS: u64 = 60_000;
 /// From so many devices on the executor looks once a minute.
 const LARGE: usize = 1_000;
 
@@ -95,6 +97,7 @@ pub struct World {
     thief: Option<(usize, u64)>,
     events: u64,
     tick_ms: u64,
+    next_tick: UnixMs,
 }
 
 /// Plays a scenario with a seed. With `tracing`, what single devices do is kept for a run that fails.
@@ -129,6 +132,7 @@ impl World {
             thief: None,
             events: 0,
             tick_ms: if scenario.devices as usize > LARGE { 60_000 } else { 5_000 },
+            next_tick: START.plus_ms(SLOWEST_TICK_MS),
             scenario,
         };
         for n in 0..world.scenario.devices {
@@ -142,7 +146,7 @@ impl World {
         if !world.scenario.starts_itself() {
             world.env.queue.at(START.plus_ms(SETTLE_MS), Event::Act(usize::MAX));
         }
-        world.env.after(60_000, Event::Tick);
+        world.env.after(SLOWEST_TICK_MS, Event::Tick);
         world.env.after(30_000, Event::Sweep);
         world
     }
@@ -183,6 +187,10 @@ impl World {
             self.env.now = at;
             self.events += 1;
             self.happen(event);
+            if self.fleet.is_touched() && self.next_tick > at.plus_ms(self.tick_ms) {
+                self.next_tick = at.plus_ms(self.tick_ms);
+                self.env.after(self.tick_ms, Event::Tick);
+            }
         }
         if self.env.oracle.broken.is_none() {
             self.account();
@@ -226,10 +234,15 @@ impl World {
                 }
             }
             Event::Tick => {
+                // One that was asked for before a sooner one is not needed any more.
+                if env.now < self.next_tick {
+                    return;
+                }
                 if env.fleet {
                     self.fleet.tick(env);
                 }
-                env.after(self.tick_ms, Event::Tick);
+                self.next_tick = env.now.plus_ms(SLOWEST_TICK_MS);
+                env.after(SLOWEST_TICK_MS, Event::Tick);
                 self.look_for_the_end();
             }
             Event::Sweep => {
@@ -248,7 +261,8 @@ impl World {
     /// When nothing is left to happen the run is over, a little later.
     fn look_for_the_end(&mut self) {
         let ended = self.fleet.rollouts.iter().all(|r| r.state.is_terminal());
-        let over = self.started && ended && self.acts_left == 0 && self.stale.is_none() && self.thief.is_none();
+        let over =
+            self.started && ended && self.acts_left == 0 && self.stale.is_none() && self.thief.is_none();
         match (over, self.over_at) {
             (true, None) => self.over_at = Some(self.env.now.plus_ms(AFTER_MS)),
             (false, Some(_)) => self.over_at = None,
@@ -266,7 +280,8 @@ impl World {
     fn outcome(mut self, seed: u64) -> Outcome {
         let mut runs: Vec<(String, usize)> = Vec::new();
         for device in &self.devices {
-            let serving = device.disk.record.as_ref().and_then(|r| r.serving()).map_or("nothing", |i| &i.version);
+            let serving =
+                device.disk.record.as_ref().and_then(|r| r.serving()).map_or("nothing", |i| &i.version);
             match runs.iter_mut().find(|(v, _)| v == serving) {
                 Some((_, n)) => *n += 1,
                 None => runs.push((serving.to_owned(), 1)),

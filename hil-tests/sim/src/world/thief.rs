@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use longshore_trust::{AssignmentVersion, Generation, Seq, StreamId, TimeQuality, UnixMs};
-use longshore_wire::v1::{Assignment, Commit, Guard, Header, Message, Mode, Probation, SCHEMA, Slot, TargetsVersion};
+use longshore_wire::v1::{
+    Assignment, Commit, Guard, Header, Message, Mode, Probation, SCHEMA, Slot, TargetsVersion,
+};
 
 use super::World;
 use crate::fleet::sign;
