@@ -11,6 +11,8 @@ pub mod device;
 pub mod env;
 pub mod fleet;
 pub mod message;
+#[cfg(feature = "broken-rules")]
+pub mod mutants;
 pub mod oracle;
 pub mod queue;
 pub mod repo;

@@ -32,6 +32,9 @@ enum Command {
     Soak(SoakArgs),
     /// List the rules that are held against every event
     Rules,
+    /// Break the rules of the cores one by one and show that each is noticed
+    #[cfg(feature = "broken-rules")]
+    Mutants(MutantArgs),
 }
 
 #[derive(Args)]
@@ -78,6 +81,22 @@ struct SoakArgs {
     output: Output,
 }
 
+#[cfg(feature = "broken-rules")]
+#[derive(Args)]
+struct MutantArgs {
+    /// Only rules whose name contains this
+    only: Option<String>,
+    /// Runs for each rule, at most
+    #[arg(long, default_value_t = 600)]
+    seeds: u64,
+    /// Devices of each run
+    #[arg(long, default_value_t = 30)]
+    devices: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Args)]
 struct Output {
     /// Print JSON
@@ -99,6 +118,8 @@ fn main() -> ExitCode {
             }
             Ok(true)
         }
+        #[cfg(feature = "broken-rules")]
+        Command::Mutants(args) => mutants(&args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -141,6 +162,28 @@ fn replay(args: &ReplayArgs) -> Result<bool> {
 
 fn soaking(args: &SoakArgs) -> Result<bool> {
     many(args.seed, args.seeds, |seed| soak::scenario(seed, args.devices), &args.output)
+}
+
+#[cfg(feature = "broken-rules")]
+fn mutants(args: &MutantArgs) -> Result<bool> {
+    use longshore_sim::mutants::{Caught, hunt};
+    let line = |c: &Caught| {
+        let by = c.caught_by.unwrap_or("NOT CAUGHT");
+        format!("{:<40}{:<16}{:>6}{:>10}  {}", c.rule, by, c.seed, c.events, c.what)
+    };
+    if !args.json {
+        println!("{:<40}{:<16}{:>6}{:>10}  what it said", "rule", "caught by", "seed", "events");
+    }
+    let told = |c: &Caught| {
+        if !args.json {
+            println!("{}", line(c));
+        }
+    };
+    let all = hunt(args.only.as_deref(), args.seeds, args.devices, told)?;
+    if args.json {
+        println!("{}", serde_json::to_string(&all)?);
+    }
+    Ok(!all.is_empty() && all.iter().all(|c| c.caught_by.is_some()))
 }
 
 fn many(first: u64, count: u64, of: impl Fn(u64) -> Scenario + Sync, output: &Output) -> Result<bool> {

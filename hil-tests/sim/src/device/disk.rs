@@ -192,7 +192,9 @@ impl Disk {
     /// The database was torn: what is left is its second copy. Answers the windows that are gone with it.
     pub fn torn(&mut self, stream: StreamId) -> Vec<Window> {
         let of_row = |row: &Row| if let Row::Windows(w) = row { w.clone() } else { Vec::new() };
-        let mut gone: Vec<Window> = self.outbox.values().flat_map(of_row).collect();
+        // With the ring goes what a fleet that was restored might have asked for.
+        let rows = self.outbox.values().chain(self.ring.iter().map(|(_, _, row)| row));
+        let mut gone: Vec<Window> = rows.flat_map(of_row).collect();
         gone.extend(self.windows.drain(..));
         (self.stream, self.sealed, self.receipted) = (stream, 0, Seq(0));
         self.outbox.clear();
@@ -202,7 +204,13 @@ impl Disk {
         self.reports.push_back(Row::Gap(gone.len() as u64));
         gone
     }
-    /// The windows on it, by their numbers.
+    /// The windows in the ring, by their numbers: what a fleet that was restored can still ask for.
+    pub fn in_ring(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let rows = self.ring.iter().map(|(_, _, row)| row);
+        let windows = rows.flat_map(|row| if let Row::Windows(w) = row { w.as_slice() } else { &[] });
+        windows.map(|w| (w.first, w.last))
+    }
+    /// The windows that wait, by their numbers.
     #[must_use]
     pub fn held(&self) -> Vec<(u32, u32)> {
         let rows = self.outbox.values().chain(self.reports.iter());

@@ -271,8 +271,12 @@ impl World {
     }
     /// Every window is somewhere.
     fn account(&mut self) {
-        for device in &self.devices {
-            let held = device.disk.held();
+        for device in self.devices.iter().filter(|d| !d.decommissioned) {
+            let mut held = device.disk.held();
+            // One that has not heard of a restore yet will be asked for its ring.
+            if device.disk.epoch < self.fleet.epoch {
+                held.extend(device.disk.in_ring());
+            }
             self.env.oracle.accounts(self.env.now, device.ix, &held);
         }
     }
