@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use longshore_trust::{AssignmentVersion, DeviceId, Digest, FleetId, ReleaseCounter, UnixMs};
+use longshore_trust::{AssignmentVersion, DeviceId, Digest, FleetId, Generation, ReleaseCounter, UnixMs};
 use longshore_wire::v1::{Assignment, Message, Reason, Slot};
 
 use crate::broken::{Rule, broken};
@@ -53,6 +53,18 @@ pub enum Refusal {
         /// The time now.
         now: UnixMs,
     },
+    /// From a plan that a newer one has replaced on this device.
+    #[error(
+        "assignment {version} is of generation {generation}, and this device has accepted generation {accepted}: whoever sent it acts on an old plan"
+    )]
+    OldGeneration {
+        /// Which.
+        version: AssignmentVersion,
+        /// Its generation.
+        generation: Generation,
+        /// The greatest one accepted.
+        accepted: Generation,
+    },
     /// The same model twice.
     #[error("assignment {0} names a model twice")]
     DuplicateModel(AssignmentVersion),
@@ -86,6 +98,7 @@ impl Refusal {
             Self::WrongFleet(_) => "assignment.wrong_fleet",
             Self::WrongDevice(_) => "assignment.wrong_device",
             Self::Expired { .. } => Self::EXPIRED,
+            Self::OldGeneration { .. } => "assignment.old_generation",
             Self::DuplicateModel(_) => "assignment.duplicate_model",
             Self::Path(_) => "assignment.path",
             Self::NotATarget(_) => "assignment.not_a_target",
@@ -120,7 +133,8 @@ pub struct Device {
     pub arch: String,
 }
 
-/// First look, before any metadata is fetched. `Ok(None)`: nothing new (a repeat), harmless.
+/// First look, before any metadata is fetched. `Ok(None)`: nothing new (a repeat), harmless. `accepted` is the greatest
+/// generation accepted so far: an executor that acts on an older plan is harmless.
 ///
 /// # Errors
 /// [`Refusal`].
@@ -128,6 +142,7 @@ pub fn arrive<'a>(
     me: &Device,
     last: AssignmentVersion,
     now: UnixMs,
+    accepted: Generation,
     message: &'a Message<Assignment>,
 ) -> Result<Option<&'a Assignment>, Refusal> {
     let a = &message.body;
@@ -142,6 +157,9 @@ pub fn arrive<'a>(
     }
     if now > a.not_after {
         return Err(Refusal::Expired { version: a.version, not_after: a.not_after, now });
+    }
+    if a.generation < accepted && !broken(Rule::GenerationIgnored) {
+        return Err(Refusal::OldGeneration { version: a.version, generation: a.generation, accepted });
     }
     for (i, slot) in a.slots.iter().enumerate() {
         if a.slots[..i].iter().any(|s| s.model == slot.model) {

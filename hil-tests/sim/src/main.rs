@@ -237,9 +237,18 @@ fn tell(outcome: &Outcome, scenario: &Scenario, output: &Output) -> Result<bool>
     Ok(false)
 }
 
+/// The most memory that this process has held, KiB; 0 where the kernel does not tell.
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
 fn show(outcome: &Outcome, json: bool) {
     if json {
-        println!("{}", serde_json::to_string(outcome).unwrap_or_else(|e| e.to_string()));
+        let mut told = serde_json::to_value(outcome).unwrap_or_default();
+        told["peak_kib"] = peak_kib().into();
+        println!("{told}");
         return;
     }
     for line in &outcome.timeline {

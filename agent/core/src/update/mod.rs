@@ -414,6 +414,11 @@ impl Updates {
         );
         self.refused = None;
         (self.assigned, self.commanded) = (assigned, commanded);
+        // Generations, too, may have been used up.
+        self.each(|rec, step| {
+            rec.generation = longshore_trust::Generation(0);
+            step.changed = true;
+        });
         self.writes.push(Write::Assigned(assigned));
         self.writes.push(Write::Commanded(commanded.0, commanded.1));
     }

@@ -218,6 +218,12 @@ impl Device {
                 let wait = self.rng.range(300, 2_500);
                 env.after(wait, event);
             }
+            Output::Shadow(model, Some(wanted)) => {
+                self.justified(env, &wanted, "shadow");
+                self.runs(env, &wanted);
+                env.after(1_500, Event::Done(ix, boot, Box::new(Input::Shadowing(model, wanted.bundle))));
+            }
+            Output::Shadow(_, None) => {}
             Output::Wipe(..) => {
                 self.power_off(env);
                 self.decommissioned = true;

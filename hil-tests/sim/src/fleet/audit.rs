@@ -15,7 +15,7 @@ pub struct Log {
     /// The root after so many entries.
     roots: Vec<Digest>,
     epoch: u64,
-    /// Where each restore has cut the log: the epoch that ended, and what was left of it.
+    /// Where each restore has cut the log: the last epoch before it, and what was left.
     cuts: Vec<(u64, u64)>,
     /// Devices that have seen entries which a restore has lost.
     pub noticed: u64,
@@ -41,7 +41,8 @@ impl Log {
     }
     /// A restore has lost everything behind this.
     pub fn restored(&mut self, epoch: u64) {
-        self.cuts.push((self.epoch, self.frontier.size()));
+        // The same backup may be restored again: what any epoch before this one has added is lost.
+        self.cuts.push((epoch - 1, self.frontier.size()));
         self.epoch = epoch;
         self.append(&format!("restored, epoch {epoch}"));
     }

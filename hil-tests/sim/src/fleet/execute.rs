@@ -363,6 +363,7 @@ fn guard(r: &Rollout) -> Guard {
         max_error_permille: (guard.error_rate * 1000.0).round() as u16,
         max_crashes: guard.crashes,
         max_p99_percent: guard.p99_percent,
+        max_score_shift_permille: (guard.score_shift * 1000.0).round() as u16,
     }
 }
 
@@ -392,7 +393,7 @@ fn told(r: &Rollout, wave: usize) -> String {
     text
 }
 
-/// For readers: the version an assignment would have.
+/// No number of an epoch is below this: a restored fleet has forgotten what it gave out, devices have not.
 pub(super) fn floor(epoch: u64) -> u64 {
     epoch.saturating_sub(1).min(1 << 20) << 32
 }

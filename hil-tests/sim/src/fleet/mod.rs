@@ -15,7 +15,7 @@ use std::sync::Arc;
 use longshore_fleet_core::gate::Tally;
 use longshore_fleet_core::plan::Plan;
 use longshore_fleet_core::rollout::{DeviceFact, RolloutState, WaveFact};
-use longshore_trust::{AssignmentVersion, DeviceId, RolloutId, StreamId, UnixMs};
+use longshore_trust::{AssignmentVersion, DeviceId, Generation, RolloutId, StreamId, UnixMs};
 use longshore_wire::v1::{Assignment, Command, Message};
 
 pub use audit::Log;
@@ -46,6 +46,7 @@ pub struct Known {
     streams: Vec<Stream>,
     down_seq: u64,
     top: u64,
+    generation: Generation,
     newest: Option<Assigned>,
     commands: BTreeMap<u64, (UnixMs, Arc<Message<Command>>)>,
     /// It was taken out of the fleet.
@@ -171,6 +172,7 @@ impl Fleet {
             streams: Vec::new(),
             down_seq: 0,
             top: 0,
+            generation: Generation(0),
             newest: None,
             commands: BTreeMap::new(),
             revoked: false,

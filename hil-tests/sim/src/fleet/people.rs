@@ -60,7 +60,7 @@ impl Fleet {
         }
     }
     pub(super) fn next_generation(&mut self) -> Generation {
-        self.generation += 1;
+        self.generation = self.generation.max(super::execute::floor(self.epoch)) + 1;
         Generation(self.generation)
     }
 

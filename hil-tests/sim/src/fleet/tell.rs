@@ -47,6 +47,8 @@ impl Fleet {
         good_for_ms: u64,
     ) -> AssignmentVersion {
         let version = self.top(ix);
+        let signed = self.devices[ix as usize].generation.0.max(execute::floor(self.epoch));
+        let generation = Generation(generation.0.max(signed));
         let until = env.now.plus_ms(good_for_ms);
         let b = env.repo.bundle(bundle);
         let slot = Slot {
@@ -71,7 +73,7 @@ impl Fleet {
         };
         let message = Arc::new(Message { header: self.header(env, ix), body });
         let known = &mut self.devices[ix as usize];
-        known.top = version.0;
+        (known.top, known.generation) = (version.0, generation);
         known.newest = Some(Assigned { version, not_after: until, created: env.now, message });
         self.unanswered.insert(ix);
         version
