@@ -26,8 +26,7 @@ pub struct StoredAssignment {
 }
 
 /// No number of epoch `e` is below this: a restored fleet has forgotten what it gave out, devices have not.
-#[must_use]
-pub fn floor(epoch: u64) -> u64 {
+fn floor(epoch: u64) -> u64 {
     epoch.saturating_sub(1).min(1 << 20) << 32
 }
 
@@ -41,7 +40,7 @@ pub async fn newest_generation(tx: &mut Tx, device: &DeviceId, epoch: u64) -> Re
         .bind(device.as_str())
         .fetch_one(tx.conn())
         .await?;
-    Ok(Generation(to_u64(n.unwrap_or(0)).max(floor(epoch))))
+    Ok(Generation(to_u64(n.unwrap_or(0)).max(super::rollout::first_generation(epoch))))
 }
 
 /// Takes the next sequence number towards a device; `None` when it is unknown or revoked.

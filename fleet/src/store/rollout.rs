@@ -280,25 +280,23 @@ pub async fn next_generation(tx: &mut Tx) -> Result<Generation, StoreError> {
     Ok(next)
 }
 
+/// No generation of an epoch is below this.
+#[must_use]
+pub fn first_generation(epoch: u64) -> u64 {
+    epoch.saturating_sub(1) << EPOCH_GENERATIONS
+}
+
 /// The last generation that was given out, or may have been in an epoch before.
 async fn last_generation(tx: &mut Tx) -> Result<Generation, StoreError> {
     let last: u64 = match get_meta(tx, "generation").await? {
         Some(text) => text.parse().map_err(|e| StoreError::corrupt("generation", e))?,
         None => 0,
     };
-<<<<<<< HEAD
     let epoch: u64 = match get_meta(tx, "epoch").await? {
         Some(text) => text.parse().map_err(|e| StoreError::corrupt("fleet epoch", e))?,
         None => 1,
     };
-    Ok(Generation(last.max(epoch.saturating_sub(1) << EPOCH_GENERATIONS)))
-=======
-    // A fleet that was restored has forgotten which ones it gave, devices have not.
-    let epoch: u64 = get_meta(tx, "epoch").await?.and_then(|text| text.parse().ok()).unwrap_or(1);
-    let next = Generation(last.max(crate::store::director::floor(epoch))).next();
-    set_meta(tx, "generation", &next.to_string()).await?;
-    Ok(next)
->>>>>>> b362b56 (An older plan's executor is not heard: devices refuse generations below what they accepted, the director never signs one; a wave whose devices have all left is over. Found by the simulator)
+    Ok(Generation(last.max(first_generation(epoch))))
 }
 
 /// Writes a plan as a new rollout.

@@ -212,12 +212,13 @@ fn a_revoked_device_holds_nothing_open() {
     }
     w.settle();
     assert!(w.devices.iter().all(|d| d.state == DeviceState::Update(UpdateState::Decommissioned)));
-<<<<<<< HEAD
+    assert_eq!(
+        w.state,
+        RolloutState::Paused,
+        "a wave of which nobody is left waits for nobody: {}",
+        w.reason
+    );
     w.say(RolloutState::Halting);
-=======
-    assert_eq!(w.state, RolloutState::Completed, "a wave of which nobody is left waits for nobody");
-    (w.state, w.since) = (RolloutState::Halting, w.now);
->>>>>>> b362b56 (An older plan's executor is not heard: devices refuse generations below what they accepted, the director never signs one; a wave whose devices have all left is over. Found by the simulator)
     w.settle();
     assert_eq!(w.state, RolloutState::Halted);
 }

@@ -2,23 +2,33 @@
 
 use longshore_fleet_core::plan::exclusion;
 use longshore_fleet_core::rollout::{
-    Action, DeviceState, Facts, LateDevice, Offer, RolloutState, Standing, WaveState, step,
+    Action, DeviceState, Facts, LateDevice, Offer, RolloutState, Standing, WaveState, plan_revert, step,
 };
-use longshore_trust::{AssignmentVersion, DeviceId, Generation};
-use longshore_wire::v1::{CommandAction, Commit, Guard, Probation, UpdateState};
+use longshore_trust::{AssignmentVersion, DeviceId, UnixMs};
+use longshore_wire::v1::{CommandAction, Commit, Guard, Mode, Probation, UpdateState};
 
+use super::tell::Draft;
 use super::{Fleet, Rollout};
 use crate::env::Env;
 use crate::queue::{Event, Ix};
 
 /// How long an offer or command is good, ms: as the executor says.
-const GOOD_FOR_MS: u64 = 30 * 86_400_000;
+pub(super) const GOOD_FOR_MS: u64 = 30 * 86_400_000;
 /// State changes that follow from one another are carried out in one tick, up to this many.
 const STEPS_A_TICK: usize = 16;
 /// A deadline is kept when it is looked at soon after it, ms.
 const SLACK_MS: u64 = 600_000;
 /// A completed rollout is looked at for late devices, ms.
 const LATE_EVERY_MS: u64 = 600_000;
+
+/// How a device is offered a version.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) probation: Probation,
+    pub(super) mode: Mode,
+    pub(super) until: Option<UnixMs>,
+    attempt: u32,
+}
 
 impl Fleet {
     /// The executor looks.
@@ -45,25 +55,26 @@ impl Fleet {
             RolloutState::Running | RolloutState::Completed => self.late(env, at),
             _ => Vec::new(),
         };
-        let r = &mut self.rollouts[at];
+        let r = &self.rollouts[at];
         let facts = Facts {
             plan: &r.plan,
             state: r.state,
             since: r.since,
-            waves: r.waves.clone(),
-            devices: std::mem::take(&mut r.rows),
-            late,
+            start_at: None,
+            waves: &r.waves,
+            devices: &r.rows,
+            late: &late,
+            zones: &[jiff::tz::TimeZone::UTC],
+            revert: r.back.as_ref(),
         };
         let actions = step(env.now, &facts);
-        let devices = facts.devices;
-        self.rollouts[at].rows = devices;
         if actions.is_empty() {
             return false;
         }
         let only_numbers = actions.iter().all(|a| matches!(a, Action::Verdict { .. }));
-        let (mut push, mut generation) = (Vec::new(), None);
+        let mut push = Vec::new();
         for action in actions {
-            self.carry_out(env, at, action, &mut push, &mut generation);
+            self.carry_out(env, at, action, &mut push);
         }
         push.sort_unstable();
         push.dedup();
@@ -115,16 +126,9 @@ impl Fleet {
             .collect()
     }
 
-    fn carry_out(
-        &mut self,
-        env: &mut Env,
-        at: usize,
-        action: Action,
-        push: &mut Vec<Ix>,
-        generation: &mut Option<Generation>,
-    ) {
+    fn carry_out(&mut self, env: &mut Env, at: usize, action: Action, push: &mut Vec<Ix>) {
         match action {
-            Action::Rollout { state, reason } => self.set_state(env, at, state, &reason),
+            Action::Rollout { state, reason, .. } => self.set_state(env, at, state, &reason),
             Action::Wave { wave, state } => self.set_wave(env, at, wave, state),
             Action::Verdict { wave, verdict } => self.rollouts[at].waves[wave].verdict = Some(verdict),
             Action::Admit { device, wave, previous, champion } => {
@@ -138,9 +142,10 @@ impl Fleet {
                 let fact = &mut self.rollouts[at].rows[row];
                 (fact.state, fact.code) = (state, code);
             }
-            Action::Offer { device, commit, probation_ms } => {
+            Action::Offer { device, commit, probation_ms, mode, until, attempt } => {
                 let Some(row) = self.row_of(at, &device) else { return };
-                self.offer(env, at, row, commit, probation_ms);
+                let probation = Probation { min_ms: probation_ms, commit };
+                self.offer(env, at, row, Terms { probation, mode, until, attempt });
                 push.push(self.rollouts[at].more[row].ix);
             }
             Action::Commit { device, version } => {
@@ -164,15 +169,33 @@ impl Fleet {
                 self.command(env, ix, CommandAction::Halt { version }, GOOD_FOR_MS);
                 push.push(ix);
             }
+            Action::Begin => {}
+            Action::PlanRevert { gated } => {
+                let generation = self.next_generation();
+                let r = &self.rollouts[at];
+                let back = plan_revert(&r.plan, &r.rows, generation, gated, env.now);
+                let sizes: Vec<String> = back.waves.iter().map(|w| w.len().to_string()).collect();
+                let text = format!("{} goes back in waves of {}", r.id, sizes.join(", "));
+                self.rollouts[at].back = Some(back);
+                self.say(env, text);
+            }
+            Action::Quarantine { device, reason } => {
+                let Some(ix) = self.find(&device) else { return };
+                self.say(env, format!("{device} is put into quarantine: {reason}"));
+                self.devices[ix as usize].quarantined = true;
+                self.follow_device(env, ix);
+            }
             Action::Revert { device, to } => {
                 let Some(row) = self.row_of(at, &device) else { return };
-                let generation = *generation.get_or_insert_with(|| self.next_generation());
+                let Some(generation) = self.rollouts[at].back.as_ref().map(|r| r.generation) else { return };
                 let Some(bundle) = env.repo.number(&to) else { return };
                 let ix = self.rollouts[at].more[row].ix;
                 let id = Some(self.rollouts[at].id.clone());
                 let probation = Probation { min_ms: 0, commit: Commit::Local };
-                let guard = guard(&self.rollouts[at]);
-                let version = self.assign(env, ix, id, generation, bundle, (probation, guard), GOOD_FOR_MS);
+                let terms = Terms { probation, mode: Mode::Active, until: None, attempt: 1 };
+                let draft =
+                    Draft { rollout: id, generation, bundle, guard: guard(&self.rollouts[at]), terms };
+                let version = self.assign(env, ix, draft);
                 self.rollouts[at].rows[row].revert = Some(version);
                 push.push(ix);
             }
@@ -190,7 +213,7 @@ impl Fleet {
         self.rollouts[at].row(self.find(device)?)
     }
 
-    fn offer(&mut self, env: &mut Env, at: usize, row: usize, commit: Commit, min_ms: u64) {
+    fn offer(&mut self, env: &mut Env, at: usize, row: usize, terms: Terms) {
         let (r, now) = (&self.rollouts[at], env.now);
         let (ix, wave, no) = (r.more[row].ix, r.rows[row].wave, r.no);
         let (state, w) = (r.state, &r.waves[wave]);
@@ -217,8 +240,8 @@ impl Fleet {
         }
         let id = Some(r.id.clone());
         let (bundle, generation, guard) = (r.bundle, r.plan.generation, guard(r));
-        let probation = Probation { min_ms, commit };
-        let version = self.assign(env, ix, id, generation, bundle, (probation, guard), GOOD_FOR_MS);
+        let draft = Draft { rollout: id, generation, bundle, guard, terms };
+        let version = self.assign(env, ix, draft);
         let known = &self.devices[ix as usize];
         let base = known.totals.iter().find(|(b, _)| *b == bundle).map(|(_, t)| *t).unwrap_or_default();
         let r = &mut self.rollouts[at];
@@ -226,15 +249,16 @@ impl Fleet {
             r.more[row].base = base;
         }
         let fact = &mut r.rows[row];
-        let attempts = fact.offer.map_or(0, |o| o.attempts) + 1;
         (fact.state, fact.code) = (DeviceState::Update(UpdateState::Offered), None);
         fact.offer = Some(Offer {
             version,
             at: now,
-            attempts,
+            attempts: terms.attempt,
             committed_at: None,
             renewed_at: None,
             halted_at: None,
+            until: terms.until,
+            shadow: terms.mode == Mode::Shadow,
             passed_over: false,
         });
         self.follow_row(env, at, ix);
@@ -247,9 +271,10 @@ impl Fleet {
         let (from, no) = (r.state, r.no);
         let can_be = match from {
             S::Halted | S::Completed => state == S::Reverting,
+            S::Paused => state != from && !matches!(state, S::Completed),
             S::Reverted | S::Superseded => false,
             S::Halting => matches!(state, S::Halted | S::Superseded),
-            S::Reverting => matches!(state, S::Reverted | S::Superseded),
+            S::Reverting => matches!(state, S::Reverted | S::Superseded | S::Paused),
             _ => state != from,
         };
         env.oracle.holds(can_be, env.now, "audit", || {
@@ -393,6 +418,10 @@ fn told(r: &Rollout, wave: usize) -> String {
     text
 }
 
+/// No generation of an epoch is below this.
+pub(super) fn first_generation(epoch: u64) -> u64 {
+    epoch.saturating_sub(1) << 20
+}
 /// No number of an epoch is below this: a restored fleet has forgotten what it gave out, devices have not.
 pub(super) fn floor(epoch: u64) -> u64 {
     epoch.saturating_sub(1).min(1 << 20) << 32

@@ -93,6 +93,7 @@ impl Fleet {
         if newer {
             known.said = Some((stream, seq.0, told));
             known.active = told.active;
+            known.count_failures(told.state);
             self.follow_device(env, ix);
         }
     }
@@ -117,6 +118,7 @@ impl Fleet {
             code: told.code.map(|c| env.code_text(c).to_owned()),
             active: told.active.map(|b| env.repo.bundle(b).digest),
         });
+        (fact.failures, fact.quarantined) = (known.failures, known.quarantined);
         let of = |b| known.totals.iter().find(|(n, _)| *n == b).map(|(_, t)| *t).unwrap_or_default();
         fact.candidate = of(r.bundle).since(&more.base);
         fact.champion = more.champion.map(of);
@@ -135,6 +137,15 @@ impl super::Known {
             self.streams.len() - 1
         });
         &mut self.streams[at]
+    }
+    /// Assignments in a row that it could not carry out.
+    fn count_failures(&mut self, state: longshore_wire::v1::UpdateState) {
+        use longshore_wire::v1::UpdateState as U;
+        match state {
+            U::Failed | U::RolledBack | U::Rejected => self.failures += 1,
+            U::Committed | U::Already => self.failures = 0,
+            _ => {}
+        }
     }
     /// Takes a message's place in its stream. Whether it is new.
     fn claim(&mut self, id: StreamId, seq: Seq, twice: bool) -> bool {

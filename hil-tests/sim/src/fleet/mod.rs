@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use longshore_fleet_core::gate::Tally;
 use longshore_fleet_core::plan::Plan;
-use longshore_fleet_core::rollout::{DeviceFact, RolloutState, WaveFact};
+use longshore_fleet_core::rollout::{DeviceFact, RevertPlan, RolloutState, WaveFact};
 use longshore_trust::{AssignmentVersion, DeviceId, Generation, RolloutId, StreamId, UnixMs};
 use longshore_wire::v1::{Assignment, Command, Message};
 
@@ -53,6 +53,10 @@ pub struct Known {
     pub revoked: bool,
     /// It is a rig.
     pub rig: bool,
+    /// Assignments in a row that it could not carry out.
+    pub failures: u32,
+    /// It is offered nothing until a person releases it.
+    pub quarantined: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -87,6 +91,8 @@ pub struct Rollout {
     pub since: UnixMs,
     /// Why.
     pub reason: String,
+    /// How it is taken back, once that was planned.
+    pub back: Option<RevertPlan>,
     /// Its waves.
     pub waves: Vec<WaveFact>,
     /// Its devices.
@@ -177,6 +183,8 @@ impl Fleet {
             commands: BTreeMap::new(),
             revoked: false,
             rig,
+            failures: 0,
+            quarantined: false,
         });
         for r in &mut self.rollouts {
             r.index.push(u32::MAX);

@@ -47,20 +47,16 @@ impl Fleet {
     pub(super) fn candidate(&self, env: &Env, ix: Ix) -> Candidate {
         let known = &self.devices[ix as usize];
         let ring = known.rig.then(|| ("ring".to_owned(), "hil".to_owned()));
-        Candidate {
-            device: known.id.clone(),
-            labels: ring.into_iter().collect::<BTreeMap<_, _>>(),
-            arch: None,
-            agent: None,
-            memory_mb: None,
-            features: Vec::new(),
-            online: known.session.is_some(),
-            active: known.active.map(|b| env.repo.bundle(b).digest),
-            active_counter: known.active.map(|b| env.repo.bundle(b).counter),
-        }
+        let mut candidate = Candidate::new(known.id.clone());
+        candidate.labels = ring.into_iter().collect::<BTreeMap<_, _>>();
+        candidate.online = known.session.is_some();
+        candidate.active = known.active.map(|b| env.repo.bundle(b).digest);
+        candidate.active_counter = known.active.map(|b| env.repo.bundle(b).counter);
+        candidate.quarantined = known.quarantined.then(|| "it failed again and again".to_owned());
+        candidate
     }
     pub(super) fn next_generation(&mut self) -> Generation {
-        self.generation = self.generation.max(super::execute::floor(self.epoch)) + 1;
+        self.generation = self.generation.max(super::execute::first_generation(self.epoch)) + 1;
         Generation(self.generation)
     }
 
@@ -120,6 +116,7 @@ impl Fleet {
             id,
             bundle,
             state: RolloutState::Planned,
+            back: None,
             since: env.now,
             reason: "planned".to_owned(),
             waves: vec![fresh; plan.waves.len()],
@@ -163,26 +160,15 @@ impl Fleet {
         r.outside.remove(&ix);
         r.index[ix as usize] = u32::try_from(r.rows.len()).expect("fewer devices than that");
         let champion_no = champion.and_then(|c| env.repo.number(&c));
-        r.rows.push(DeviceFact {
-            device: known.id.clone(),
-            wave,
-            state: DeviceState::Waiting,
-            code: None,
-            offer: None,
-            report: None,
-            online: known.session.is_some(),
-            revoked: known.revoked,
-            previous,
-            candidate: Tally::default(),
-            champion: None,
-            revert: None,
-        });
+        let mut fact = DeviceFact::new(known.id.clone(), wave);
+        (fact.online, fact.revoked, fact.previous) = (known.session.is_some(), known.revoked, previous);
+        r.rows.push(fact);
         r.more.push(More { ix, base: Tally::default(), offered: false, champion: champion_no });
         env.oracle.joins(r.no, ix, wave);
         self.follow_row(env, at, ix);
     }
 
-    fn act(&mut self, wanted: &[RolloutState]) -> Option<usize> {
+    fn act(&self, wanted: &[RolloutState]) -> Option<usize> {
         let at = self.rollouts.len().checked_sub(1)?;
         wanted.contains(&self.rollouts[at].state).then_some(at)
     }

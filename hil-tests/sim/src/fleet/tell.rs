@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use longshore_trust::{AssignmentVersion, Generation, RolloutId, Seq, StreamId, TimeQuality};
 use longshore_wire::v1::{
-    Assignment, Body, Command, CommandAction, Guard, Header, Message, Mode, Probation, SCHEMA, Slot,
-    TargetsVersion, seal,
+    Assignment, Body, Command, CommandAction, Guard, Header, Message, SCHEMA, Slot, TargetsVersion, seal,
 };
 
+use super::execute::Terms;
 use super::{Assigned, Fleet, execute};
 use crate::env::Env;
 use crate::message::{BundleNo, Down, Signed};
@@ -16,6 +16,15 @@ use crate::queue::Ix;
 
 /// An online device has so long to answer an assignment before it is sent again, ms.
 const ANSWER_MS: u64 = 30_000;
+
+/// What a device should run, before it has a version and a signature.
+pub(super) struct Draft {
+    pub(super) rollout: Option<RolloutId>,
+    pub(super) generation: Generation,
+    pub(super) bundle: BundleNo,
+    pub(super) guard: Guard,
+    pub(super) terms: Terms,
+}
 
 impl Fleet {
     /// Number of the key that the director signs with.
@@ -36,20 +45,12 @@ impl Fleet {
         }
     }
     /// Signs an assignment and keeps it as the newest of its device.
-    pub(super) fn assign(
-        &mut self,
-        env: &mut Env,
-        ix: Ix,
-        rollout: Option<RolloutId>,
-        generation: Generation,
-        bundle: BundleNo,
-        (probation, guard): (Probation, Guard),
-        good_for_ms: u64,
-    ) -> AssignmentVersion {
+    pub(super) fn assign(&mut self, env: &mut Env, ix: Ix, draft: Draft) -> AssignmentVersion {
+        let Draft { rollout, generation, bundle, guard, terms } = draft;
         let version = self.top(ix);
-        let signed = self.devices[ix as usize].generation.0.max(execute::floor(self.epoch));
+        let signed = self.devices[ix as usize].generation.0.max(execute::first_generation(self.epoch));
         let generation = Generation(generation.0.max(signed));
-        let until = env.now.plus_ms(good_for_ms);
+        let until = env.now.plus_ms(execute::GOOD_FOR_MS);
         let b = env.repo.bundle(bundle);
         let slot = Slot {
             model: env.repo.model.clone(),
@@ -57,16 +58,16 @@ impl Fleet {
             sha256: b.digest,
             length: b.length,
             release_counter: b.counter,
-            mode: Mode::Active,
+            mode: terms.mode,
         };
         let body = Assignment {
             version,
             generation,
             rollout,
             issued: env.now,
-            activate_by: until,
+            activate_by: terms.until.unwrap_or(until),
             not_after: until,
-            probation,
+            probation: terms.probation,
             guard,
             targets_versions: vec![TargetsVersion { role: "targets".to_owned(), version: 1 }],
             slots: vec![slot],

@@ -5,6 +5,7 @@ use longshore_wire::v1::UpdateState;
 
 use super::super::{DeviceFact, DeviceState, Offer, Standing};
 use super::{Action, Opening};
+use crate::broken::{Rule, broken};
 
 /// A device whose offer lapsed through no fault of the version gets at most so many.
 const MAX_ATTEMPTS: u32 = 5;
@@ -89,6 +90,9 @@ impl<'a> View<'a> {
             return Standing::Out;
         }
         let own = self.state.standing();
+        if broken(Rule::OfflineIsSuccess) && !self.fact.online && own == Standing::OnItsWay {
+            return Standing::Ok;
+        }
         if self.fact.quarantined && own == Standing::OnItsWay {
             return Standing::Out;
         }
