@@ -37,17 +37,18 @@ pub fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The program, built for release. With other features it lies elsewhere: nothing may take it for the one that was asked for.
+/// The program, built for release.
+///
+/// # Errors
+/// When it cannot be built.
 pub fn program(broken: bool) -> Result<PathBuf> {
     let mut build = vec!["build", "--release", "-p", "longshore-sim"];
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    let apart = target.join("broken-rules");
-    let apart_text = apart.display().to_string();
     if broken {
-        build.extend(["--features", "longshore-sim/broken-rules", "--target-dir", &apart_text]);
+        build.extend(["--features", "longshore-sim/broken-rules"]);
     }
     run(cargo(&build))?;
-    Ok(if broken { apart } else { target }.join("release/longshore-sim"))
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    Ok(target.join("release/longshore-sim"))
 }
 
 /// Random scenarios.
@@ -64,6 +65,9 @@ pub fn soak(seeds: u64) -> Result<()> {
 /// # Errors
 /// When one is not noticed.
 pub fn mutants() -> Result<()> {
-    let program = program(true)?;
-    run(command(&program.display().to_string(), &["mutants"]))
+    let broken = program(true)?;
+    let noticed = run(command(&broken.display().to_string(), &["mutants"]));
+    // Nothing may take the one that breaks rules for the one that does not.
+    program(false)?;
+    noticed
 }

@@ -32,7 +32,6 @@ pub const RULES: &[(&str, &str)] = &[
     ("version", "versions never fall, but by a way back that offline keys signed"),
     ("floor", "the floor of a device's release counter never falls"),
     ("persist", "nothing is done before the transaction that justifies it is durable"),
-    ("offered", "a bundle runs only where somebody with the director's key asked for it"),
     (
         "exposure",
         "no wave holds more devices than its cap, and nothing is offered to a wave that is not open",

@@ -72,6 +72,14 @@ impl<'a> View<'a> {
             };
         }
         let offer = d.offer.as_ref()?;
+        // It answered to a later assignment that this record does not know (a backup was put back): it knows better what it
+        // runs, and what it no longer runs proves nothing.
+        if report.version > offer.version
+            && d.state.standing() == Standing::Ok
+            && report.active != Some(bundle)
+        {
+            return of(UpdateState::Cancelled, Some("fleet.behind_device"));
+        }
         // Waiting: what it said was about an offer before; it is to get a new one.
         if report.version != offer.version || d.state == DeviceState::Waiting {
             return None;
