@@ -386,6 +386,23 @@ fn older_metadata_than_the_directors_means_refresh_again_until_it_expires() {
     assert_eq!(t.states(2).last(), Some(&Expired));
 }
 #[test]
+fn a_halt_that_overtakes_its_assignment_revokes_it_all_the_same() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    t.feed(command(50, CommandAction::Halt { version: AssignmentVersion(2) }));
+    t.settle();
+    start(&mut t, 2, 2, LEASE);
+    t.pass(60_000);
+    assert_eq!((t.states(2), t.serving), (vec![], Some(bundle(1))));
+    t.crash();
+    start(&mut t, 2, 2, LEASE);
+    t.pass(60_000);
+    assert_eq!(t.serving, Some(bundle(1)), "also after a restart");
+    start(&mut t, 3, 2, Commit::Local);
+    t.pass(60_000);
+    assert_eq!(t.serving, Some(bundle(2)));
+}
+#[test]
 fn an_executor_of_an_older_plan_is_not_heard() {
     let mut t = Twin::new();
     t.install(5, 1);

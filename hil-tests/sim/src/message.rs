@@ -27,6 +27,8 @@ pub struct Window {
     pub labelled: u32,
     /// Of these, right.
     pub correct: u32,
+    /// Rows that it answered beside the bundle that serves.
+    pub shadow: u32,
 }
 
 /// A row of the outbox.

@@ -303,7 +303,7 @@ mod tests {
     const NOW: UnixMs = crate::timeline::START;
 
     fn window(first: u32, last: u32) -> Window {
-        Window { first, last, bundle: 1, rows: 1, errors: 0, labelled: 0, correct: 0 }
+        Window { first, last, bundle: 1, rows: 1, errors: 0, labelled: 0, correct: 0, shadow: 0 }
     }
 
     #[test]

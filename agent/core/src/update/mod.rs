@@ -441,6 +441,11 @@ impl Updates {
                 self.each(|rec, step| serving::renewed(rec, version, step))
             }
             CommandAction::Halt { version } => {
+                // It may have overtaken the assignment that it revokes, which must not start anything when it comes.
+                if version > self.assigned {
+                    self.assigned = version;
+                    self.writes.push(Write::Assigned(version));
+                }
                 if self.offer.as_ref().is_some_and(|o| o.assignment.version == version) {
                     self.drop_offer(
                         longshore_wire::v1::UpdateState::Cancelled,

@@ -138,8 +138,8 @@ impl Updates {
     }
 
     fn accept(&mut self, a: &Assignment, view: &TargetsView) {
-        self.assigned = a.version;
-        self.writes.push(Write::Assigned(a.version));
+        self.assigned = self.assigned.max(a.version);
+        self.writes.push(Write::Assigned(self.assigned));
         for slot in &a.slots {
             let me = self.me.clone();
             let wanted = wanted(a, slot);

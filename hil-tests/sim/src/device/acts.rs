@@ -361,6 +361,7 @@ impl Device {
                     errors: 0,
                     labelled: 0,
                     correct: 0,
+                    shadow: 0,
                 };
                 env.oracle.gone(self.ix, &gone);
             }

@@ -160,7 +160,7 @@ impl Disk {
     pub fn close(&mut self, next: u32) -> (u32, Vec<Window>) {
         let mut used = 0;
         for w in std::mem::take(&mut self.open) {
-            if w.rows > 0 || w.errors > 0 {
+            if w.rows > 0 || w.errors > 0 || w.shadow > 0 {
                 self.windows.push_back(Window { first: next + used, last: next + used, ..w });
                 used += 1;
             }
@@ -180,6 +180,7 @@ impl Disk {
                     a.errors += b.errors;
                     a.labelled += b.labelled;
                     a.correct += b.correct;
+                    a.shadow += b.shadow;
                 }
                 None => dropped.extend(self.windows.pop_front()),
             }

@@ -81,6 +81,7 @@ impl Engine {
             errors: small(errors),
             labelled: small(labelled),
             correct: small(correct),
+            shadow: 0,
         }
     }
 }

@@ -16,12 +16,13 @@ use longshore_agent_core::guard::Sample;
 use longshore_agent_core::update::{self, Batch, Input, ModelRecord, NEVER, Phase};
 use longshore_agent_core::{Moment, Sync, Updates, sync};
 use longshore_trust::{AssignmentVersion, DeviceId, StreamId, UnixMs};
+use longshore_wire::v1::UpdateState;
 
 pub use disk::Disk;
 pub use engine::Engine;
 
 use crate::env::{Env, purpose};
-use crate::message::BundleNo;
+use crate::message::{BundleNo, Window};
 use crate::queue::{Event, Ix};
 use crate::rng::Rng;
 
@@ -227,6 +228,7 @@ impl Device {
             return;
         }
         self.engine.count(env, &mut self.disk.open, run.serving, env.now);
+        self.count_shadow(env);
         let next = env.oracle.device(self.ix).closed;
         let (used, dropped) = self.disk.close(next);
         env.oracle.device(self.ix).closed += used;
@@ -238,6 +240,17 @@ impl Device {
         self.look_after(env);
         self.observe(env);
         self.feed_sync(env, sync::Input::Backlog);
+    }
+    /// What ran beside the bundle that serves has answered as many rows, and nobody heard them.
+    fn count_shadow(&mut self, env: &Env) {
+        let update = self.disk.record.as_ref().and_then(|r| r.update.as_ref());
+        let beside = update.filter(|u| u.state() == UpdateState::Shadowing);
+        if let Some(bundle) = beside.and_then(|u| env.repo.number(&u.wanted.bundle.bundle)) {
+            let shadow = env.model.rows_per_hour;
+            let none =
+                Window { first: 0, last: 0, bundle, rows: 0, errors: 0, labelled: 0, correct: 0, shadow };
+            self.disk.open.push(none);
+        }
     }
     /// Deadlines and quotas, held against true time.
     fn look_after(&mut self, env: &mut Env) {

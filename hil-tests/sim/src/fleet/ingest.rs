@@ -73,6 +73,7 @@ impl Fleet {
             Row::Windows(windows) => {
                 for w in &windows {
                     env.oracle.counts(env.now, ix, w);
+                    self.devices[ix as usize].count_shadow(w);
                     let totals = &mut self.devices[ix as usize].totals;
                     match totals.iter_mut().find(|(b, _)| *b == w.bundle) {
                         Some((_, tally)) => add(tally, w),
@@ -119,6 +120,7 @@ impl Fleet {
             active: told.active.map(|b| env.repo.bundle(b).digest),
         });
         (fact.failures, fact.quarantined) = (known.failures, known.quarantined);
+        fact.shadow_rows = known.shadow.iter().find(|(b, _)| *b == r.bundle).map_or(0, |(_, n)| *n);
         let of = |b| known.totals.iter().find(|(n, _)| *n == b).map(|(_, t)| *t).unwrap_or_default();
         fact.candidate = of(r.bundle).since(&more.base);
         fact.champion = more.champion.map(of);
@@ -137,6 +139,16 @@ impl super::Known {
             self.streams.len() - 1
         });
         &mut self.streams[at]
+    }
+    /// Rows that a bundle answered beside the one that serves.
+    fn count_shadow(&mut self, w: &crate::message::Window) {
+        if w.shadow == 0 {
+            return;
+        }
+        match self.shadow.iter_mut().find(|(b, _)| *b == w.bundle) {
+            Some((_, n)) => *n += u64::from(w.shadow),
+            None => self.shadow.push((w.bundle, u64::from(w.shadow))),
+        }
     }
     /// Assignments in a row that it could not carry out.
     fn count_failures(&mut self, state: longshore_wire::v1::UpdateState) {

@@ -43,6 +43,7 @@ pub struct Known {
     pub active: Option<BundleNo>,
     /// Counts of each bundle.
     pub totals: Vec<(BundleNo, Tally)>,
+    shadow: Vec<(BundleNo, u64)>,
     streams: Vec<Stream>,
     down_seq: u64,
     top: u64,
@@ -175,6 +176,7 @@ impl Fleet {
             said: None,
             active: runs.map(|(b, _)| b),
             totals,
+            shadow: Vec::new(),
             streams: Vec::new(),
             down_seq: 0,
             top: 0,
