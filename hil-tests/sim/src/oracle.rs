@@ -55,8 +55,6 @@ pub const RULES: &[(&str, &str)] = &[
 pub struct Truth {
     /// The greatest generation it accepted.
     generation: Generation,
-    /// What it accepted last.
-    assigned: AssignmentVersion,
     /// It has obeyed a halt of this assignment.
     halted: AssignmentVersion,
     /// Windows it has closed.
@@ -228,11 +226,10 @@ impl Oracle {
     // Devices.
 
     /// A device has accepted an assignment.
-    pub fn accepted(&mut self, now: UnixMs, ix: Ix, version: AssignmentVersion, generation: Generation) {
+    pub fn accepted(&mut self, now: UnixMs, ix: Ix, generation: Generation) {
         let truth = self.device(ix);
         let before = truth.generation;
         truth.generation = before.max(generation);
-        truth.assigned = version;
         self.holds(generation >= before, now, "generation", || {
             format!("device {ix} accepted generation {generation} after {before}")
         });
@@ -240,7 +237,7 @@ impl Oracle {
     /// The director whom a device obeyed is trusted no more: numbers begin again.
     pub fn new_director(&mut self, ix: Ix) {
         let truth = self.device(ix);
-        (truth.generation, truth.assigned, truth.halted) = Default::default();
+        (truth.generation, truth.halted) = Default::default();
     }
     /// A device has obeyed a halt. Answers which one it had obeyed before.
     pub fn halts(&mut self, ix: Ix, version: AssignmentVersion) -> AssignmentVersion {

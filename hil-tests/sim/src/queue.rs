@@ -45,8 +45,6 @@ pub enum Event {
     Tick,
     /// The fleet sends again what a device did not answer.
     Sweep,
-    /// What was committed goes out to the device; number of the fleet's process.
-    Push(Ix, u32),
     /// An old process of the fleet looks.
     StaleTick,
     /// Something of the scenario.

@@ -109,7 +109,7 @@ impl Device {
                         format!("device {ix}: {} {version} {why}", state.as_str())
                     });
                     if state == UpdateState::Accepted {
-                        env.oracle.accepted(env.now, ix, version, r.generation);
+                        env.oracle.accepted(env.now, ix, r.generation);
                     }
                 }
                 _ => {}
@@ -306,7 +306,7 @@ impl Device {
                 Some(sync::Input::Sealed { rows, window_bytes, more })
             }
             sync::Output::Publish(seq) => {
-                let Some(row) = self.disk.outbox.get(&seq.0).cloned() else { return None };
+                let row = self.disk.outbox.get(&seq.0).cloned()?;
                 let run = self.run.as_ref()?;
                 if run.session.is_none() {
                     return Some(sync::Input::NotSent(seq));

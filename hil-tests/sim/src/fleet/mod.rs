@@ -24,7 +24,6 @@ pub use tell::sign;
 use crate::env::Env;
 use crate::message::{BundleNo, Told, Window};
 use crate::queue::Ix;
-use crate::timeline::clock;
 
 /// What the fleet knows of a device.
 #[derive(Debug, Clone)]
@@ -286,11 +285,6 @@ impl Fleet {
         } else {
             env.timeline.say(env.now, text);
         }
-    }
-    /// As a line: `running since 0d 01:00:00`.
-    #[must_use]
-    pub fn summary(r: &Rollout) -> String {
-        format!("{} is {} since {}", r.id, r.state, clock(r.since))
     }
 }
 

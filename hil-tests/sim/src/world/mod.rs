@@ -228,11 +228,6 @@ impl World {
                 let session = if session == u32::MAX { device.sessions } else { session };
                 device.hears(env, session, *down);
             }
-            Event::Push(ix, process) => {
-                if process == self.fleet.process && env.fleet {
-                    self.fleet.push(env, ix);
-                }
-            }
             Event::Tick => {
                 // One that was asked for before a sooner one is not needed any more.
                 if env.now < self.next_tick {
