@@ -180,6 +180,8 @@ impl Director {
     ) -> Result<AssignmentVersion, DirectorError> {
         let seq = self.next_seq(tx, &draft.device).await?;
         let version = store::director::next_assignment_version(tx, &draft.device, self.epoch).await?;
+        let signed = store::director::newest_generation(tx, &draft.device, self.epoch).await?;
+        let generation = draft.generation.max(signed);
         let mut targets_versions = Vec::new();
         for role in std::iter::once("targets".to_owned())
             .chain(draft.slots.iter().map(|s| format!("models/{}", s.model)))
@@ -190,7 +192,7 @@ impl Director {
         }
         let body = Assignment {
             version,
-            generation: draft.generation,
+            generation,
             rollout: draft.rollout.clone(),
             issued: now,
             activate_by: draft.activate_by,
@@ -206,7 +208,7 @@ impl Director {
             &store::director::StoredAssignment {
                 device: draft.device,
                 version,
-                generation: draft.generation,
+                generation,
                 rollout: draft.rollout,
                 bytes,
                 created: now,

@@ -9,6 +9,7 @@ mod demo;
 mod fuzz;
 mod prerequisites;
 mod run;
+mod sim;
 mod test;
 mod tidy;
 
@@ -43,6 +44,8 @@ enum Task {
     },
     /// Throw mangled input at everything that reads what outsiders send
     Fuzz(fuzz::Args),
+    /// Play the simulator at length, and show that it notices broken rules
+    Sim(sim::Args),
     /// Measure, and print JSON
     Bench(bench::Args),
 }
@@ -58,6 +61,7 @@ fn main() -> anyhow::Result<()> {
         Task::Assets => assets::main(),
         Task::Cross { target } => cross::run(target.as_deref()),
         Task::Fuzz(args) => fuzz::main(&args),
+        Task::Sim(args) => sim::main(&args),
         Task::Bench(args) => bench::main(&args),
     }
 }

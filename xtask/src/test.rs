@@ -62,6 +62,8 @@ pub fn nightly() -> Result<()> {
     for (name, step) in STEPS.iter().filter(|(name, _)| *name != "unit") {
         timed(name, step)?;
     }
+    timed("soak", &((|| crate::sim::soak(2_000)) as fn() -> Result<()>))?;
+    timed("broken rules", &(crate::sim::mutants as fn() -> Result<()>))?;
     timed("unit, whole", &((|| nextest(&[("LONGSHORE_NIGHTLY", "1")], &[])) as fn() -> Result<()>))?;
     timed("slow", &(slow as fn() -> Result<()>))
 }

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use longshore_trust::{AssignmentVersion, DeviceId, Digest, FleetId, ReleaseCounter, UnixMs};
+use longshore_trust::{AssignmentVersion, DeviceId, Digest, FleetId, Generation, ReleaseCounter, UnixMs};
 use longshore_wire::v1::{Assignment, Message, Reason, Slot};
+
+use crate::broken::{Rule, broken};
 
 /// What verified targets metadata says about one manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +53,18 @@ pub enum Refusal {
         /// The time now.
         now: UnixMs,
     },
+    /// From a plan that a newer one has replaced on this device.
+    #[error(
+        "assignment {version} is of generation {generation}, and this device has accepted generation {accepted}: whoever sent it acts on an old plan"
+    )]
+    OldGeneration {
+        /// Which.
+        version: AssignmentVersion,
+        /// Its generation.
+        generation: Generation,
+        /// The greatest one accepted.
+        accepted: Generation,
+    },
     /// The same model twice.
     #[error("assignment {0} names a model twice")]
     DuplicateModel(AssignmentVersion),
@@ -84,6 +98,7 @@ impl Refusal {
             Self::WrongFleet(_) => "assignment.wrong_fleet",
             Self::WrongDevice(_) => "assignment.wrong_device",
             Self::Expired { .. } => Self::EXPIRED,
+            Self::OldGeneration { .. } => "assignment.old_generation",
             Self::DuplicateModel(_) => "assignment.duplicate_model",
             Self::Path(_) => "assignment.path",
             Self::NotATarget(_) => "assignment.not_a_target",
@@ -118,7 +133,8 @@ pub struct Device {
     pub arch: String,
 }
 
-/// First look, before any metadata is fetched. `Ok(None)`: nothing new (a repeat), harmless.
+/// First look, before any metadata is fetched. `Ok(None)`: nothing new (a repeat), harmless. `accepted` is the greatest
+/// generation accepted so far: an executor that acts on an older plan is harmless.
 ///
 /// # Errors
 /// [`Refusal`].
@@ -126,6 +142,7 @@ pub fn arrive<'a>(
     me: &Device,
     last: AssignmentVersion,
     now: UnixMs,
+    accepted: Generation,
     message: &'a Message<Assignment>,
 ) -> Result<Option<&'a Assignment>, Refusal> {
     let a = &message.body;
@@ -135,11 +152,14 @@ pub fn arrive<'a>(
     if message.header.device != me.device {
         return Err(Refusal::WrongDevice(message.header.device.clone()));
     }
-    if a.version <= last {
+    if a.version <= last && !broken(Rule::OldAssignmentAgain) {
         return Ok(None);
     }
     if now > a.not_after {
         return Err(Refusal::Expired { version: a.version, not_after: a.not_after, now });
+    }
+    if a.generation < accepted && !broken(Rule::GenerationIgnored) {
+        return Err(Refusal::OldGeneration { version: a.version, generation: a.generation, accepted });
     }
     for (i, slot) in a.slots.iter().enumerate() {
         if a.slots[..i].iter().any(|s| s.model == slot.model) {
@@ -171,6 +191,9 @@ pub fn recent_enough(a: &Assignment, view: &TargetsView) -> bool {
 /// # Errors
 /// [`Refusal`] for the first slot that is not.
 pub fn agree(a: &Assignment, view: &TargetsView) -> Result<(), Refusal> {
+    if broken(Rule::TargetsNotAsked) {
+        return Ok(());
+    }
     for slot in &a.slots {
         let target = view
             .targets
@@ -214,7 +237,7 @@ pub fn admissible(
             format!("the bundle is for {}; this device is {}", hw.join(", "), me.arch),
         ));
     }
-    if slot.release_counter < floor {
+    if slot.release_counter < floor && !broken(Rule::FloorNotAsked) {
         // Only the model's own role speaks for it: the keys of another model open no way back.
         let own = format!("{}/", slot.model);
         let mut of_model = view.targets.iter().filter(|(path, _)| path.starts_with(&own));

@@ -10,6 +10,7 @@
 
 pub mod assignment;
 pub mod backoff;
+pub mod broken;
 pub mod clock;
 pub mod guard;
 pub mod renewal;

@@ -11,6 +11,7 @@ use longshore_trust::{Seq, StreamId, UnixMs};
 use longshore_wire::v1::Receipt;
 
 use crate::backoff::{Backoff, Jitter};
+use crate::broken::{Rule, broken};
 use crate::update::NEVER;
 
 /// A new stream is begun at most this often, ms.
@@ -274,7 +275,9 @@ impl Sync {
                 }
                 self.allowance = self.allowance.saturating_sub(window_bytes);
                 for seq in rows {
-                    self.next = self.next.max(seq.next());
+                    if !broken(Rule::NumbersTwice) || !seq.0.is_multiple_of(16) {
+                        self.next = self.next.max(seq.next());
+                    }
                     self.rows.insert(seq, Row { sends: 0, due: now });
                 }
             }
@@ -365,7 +368,7 @@ impl Sync {
             return;
         }
         let newer = r.fleet_epoch > self.epoch;
-        if newer && r.up_to < self.receipted {
+        if newer && r.up_to < self.receipted && !broken(Rule::NoReoffer) {
             let was = self.receipted;
             self.reoffering = Some((r.up_to, r.fleet_epoch));
             self.out.push_back(Output::Reoffer { after: r.up_to, was, fleet_epoch: r.fleet_epoch });

@@ -7,9 +7,9 @@ mod twin;
 use longshore_agent_core::assignment::reason;
 use longshore_agent_core::guard::Sample;
 use longshore_agent_core::update::{FetchFailure, Input, Output, Phase, RollbackTo};
-use longshore_trust::{AssignmentVersion, ReleaseCounter, UnixMs};
+use longshore_trust::{AssignmentVersion, Generation, ReleaseCounter, UnixMs};
 use longshore_wire::v1::UpdateState::{self, *};
-use longshore_wire::v1::{Command, CommandAction, Commit};
+use longshore_wire::v1::{Assignment, Command, CommandAction, Commit};
 use twin::*;
 
 const LEASE: Commit = Commit::Lease { lease_ms: 60_000 };
@@ -384,6 +384,44 @@ fn older_metadata_than_the_directors_means_refresh_again_until_it_expires() {
     start(&mut t, 2, 2, Commit::Local);
     t.pass(7_300_000);
     assert_eq!(t.states(2).last(), Some(&Expired));
+}
+#[test]
+fn a_halt_that_overtakes_its_assignment_revokes_it_all_the_same() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    t.feed(command(50, CommandAction::Halt { version: AssignmentVersion(2) }));
+    t.settle();
+    start(&mut t, 2, 2, LEASE);
+    t.pass(60_000);
+    assert_eq!((t.states(2), t.serving), (vec![], Some(bundle(1))));
+    t.crash();
+    start(&mut t, 2, 2, LEASE);
+    t.pass(60_000);
+    assert_eq!(t.serving, Some(bundle(1)), "also after a restart");
+    start(&mut t, 3, 2, Commit::Local);
+    t.pass(60_000);
+    assert_eq!(t.serving, Some(bundle(2)));
+}
+#[test]
+fn an_executor_of_an_older_plan_is_not_heard() {
+    let mut t = Twin::new();
+    t.install(5, 1);
+    let older = Assignment { generation: Generation(4), ..assignment(6, 2, Commit::Local) };
+    t.feed(assigned(header(1, 50), older.clone()));
+    t.settle();
+    t.pass(60_000);
+    assert_eq!((t.serving, t.disk.assigned.0), (Some(bundle(1)), 5));
+    t.crash();
+    t.feed(assigned(header(1, 51), older.clone()));
+    t.settle();
+    assert_eq!(t.states(2), [], "also after a restart");
+    // A new director begins anew: whoever held the old key may have used up all generations.
+    t.feed(Input::NewDirector { assigned: AssignmentVersion(0), commanded: (0, 0) });
+    t.settle();
+    t.feed(assigned(header(1, 52), older));
+    t.settle();
+    t.pass(60_000);
+    assert_eq!(t.serving, Some(bundle(2)));
 }
 #[test]
 fn every_state_that_is_not_final_has_a_deadline() {

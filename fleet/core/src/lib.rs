@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alert;
+pub mod broken;
 pub mod gate;
 pub mod monitor;
 pub mod plan;

@@ -15,6 +15,7 @@ use longshore_bundle::{DeviceFacts, Requires, Verdict};
 use longshore_trust::{DeviceId, Digest, Generation, ModelName, ReleaseCounter, RolloutId};
 use serde::{Deserialize, Serialize};
 
+use crate::broken::{Rule, broken};
 use crate::policy::{Policy, Select};
 
 pub use candidate::{Candidate, Elsewhere};
@@ -208,7 +209,9 @@ pub fn plan(request: Request<'_>, inventory: &[Candidate]) -> Result<Plan, PlanE
         let mut left = Vec::new();
         let mut devices = Vec::new();
         for c in pool {
-            if wave.select.admits(&c.labels) && cap.is_none_or(|cap| devices.len() < cap) {
+            if wave.select.admits(&c.labels)
+                && cap.is_none_or(|cap| devices.len() < cap || broken(Rule::CapIgnored))
+            {
                 devices.push(PlannedDevice {
                     device: c.device.clone(),
                     previous: way_back(request.bundle, c.active, previous, request.ways_back),

@@ -26,8 +26,21 @@ pub struct StoredAssignment {
 }
 
 /// No number of epoch `e` is below this: a restored fleet has forgotten what it gave out, devices have not.
-fn floor(epoch: u64) -> i64 {
-    to_i64(epoch.saturating_sub(1).min(1 << 20) << 32)
+fn floor(epoch: u64) -> u64 {
+    epoch.saturating_sub(1).min(1 << 20) << 32
+}
+
+/// The greatest generation signed for a device, and at least the epoch's floor: a device accepts none below what it has
+/// accepted, so an assignment of an older plan that is still good carries this one.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn newest_generation(tx: &mut Tx, device: &DeviceId, epoch: u64) -> Result<Generation, StoreError> {
+    let n: Option<i64> = sqlx::query_scalar("SELECT max(generation) FROM assignment WHERE device = ?1")
+        .bind(device.as_str())
+        .fetch_one(tx.conn())
+        .await?;
+    Ok(Generation(to_u64(n.unwrap_or(0)).max(super::rollout::first_generation(epoch))))
 }
 
 /// Takes the next sequence number towards a device; `None` when it is unknown or revoked.
@@ -39,7 +52,7 @@ pub async fn next_down_seq(tx: &mut Tx, device: &DeviceId, epoch: u64) -> Result
         "UPDATE device SET down_seq = max(down_seq, ?2) + 1 WHERE id = ?1 AND revoked_at IS NULL RETURNING down_seq",
     )
     .bind(device.as_str())
-    .bind(floor(epoch))
+    .bind(to_i64(floor(epoch)))
     .fetch_optional(tx.conn())
     .await?;
     Ok(n.map(|n| Seq(to_u64(n))))
@@ -60,7 +73,7 @@ pub async fn next_assignment_version(
             coalesce((SELECT assignment_version FROM device WHERE id = ?1), 0))",
     )
     .bind(device.as_str())
-    .bind(floor(epoch))
+    .bind(to_i64(floor(epoch)))
     .fetch_one(tx.conn())
     .await?;
     Ok(AssignmentVersion(to_u64(n)))

@@ -280,6 +280,12 @@ pub async fn next_generation(tx: &mut Tx) -> Result<Generation, StoreError> {
     Ok(next)
 }
 
+/// No generation of an epoch is below this.
+#[must_use]
+pub fn first_generation(epoch: u64) -> u64 {
+    epoch.saturating_sub(1) << EPOCH_GENERATIONS
+}
+
 /// The last generation that was given out, or may have been in an epoch before.
 async fn last_generation(tx: &mut Tx) -> Result<Generation, StoreError> {
     let last: u64 = match get_meta(tx, "generation").await? {
@@ -290,7 +296,7 @@ async fn last_generation(tx: &mut Tx) -> Result<Generation, StoreError> {
         Some(text) => text.parse().map_err(|e| StoreError::corrupt("fleet epoch", e))?,
         None => 1,
     };
-    Ok(Generation(last.max(epoch.saturating_sub(1) << EPOCH_GENERATIONS)))
+    Ok(Generation(last.max(first_generation(epoch))))
 }
 
 /// Writes a plan as a new rollout.

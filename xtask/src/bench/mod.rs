@@ -5,6 +5,7 @@
 
 mod agent;
 mod api;
+mod simulation;
 mod swap;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use crate::{assets, prerequisites};
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// What to measure: agent, api, swap, ingest, stats, trust, monitoring [default: all]
+    /// What to measure: agent, api, swap, ingest, stats, trust, monitoring, sim [default: all]
     names: Vec<String>,
     /// Use the programs in this directory instead of building for release; the figures name it
     #[arg(long, value_name = "DIR")]
@@ -38,9 +39,10 @@ const BENCHES: &[Bench] = &[
     ("stats", stats),
     ("trust", trust),
     ("monitoring", monitoring),
+    ("sim", simulation::run),
 ];
 /// What needs no program of ours, only a crate.
-const WITHOUT_PROGRAMS: &[&str] = &["stats", "trust", "monitoring"];
+const WITHOUT_PROGRAMS: &[&str] = &["stats", "trust", "monitoring", "sim"];
 
 /// Everything at once, without soak: a benchmark is no rollout.
 const AT_ONCE: &str = r#"name = "bench"
@@ -63,7 +65,7 @@ on_inconclusive = "pause"
 pub fn main(args: &Args) -> Result<()> {
     if let Some(unknown) = args.names.iter().find(|n| !BENCHES.iter().any(|(name, _)| name == n)) {
         bail!(
-            "there is no benchmark {unknown:?}; there are agent, api, swap, ingest, stats, trust, monitoring"
+            "there is no benchmark {unknown:?}; there are agent, api, swap, ingest, stats, trust, monitoring, sim"
         );
     }
     let is_light = |n: &String| WITHOUT_PROGRAMS.contains(&n.as_str());

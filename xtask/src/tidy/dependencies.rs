@@ -70,6 +70,18 @@ const MAY: &[(&str, &[&str])] = &[
         ],
     ),
     ("longshore", &["longshore-trust", "longshore-bundle", "longshore-stats", "longshore-runtime"]),
+    // What the simulator drives is what ships: the cores, and nothing that touches the world.
+    (
+        "longshore-sim",
+        &[
+            "longshore-agent-core",
+            "longshore-fleet-core",
+            "longshore-trust",
+            "longshore-wire",
+            "longshore-bundle",
+            "longshore-stats",
+        ],
+    ),
 ];
 
 /// Libraries that only these crates may name.
@@ -82,6 +94,9 @@ const ONLY: &[(&str, &[&str])] = &[
     ("mqtt5", &["longshore-fleet"]),
     ("rumqttc", &["longshore-agent", "longshore-fleet"]),
 ];
+
+/// Breaks rules on purpose, for the simulator to notice: nothing that ships may be built with it.
+const BROKEN: &str = "broken-rules";
 
 /// Every breach, in words.
 ///
@@ -96,6 +111,12 @@ pub fn check() -> Result<Vec<String>> {
     let ours: BTreeSet<String> = metadata.packages.iter().map(|p| p.name.to_string()).collect();
     for package in &metadata.packages {
         let name = package.name.as_str();
+        let by_default =
+            package.features.get("default").is_some_and(|f| f.iter().any(|f| f.contains(BROKEN)));
+        if by_default || package.dependencies.iter().any(|d| d.features.iter().any(|f| f == BROKEN)) {
+            breaches
+                .push(format!("{name} is built with `{BROKEN}`, which is for `longshore-sim mutants` alone"));
+        }
         for dependency in package.dependencies.iter().filter(|d| d.kind != DependencyKind::Development) {
             let on = dependency.name.as_str();
             if ours.contains(on) {

@@ -25,6 +25,7 @@ use longshore_wire::v1::{
 
 use crate::assignment::{Device, TargetsView};
 use crate::backoff::{Backoff, Jitter};
+use crate::broken::{Rule, broken};
 use crate::clock::Moment;
 use crate::guard::Sample;
 use offer::Offer;
@@ -364,7 +365,7 @@ impl Updates {
             Some(retry) => self.engine.retries.insert(name.clone(), retry),
             None => self.engine.retries.remove(name),
         };
-        if step.changed {
+        if step.changed && !broken(Rule::RecordNotWritten) {
             self.writes.push(Write::Record(Box::new(rec.clone())));
         }
         self.models.insert(name.clone(), rec);
@@ -383,6 +384,12 @@ impl Updates {
             let token = self.next;
             self.next = Token(token.0 + 1);
             self.out.push_back(Output::Persist(Batch { token, writes: std::mem::take(&mut self.writes) }));
+            if broken(Rule::EffectsBeforePersist) {
+                let persist = self.out.pop_back();
+                self.out.extend(effects);
+                self.out.extend(persist);
+                return;
+            }
             self.held.push_back((token, effects));
         } else if let Some((_, last)) = self.held.back_mut() {
             last.extend(effects);
@@ -407,6 +414,11 @@ impl Updates {
         );
         self.refused = None;
         (self.assigned, self.commanded) = (assigned, commanded);
+        // Generations, too, may have been used up.
+        self.each(|rec, step| {
+            rec.generation = longshore_trust::Generation(0);
+            step.changed = true;
+        });
         self.writes.push(Write::Assigned(assigned));
         self.writes.push(Write::Commanded(commanded.0, commanded.1));
     }
@@ -429,6 +441,11 @@ impl Updates {
                 self.each(|rec, step| serving::renewed(rec, version, step))
             }
             CommandAction::Halt { version } => {
+                // It may have overtaken the assignment that it revokes, which must not start anything when it comes.
+                if version > self.assigned {
+                    self.assigned = version;
+                    self.writes.push(Write::Assigned(version));
+                }
                 if self.offer.as_ref().is_some_and(|o| o.assignment.version == version) {
                     self.drop_offer(
                         longshore_wire::v1::UpdateState::Cancelled,

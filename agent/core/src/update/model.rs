@@ -9,6 +9,7 @@ use super::serving::{commit, probation_deadline, roll_back, rolled_back};
 use super::step::Step;
 use super::{FetchFailure, NEVER, Output, Retry, shadow};
 use crate::assignment::reason;
+use crate::broken::{Rule, broken};
 use crate::clock::Moment;
 
 /// REJECTED before anything began.
@@ -243,6 +244,7 @@ pub(super) fn halted(rec: &mut ModelRecord, version: AssignmentVersion, step: &m
         | Phase::Shadowing { .. } => {
             stop(rec, UpdateState::Cancelled, why(), step);
         }
+        Phase::Probation { .. } if broken(Rule::HaltCommits) => commit(rec, step),
         Phase::Activating { .. } | Phase::Probation { .. } => roll_back(rec, why(), step),
         Phase::RollingBack { .. } => {}
     }
@@ -271,7 +273,10 @@ pub(super) fn tick(rec: &mut ModelRecord, step: &mut Step<'_>) {
     let model = rec.model.clone();
     let Some(update) = &mut rec.update else { return };
     bound(update, step);
-    let overdue = update.is_overdue(at);
+    let leased = matches!(update.wanted.probation.commit, Commit::Lease { .. });
+    let never = broken(Rule::DeadlinesIgnored)
+        || leased && broken(Rule::LeaseNeverLapses) && matches!(update.at, Phase::Probation { .. });
+    let overdue = update.is_overdue(at) && !never;
     let (bundle, probation) = (update.wanted.bundle.clone(), update.wanted.probation);
     match &mut update.at {
         Phase::Downloading { .. } | Phase::Deferred { .. } if overdue => {
@@ -317,7 +322,7 @@ pub(super) fn tick(rec: &mut ModelRecord, step: &mut Step<'_>) {
         Phase::Probation { since, granted, .. } => {
             let ripe = steady.since(*since) >= probation.min_ms;
             let serves = step.serving.map(|(b, _)| b) == Some(bundle.bundle);
-            let word = *granted || probation.commit == Commit::Local;
+            let word = *granted || !leased || broken(Rule::CommitWithoutWord);
             if ripe && serves && word {
                 commit(rec, step);
             } else if overdue {

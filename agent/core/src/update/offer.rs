@@ -49,7 +49,8 @@ impl Updates {
     pub(super) fn on_assignment(&mut self, message: &Message<Assignment>) {
         // Its own date is no floor for anything else, but by it the director says that it is not earlier.
         let now = self.at.now.max(message.header.time);
-        let a = match assignment::arrive(&self.me, self.assigned, now, message) {
+        let accepted = self.models.values().map(|r| r.generation).max().unwrap_or_default();
+        let a = match assignment::arrive(&self.me, self.assigned, now, accepted, message) {
             Ok(Some(a)) => a,
             Ok(None) => return,
             Err(refusal) => {
@@ -137,12 +138,14 @@ impl Updates {
     }
 
     fn accept(&mut self, a: &Assignment, view: &TargetsView) {
-        self.assigned = a.version;
-        self.writes.push(Write::Assigned(a.version));
+        self.assigned = self.assigned.max(a.version);
+        self.writes.push(Write::Assigned(self.assigned));
         for slot in &a.slots {
             let me = self.me.clone();
             let wanted = wanted(a, slot);
             self.with(&slot.model, |rec, step| {
+                rec.generation = rec.generation.max(a.generation);
+                step.changed = true;
                 // What only ran in shadow is looked at again before it serves.
                 let promoted = |u: &Update| u.wanted.mode == Mode::Shadow && slot.mode == Mode::Active;
                 let going_on = |u: &Update| u.wanted.bundle.bundle == slot.sha256 && !promoted(u);

@@ -245,6 +245,10 @@ pub struct ModelRecord {
     pub previous: Option<Installed>,
     /// No bundle with a lower release counter is started without an offline-signed way back. Rises at COMMITTED only.
     pub floor: ReleaseCounter,
+    /// The greatest generation accepted for it: an executor that acts on an older plan is not heard. Begins again with a new
+    /// director.
+    #[serde(default)]
+    pub generation: Generation,
     /// In progress.
     pub update: Option<Update>,
     /// What comes after the way back.
@@ -264,6 +268,7 @@ impl ModelRecord {
             active: None,
             previous: None,
             floor: ReleaseCounter(0),
+            generation: Generation(0),
             update: None,
             queued: None,
             last: None,

@@ -8,6 +8,7 @@ use super::model::begin;
 use super::record::{Exit, ModelRecord, Phase, RollbackTo, Update, Wanted};
 use super::step::Step;
 use crate::assignment::reason;
+use crate::broken::{Rule, broken};
 use crate::guard::{self, Sample};
 
 /// Code of a failure that says nothing about the bundle: its counter page could not be made.
@@ -227,7 +228,11 @@ pub(super) fn commit(rec: &mut ModelRecord, step: &mut Step<'_>) {
         return;
     };
     rec.previous = rollback.bundle().cloned();
-    rec.floor = rec.floor.max(wanted.bundle.release_counter);
+    rec.floor = if broken(Rule::FloorFalls) {
+        wanted.bundle.release_counter
+    } else {
+        rec.floor.max(wanted.bundle.release_counter)
+    };
     rec.active = Some(wanted.bundle.clone());
     step.exit(rec, &wanted.bundle, UpdateState::Committed, None, Some(trial));
 }

@@ -14,6 +14,7 @@ use self::pace::Pace;
 pub use self::pace::offering_ms;
 use self::view::View;
 use super::{Action, Facts, PauseReason, RolloutState, Standing, WaveState};
+use crate::broken::{Rule, broken};
 use crate::policy::Opening;
 
 /// A command whose effect has not been seen is sent again after so long, ms.
@@ -114,6 +115,9 @@ impl Step<'_> {
         let mut pace = self.pace();
         if let Some(wave) = open {
             self.offers(wave, &mut pace);
+            if broken(Rule::AllWavesAtOnce) {
+                (wave + 1..self.facts.waves.len()).for_each(|w| self.offers(w, &mut pace));
+            }
         }
         self.confirm(&mut pace);
         self.quarantine();
@@ -149,12 +153,16 @@ impl Step<'_> {
         } else if of_wave().next().is_none() || wave + 1 == self.facts.waves.len() {
             WaveState::Passed
         } else {
-            // It was to prove something to the waves after it, and there is nobody left who could.
-            self.out.push(Action::Wave { wave, state: WaveState::Inconclusive });
-            self.pause(PauseReason::Quorum, format!("quorum: no device of wave {wave} is left"));
+            self.deserted(wave);
             return;
         };
         self.out.push(Action::Wave { wave, state });
+    }
+
+    /// The wave was to prove something to the waves after it, and there is nobody left who could.
+    fn deserted(&mut self, wave: usize) {
+        self.out.push(Action::Wave { wave, state: WaveState::Inconclusive });
+        self.pause(PauseReason::Quorum, format!("quorum: no device of wave {wave} is left"));
     }
 
     /// A rollout of a higher priority has all devices of the next wave.
@@ -193,5 +201,8 @@ impl Step<'_> {
         let mut pace = self.pace();
         self.confirm(&mut pace);
         self.out.retain(|a| !matches!(a, Action::Offer { .. } | Action::Admit { .. }));
+        if broken(Rule::PausedOffers) {
+            (0..self.facts.waves.len()).for_each(|w| self.offers(w, &mut pace));
+        }
     }
 }

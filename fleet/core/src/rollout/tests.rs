@@ -203,6 +203,38 @@ fn leases_that_lapse_while_the_fleet_is_away_fail_no_wave() {
 }
 
 #[test]
+fn a_device_that_has_gone_on_without_this_record_is_no_success() {
+    // Recorded as on probation; then a backup was put back, and the device says that it runs the version before.
+    let mut d = DeviceFact::new(id(0), 0);
+    d.state = DeviceState::Update(UpdateState::Probation);
+    d.offer = Some(Offer {
+        version: AssignmentVersion(1),
+        at: UnixMs(1),
+        attempts: 1,
+        committed_at: None,
+        renewed_at: None,
+        halted_at: None,
+        until: None,
+        shadow: false,
+        passed_over: false,
+    });
+    d.report = Some(Report {
+        version: AssignmentVersion(9),
+        state: UpdateState::Committed,
+        code: None,
+        active: Some(OLD),
+    });
+    let mut w =
+        World::new(make(policy("on_fail = \"pause\""), 3), &[Nature::Away, Nature::Away, Nature::Away]);
+    w.settle();
+    let at = w.devices.iter().position(|f| f.wave == 0).unwrap();
+    d.device = w.devices[at].device.clone();
+    w.devices[at] = d;
+    w.settle();
+    assert_eq!(w.devices[at].state, DeviceState::Update(UpdateState::Cancelled));
+    assert_eq!(w.devices[at].code.as_deref(), Some("fleet.behind_device"));
+}
+#[test]
 fn a_revoked_device_holds_nothing_open() {
     let mut w =
         World::new(make(policy("on_fail = \"pause\""), 3), &[Nature::Away, Nature::Away, Nature::Away]);
@@ -212,6 +244,12 @@ fn a_revoked_device_holds_nothing_open() {
     }
     w.settle();
     assert!(w.devices.iter().all(|d| d.state == DeviceState::Update(UpdateState::Decommissioned)));
+    assert_eq!(
+        w.state,
+        RolloutState::Paused,
+        "a wave of which nobody is left waits for nobody: {}",
+        w.reason
+    );
     w.say(RolloutState::Halting);
     w.settle();
     assert_eq!(w.state, RolloutState::Halted);

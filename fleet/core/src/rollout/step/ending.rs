@@ -8,6 +8,7 @@ use longshore_wire::v1::UpdateState;
 use super::super::{Action, DeviceFact, DeviceState, PauseReason, RevertPlan, RolloutState};
 use super::view::View;
 use super::{COMMAND_AGAIN_MS, Step};
+use crate::broken::{Rule, broken};
 
 /// A halt or revert does not wait longer than this for devices that cannot be reached, ms.
 const UNREACHABLE_GRACE_MS: u64 = 15_000;
@@ -40,6 +41,10 @@ impl Step<'_> {
     }
 
     pub(super) fn halt(&mut self) {
+        if broken(Rule::HaltedOffers) {
+            let mut pace = self.pace();
+            (0..self.facts.waves.len()).for_each(|w| self.offers(w, &mut pace));
+        }
         let mut open = (0usize, 0usize);
         for d in self.devices.iter().filter(|d| !d.fact.held) {
             let Some(offer) = d.fact.offer.filter(|_| !d.state.is_terminal()) else {

@@ -5,6 +5,7 @@ use longshore_wire::v1::UpdateState;
 
 use super::super::{DeviceFact, DeviceState, Offer, Standing};
 use super::{Action, Opening};
+use crate::broken::{Rule, broken};
 
 /// A device whose offer lapsed through no fault of the version gets at most so many.
 const MAX_ATTEMPTS: u32 = 5;
@@ -71,6 +72,14 @@ impl<'a> View<'a> {
             };
         }
         let offer = d.offer.as_ref()?;
+        // It answered to a later assignment that this record does not know (a backup was put back): it knows better what it
+        // runs, and what it no longer runs proves nothing.
+        if report.version > offer.version
+            && d.state.standing() == Standing::Ok
+            && report.active != Some(bundle)
+        {
+            return of(UpdateState::Cancelled, Some("fleet.behind_device"));
+        }
         // Waiting: what it said was about an offer before; it is to get a new one.
         if report.version != offer.version || d.state == DeviceState::Waiting {
             return None;
@@ -89,6 +98,9 @@ impl<'a> View<'a> {
             return Standing::Out;
         }
         let own = self.state.standing();
+        if broken(Rule::OfflineIsSuccess) && !self.fact.online && own == Standing::OnItsWay {
+            return Standing::Ok;
+        }
         if self.fact.quarantined && own == Standing::OnItsWay {
             return Standing::Out;
         }

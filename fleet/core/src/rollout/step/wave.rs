@@ -4,6 +4,7 @@ use longshore_wire::v1::UpdateState;
 
 use super::super::{Action, DeviceState, PauseReason, RolloutState, Standing, WaveFact, WaveState};
 use super::Step;
+use crate::broken::{Rule, broken};
 use crate::gate::{Evidence, Outcome, Verdict, judge};
 use crate::policy::OnFail;
 
@@ -11,6 +12,16 @@ impl Step<'_> {
     pub(super) fn wave(&mut self, wave: usize) {
         let fact: &WaveFact = &self.facts.waves[wave];
         let gate = &self.facts.plan.policy.gate;
+        let mut members = self.devices.iter().filter(|d| d.fact.wave == wave).peekable();
+        if members.peek().is_some() && members.all(|d| d.fact.revoked) {
+            // All of its devices have left the fleet meanwhile: nobody is waited for.
+            if wave + 1 == self.facts.waves.len() {
+                self.out.push(Action::Wave { wave, state: WaveState::Passed });
+            } else {
+                self.deserted(wave);
+            }
+            return;
+        }
         let verdict = self.verdict(wave);
         let opened = fact.opened.unwrap_or(fact.since);
 
@@ -18,7 +29,7 @@ impl Step<'_> {
             self.close(wave, verdict, WaveState::Failed, gate.on_fail);
             return;
         }
-        if self.now.since(opened) >= gate.deadline_ms {
+        if self.now.since(opened) >= gate.deadline_ms && !broken(Rule::WaveNeverEnds) {
             if verdict.outcome == Outcome::Pass && fact.state == WaveState::Judging {
                 self.pass(wave, verdict);
             } else {
@@ -34,11 +45,15 @@ impl Step<'_> {
                 self.out.push(Action::Wave { wave, state: WaveState::Soaking });
             }
             WaveState::Soaking
-                if self.now.since(fact.since) >= self.facts.plan.policy.waves[wave].soak_ms =>
+                if self.now.since(fact.since) >= self.facts.plan.policy.waves[wave].soak_ms
+                    || broken(Rule::SoakSkipped) =>
             {
                 self.out.push(Action::Wave { wave, state: WaveState::Judging });
             }
-            WaveState::Judging if verdict.outcome == Outcome::Pass => {
+            WaveState::Judging
+                if verdict.outcome == Outcome::Pass
+                    || broken(Rule::InstalledIsEnough) && self.settled(wave) =>
+            {
                 self.pass(wave, verdict);
                 return;
             }

@@ -1,0 +1,97 @@
+//! What is going to happen, in order of time; what is due at the same moment happens in the order in which it was asked
+//! for, so a run is the same every time.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use longshore_agent_core::update::Input;
+use longshore_trust::UnixMs;
+
+use crate::message::{Down, Up};
+
+/// Number of a device, from 0.
+pub type Ix = u32;
+
+/// Something that is going to happen.
+#[derive(Debug)]
+pub enum Event {
+    /// A core of the device wanted to be woken. Boot number: what a device asked for before a crash is not heard after it.
+    Wake(Ix, u32),
+    /// The device closes its windows.
+    Window(Ix),
+    /// Something that the device waited for has ended (download, trial, load, refresh).
+    Done(Ix, u32, Box<Input>),
+    /// Only the newest wish for the engine counts.
+    Served(Ix, u32, u32),
+    /// The engine of the device accepts loads.
+    EngineUp(Ix, u32),
+    /// The device looks for fresh metadata; the ticket of the refresh.
+    Refreshed(Ix, u32),
+    /// The database is tried again.
+    Retry(Ix, u32),
+    /// The device has power again.
+    PowerOn(Ix),
+    /// The device tries to connect.
+    Connect(Ix, u32),
+    /// The device notices that its session is gone.
+    Drop(Ix, u32),
+    /// The fleet notices that a session is gone.
+    Gone(Ix, u32),
+    /// A message arrives at the fleet; number of the broker's session.
+    Up(Ix, u32, Box<Up>),
+    /// A message arrives at the device; number of its session.
+    Down(Ix, u32, Box<Down>),
+    /// The executor looks.
+    Tick,
+    /// The fleet sends again what a device did not answer.
+    Sweep,
+    /// An old process of the fleet looks.
+    StaleTick,
+    /// Something of the scenario.
+    Act(usize),
+    /// The end of something of the scenario.
+    ActEnds(usize),
+    /// Who holds the stolen key of the director acts.
+    Thief,
+}
+
+struct Entry {
+    at: UnixMs,
+    number: u64,
+    event: Event,
+}
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+impl Eq for Entry {}
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+/// Everything that is going to happen.
+#[derive(Default)]
+pub struct Queue {
+    heap: BinaryHeap<Entry>,
+    numbers: u64,
+}
+
+impl Queue {
+    /// `event` happens at `at`.
+    pub fn at(&mut self, at: UnixMs, event: Event) {
+        self.numbers += 1;
+        self.heap.push(Entry { at, number: self.numbers, event });
+    }
+    /// What happens next.
+    pub fn pop(&mut self) -> Option<(UnixMs, Event)> {
+        self.heap.pop().map(|e| (e.at, e.event))
+    }
+}
