@@ -4,6 +4,7 @@
 //! log, in the caller's transaction.
 
 mod device;
+mod evidence;
 mod facts;
 mod inventory;
 mod plans;

@@ -259,3 +259,43 @@ async fn nothing_waits_for_ever() {
     tick_in(&fleet, week + 3_600_000).await;
     assert_eq!(show(&fleet, &id).await["state"], "halted");
 }
+
+#[tokio::test]
+async fn gates_are_told_latency_golden_outputs_and_what_changed_without_the_version() {
+    let fleet = Fleet::new().await;
+    let old = fleet.release("1.0.0", 1, &[]).await;
+    let new = fleet.release("1.1.0", 2, &[old]).await;
+    let mut devices = Vec::new();
+    for n in 1..=8 {
+        devices.push(fleet.device(n, Some(old)).await);
+    }
+    let policy = POLICY.replace(
+        "accuracy_drop = 0.02",
+        "accuracy_drop = 0.02\nlatency_p99_ratio = 1.5\ngolden_deviation = 1e-3",
+    );
+    let id = start(&fleet, "1.1.0", &policy).await;
+    let (canary, others) = canary(&fleet, &id, &devices).await;
+    let offered = canary.take(UpdateState::Probation).await;
+    canary.tried(&id, &offered, 0.5).await;
+    // The canary lost ten points, and so did everybody else in the same time: that is not the version's doing.
+    canary.count_within(new, 400, 350, 10_000.0).await;
+    for other in &others {
+        other.count(old, 400, 350).await;
+    }
+    tick(&fleet).await;
+    let shown = show(&fleet, &id).await;
+    let gates = shown["waves"][0]["gates"].as_array().unwrap();
+    let of =
+        |name: &str| gates.iter().find(|g| g["gate"] == name).unwrap_or_else(|| panic!("{name}: {shown}"));
+    let latency = of("latency_p99_ratio");
+    assert!((latency["value"].as_f64().unwrap() - 20.0).abs() < 0.8, "{latency}");
+    assert_eq!(
+        (&latency["verdict"], &shown["waves"][0]["state"]),
+        (&json!("fail"), &json!("failed")),
+        "{shown}"
+    );
+    let accuracy = of("accuracy");
+    assert_eq!(accuracy["numbers"]["control_devices"], 7.0, "{accuracy}");
+    assert!(accuracy["value"].as_f64().unwrap().abs() < 0.02, "{accuracy}");
+    assert_eq!(of("golden_deviation")["numbers"]["devices"], 1.0, "{shown}");
+}

@@ -151,12 +151,17 @@ impl Merger {
     /// When the database refuses.
     pub async fn write(self, tx: &mut Tx, now: UnixMs) -> Result<(), StoreError> {
         for (key, total) in self.totals {
+            // Gates ask for single figures of many devices at once; they must not read all tables for them.
+            let shape = shape::of_bundle(tx, &key.bundle).await?;
+            let figures = shape.map(|s| s.figures(&total)).unwrap_or_default();
             sqlx::query(
-                "INSERT INTO device_total (device, model, bundle, requests, rows, errors, labelled, correct, counters)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                "INSERT INTO device_total (device, model, bundle, requests, rows, errors, labelled, correct, counters,
+                     p99_us, score_shift, estimated)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
                  ON CONFLICT (device, model, bundle) DO UPDATE SET requests = excluded.requests, rows = excluded.rows,
                      errors = excluded.errors, labelled = excluded.labelled, correct = excluded.correct,
-                     counters = excluded.counters",
+                     counters = excluded.counters, p99_us = excluded.p99_us, score_shift = excluded.score_shift,
+                     estimated = excluded.estimated",
             )
             .bind(key.device)
             .bind(key.model)
@@ -167,6 +172,9 @@ impl Merger {
             .bind(to_i64(total.labelled()))
             .bind(to_i64(total.correct()))
             .bind(encode_counters(&total))
+            .bind(figures.p99_us)
+            .bind(figures.score_shift)
+            .bind(figures.estimated)
             .execute(tx.conn())
             .await?;
         }

@@ -12,6 +12,7 @@ use longshore_wire::v1::UpdateState;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
+use super::evidence::Reader;
 use super::start::find_revert;
 use super::zone::{Zones, zone_of};
 use super::{Rollout, find, find_waves, time};
@@ -58,6 +59,10 @@ impl OwnedFacts {
             "SELECT r.*, coalesce(d.failures, 0) AS failures, d.quarantined_at IS NOT NULL AS quarantined,
                     CASE WHEN ?5 THEN json_extract(d.labels, '$.tz') END AS zone_label,
                     CASE WHEN ?5 THEN json_extract(d.inventory, '$.zone') END AS zone_told,
+                    CASE WHEN ?6 THEN coalesce(d.labels ->> '$.hw', d.inventory ->> '$.labels.hw', d.inventory ->> '$.arch')
+                         END AS hardware,
+                    n.p99_us AS new_p99_us, n.score_shift AS new_score_shift, n.estimated AS new_estimated,
+                    o.p99_us AS old_p99_us, o.score_shift AS old_score_shift, o.estimated AS old_estimated,
                     d.revoked_at IS NOT NULL OR d.id IS NULL AS revoked,
                     coalesce(d.assignment_version, 0) AS accepted,
                     coalesce(d.online = 1 OR d.last_seen > ?4, 0) AS heard,
@@ -76,14 +81,16 @@ impl OwnedFacts {
         .bind(rollout.bundle.to_hex())
         .bind(to_i64(heard_after.0))
         .bind(plan.policy.window.is_some())
+        .bind(plan.policy.gate.golden_deviation.is_some())
         .fetch_all(tx.conn())
         .await?;
         let mut zones = Zones::default();
+        let mut reader = Reader::new(tx, &rollout).await?;
         let held = held(tx, &rollout).await?;
         let devices = rows
             .iter()
             .map(|r| {
-                let mut fact = device(r)?;
+                let mut fact = device(r, &mut reader)?;
                 if plan.policy.window.is_some() {
                     let text = |name: &str| r.try_get::<Option<String>, _>(name);
                     fact.zone =
@@ -140,7 +147,7 @@ fn digest(r: &SqliteRow, name: &str) -> Result<Option<Digest>, StoreError> {
         .map_err(|e| StoreError::corrupt("bundle digest", e))
 }
 
-fn tally(r: &SqliteRow, prefix: &str) -> Result<Tally, StoreError> {
+pub(super) fn tally(r: &SqliteRow, prefix: &str) -> Result<Tally, StoreError> {
     let n = |what: &str| -> Result<u64, StoreError> {
         let column = format!("{prefix}_{what}");
         Ok(to_u64(r.try_get::<Option<i64>, _>(column.as_str())?.unwrap_or(0)))
@@ -148,7 +155,7 @@ fn tally(r: &SqliteRow, prefix: &str) -> Result<Tally, StoreError> {
     Ok(Tally { rows: n("rows")?, errors: n("errors")?, labelled: n("labelled")?, correct: n("correct")? })
 }
 
-fn device(r: &SqliteRow) -> Result<DeviceFact, StoreError> {
+fn device(r: &SqliteRow, reader: &mut Reader) -> Result<DeviceFact, StoreError> {
     let champion = digest(r, "champion")?;
     let offer = match (r.try_get::<Option<i64>, _>("assignment_version")?, time(r, "offered_at")?) {
         (Some(version), Some(at)) => Some(Offer {
@@ -198,6 +205,7 @@ fn device(r: &SqliteRow) -> Result<DeviceFact, StoreError> {
         previous: digest(r, "previous")?,
         candidate: tally(r, "new")?.since(&tally(r, "base")?),
         champion: champion.map(|_| tally(r, "old")).transpose()?,
+        measured: reader.measured(r)?,
         revert: r.try_get::<Option<i64>, _>("revert_version")?.map(|v| AssignmentVersion(to_u64(v))),
         failures: u32::try_from(r.try_get::<i64, _>("failures")?).unwrap_or(u32::MAX),
         quarantined: r.try_get::<i64, _>("quarantined")? != 0,
