@@ -68,6 +68,7 @@ impl OwnedFacts {
                     coalesce(d.online = 1 OR d.last_seen > ?4, 0) AS heard,
                     m.assignment_version AS said_version, m.state AS said_state, m.code AS said_code, m.active,
                     n.rows AS new_rows, n.errors AS new_errors, n.labelled AS new_labelled, n.correct AS new_correct,
+                    coalesce(n.shadow_rows, 0) AS shadow_rows,
                     o.rows AS old_rows, o.errors AS old_errors, o.labelled AS old_labelled, o.correct AS old_correct
              FROM rollout_device r
              LEFT JOIN device d ON d.id = r.device
@@ -206,6 +207,7 @@ fn device(r: &SqliteRow, reader: &mut Reader) -> Result<DeviceFact, StoreError> 
         candidate: tally(r, "new")?.since(&tally(r, "base")?),
         champion: champion.map(|_| tally(r, "old")).transpose()?,
         measured: reader.measured(r)?,
+        shadow_rows: to_u64(r.try_get("shadow_rows")?),
         revert: r.try_get::<Option<i64>, _>("revert_version")?.map(|v| AssignmentVersion(to_u64(v))),
         failures: u32::try_from(r.try_get::<i64, _>("failures")?).unwrap_or(u32::MAX),
         quarantined: r.try_get::<i64, _>("quarantined")? != 0,
