@@ -114,6 +114,20 @@ async fn update_report(
     .bind(to_i64(now.0))
     .execute(tx.conn())
     .await?;
+    // The device tried the bundle on its golden vectors: how far off it was.
+    let golden = u.trial.iter().flat_map(|t| &t.deviations).map(|d| d.max_abs).reduce(f64::max);
+    if let (Some(rollout), Some(golden)) = (&u.rollout, golden.filter(|g| g.is_finite())) {
+        sqlx::query(
+            "UPDATE rollout_device SET golden = ?3 WHERE rollout = ?1 AND device = ?2
+                 AND EXISTS (SELECT 1 FROM rollout o WHERE o.id = ?1 AND o.bundle = ?4)",
+        )
+        .bind(rollout.as_str())
+        .bind(header.device.as_str())
+        .bind(golden)
+        .bind(u.bundle.to_hex())
+        .execute(tx.conn())
+        .await?;
+    }
     sqlx::query("UPDATE device SET assignment_version = max(assignment_version, ?2) WHERE id = ?1")
         .bind(header.device.as_str())
         .bind(said(u.assignment_version))

@@ -4,9 +4,11 @@
 //! log, in the caller's transaction.
 
 mod device;
+mod evidence;
 mod facts;
 mod inventory;
 mod plans;
+pub mod record;
 mod start;
 mod state;
 mod traffic;

@@ -23,8 +23,8 @@ use longshore_trust::{
     TimeQuality, UnixMs,
 };
 use longshore_wire::v1::{
-    self, Assignment, Command, Header, Hello, Reason, ReportBody, UpdateReport, UpdateState, Window,
-    WindowKey,
+    self, Assignment, Command, Deviation, Header, Hello, Reason, ReportBody, TrialReport, UpdateReport,
+    UpdateState, Window, WindowKey,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -303,6 +303,33 @@ impl Device<'_> {
         ingest::report(&mut tx, &self.header(), &body, now()).await.unwrap();
         tx.commit().await.unwrap();
     }
+    /// Says how far its golden outputs were off when it tried what it was assigned.
+    pub async fn tried(&self, rollout: &str, offered: &Assignment, max_abs: f64) {
+        let deviation = Deviation { output: "scores".into(), max_abs, max_rel: max_abs };
+        let trial = TrialReport {
+            load_ms: 1,
+            golden_rows: 8,
+            deviations: vec![deviation],
+            p50_us: 5,
+            p99_us: 6,
+            rss_kib: 100,
+        };
+        let bundle = offered.slots[0].sha256;
+        let body = ReportBody::Update(UpdateReport {
+            model: "m".parse().unwrap(),
+            bundle,
+            assignment_version: offered.version,
+            generation: Generation(0),
+            rollout: Some(rollout.parse().unwrap()),
+            state: UpdateState::Probation,
+            why: None,
+            trial: Some(trial),
+            active: Some(bundle),
+        });
+        let mut tx = self.fleet.app.store.write().await.unwrap();
+        ingest::report(&mut tx, &self.header(), &body, now()).await.unwrap();
+        tx.commit().await.unwrap();
+    }
     /// Takes what it was assigned, as far as `state`.
     pub async fn take(&self, state: UpdateState) -> Assignment {
         let a = self.assignment().await.expect("it was assigned something");
@@ -312,11 +339,16 @@ impl Device<'_> {
     }
     /// Counts labelled rows with a bundle.
     pub async fn count(&self, bundle: Digest, rows: u64, correct: u64) {
+        self.count_within(bundle, rows, correct, 500.0).await;
+    }
+    /// The same, each request taking so many microseconds.
+    pub async fn count_within(&self, bundle: Digest, rows: u64, correct: u64, us: f64) {
         let mut counters = Counters::with_classes(3);
         (counters.requests, counters.rows) = (rows, rows);
         counters.classes[0] = rows;
         counters.confusion[0] = correct;
         counters.confusion[1] = rows - correct;
+        (0..rows).for_each(|_| counters.latency_us.insert(us));
         let start = now();
         let window = Window {
             key: WindowKey { model: "m".parse().unwrap(), bundle, start, end: start.plus_ms(1000) },

@@ -9,6 +9,7 @@ mod simulation;
 mod swap;
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -22,7 +23,7 @@ use crate::{assets, prerequisites};
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// What to measure: agent, api, swap, ingest, stats, trust, monitoring, sim [default: all]
+    /// What to measure: agent, api, swap, ingest, stats, trust, monitoring, gates, sim [default: all]
     names: Vec<String>,
     /// Use the programs in this directory instead of building for release; the figures name it
     #[arg(long, value_name = "DIR")]
@@ -39,10 +40,11 @@ const BENCHES: &[Bench] = &[
     ("stats", stats),
     ("trust", trust),
     ("monitoring", monitoring),
+    ("gates", gates),
     ("sim", simulation::run),
 ];
 /// What needs no program of ours, only a crate.
-const WITHOUT_PROGRAMS: &[&str] = &["stats", "trust", "monitoring", "sim"];
+const WITHOUT_PROGRAMS: &[&str] = &["stats", "trust", "monitoring", "gates", "sim"];
 
 /// Everything at once, without soak: a benchmark is no rollout.
 const AT_ONCE: &str = r#"name = "bench"
@@ -65,7 +67,7 @@ on_inconclusive = "pause"
 pub fn main(args: &Args) -> Result<()> {
     if let Some(unknown) = args.names.iter().find(|n| !BENCHES.iter().any(|(name, _)| name == n)) {
         bail!(
-            "there is no benchmark {unknown:?}; there are agent, api, swap, ingest, stats, trust, monitoring, sim"
+            "there is no benchmark {unknown:?}; there are agent, api, swap, ingest, stats, trust, monitoring, gates, sim"
         );
     }
     let is_light = |n: &String| WITHOUT_PROGRAMS.contains(&n.as_str());
@@ -122,9 +124,16 @@ fn monitoring(_: &Path) -> Result<Value> {
     in_crate("longshore-agent", "monitoring")
 }
 
-/// A benchmark that lies in its crate and prints JSON.
+/// Fails when a mark is missed; its table goes to standard error.
+fn gates(_: &Path) -> Result<Value> {
+    in_crate("longshore-fleet-core", "gates")
+}
+
+/// A benchmark that lies in its crate and prints JSON. What it tells people meanwhile is shown.
 fn in_crate(package: &str, name: &str) -> Result<Value> {
-    let printed = output(cargo(&["bench", "--quiet", "-p", package, "--bench", name]))?;
+    let mut bench = cargo(&["bench", "--quiet", "-p", package, "--bench", name]);
+    bench.stderr(Stdio::inherit());
+    let printed = output(bench)?;
     let last = printed.lines().rev().find(|l| l.starts_with('{')).context("the benchmark printed no JSON")?;
     Ok(serde_json::from_str(last)?)
 }

@@ -5,57 +5,31 @@
 //! too little evidence says what it still needs and passes nothing. Every verdict carries its numbers.
 
 mod accuracy;
+mod control;
+mod counts;
+mod evidence;
+mod figures;
+mod golden;
+mod harm;
+mod paired;
 mod power;
 mod quantile;
+mod shadow;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::Gate;
-use crate::rollout::Standing;
+use crate::policy::{self, Gate};
+use harm::Asked;
 
-pub use accuracy::{ICC, MIN_CANDIDATE_LABELS, MIN_CHAMPION_LABELS, NO_SINGLE_DEVICE};
+pub use accuracy::{ICC, MIN_CANDIDATE_LABELS, MIN_CHAMPION_LABELS};
+pub use evidence::{Control, Evidence, Figures, Measured, Tally};
+pub use harm::PASS_ALPHA;
+pub use paired::{MANY_DEVICES, NO_SINGLE_DEVICE};
 pub use power::{Canary, Harm, Power, power};
 pub use quantile::{normal, student};
-
-/// Counts of one bundle on one device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Tally {
-    /// Rows answered.
-    pub rows: u64,
-    /// Rows refused or failed.
-    pub errors: u64,
-    /// Rows whose true answer is known.
-    pub labelled: u64,
-    /// Of these, answered right.
-    pub correct: u64,
-}
-impl Tally {
-    /// What came on top of `base`.
-    #[must_use]
-    pub fn since(&self, base: &Self) -> Self {
-        Self {
-            rows: self.rows.saturating_sub(base.rows),
-            errors: self.errors.saturating_sub(base.errors),
-            labelled: self.labelled.saturating_sub(base.labelled),
-            correct: self.correct.saturating_sub(base.correct),
-        }
-    }
-}
-
-/// What one device of the wave says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Evidence {
-    /// How it counts.
-    pub standing: Standing,
-    /// Whether the fleet hears of it.
-    pub reachable: bool,
-    /// What it counted with the new version in this rollout.
-    pub candidate: Tally,
-    /// What it counted with its own previous version; `None` when it had none.
-    pub champion: Option<Tally>,
-}
+pub use shadow::{AGREEMENT_GATE, Beside};
 
 /// How a gate, or all of them, came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -76,7 +50,8 @@ pub enum Outcome {
 /// One gate's answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateResult {
-    /// `success`, `failed_devices`, `devices`, `rows`, `accuracy`.
+    /// `success`, `failed_devices`, `devices`, `rows`, or the policy's key: `accuracy_drop` answers as `accuracy`, and as
+    /// `accuracy_estimated` where scores tell something.
     pub gate: String,
     /// How it came out.
     pub outcome: Outcome,
@@ -147,119 +122,98 @@ impl Verdict {
     }
 }
 
-/// Asks all gates about a wave. `failed_in_rollout` counts failed devices of all waves; `waves` is how many waves share
-/// the policy's alpha.
+/// Waves of at least so many devices must prove the absence of harm, unless the policy says otherwise.
+pub const LARGE_WAVE: usize = 30;
+
+/// What scores estimate is a second chance to err about accuracy: it has this part of that gate's alpha.
+const ESTIMATE_SHARE: f64 = 0.1;
+
+/// Asks all gates about a wave that has no control devices. `failed_in_rollout` counts failed devices of all waves; `waves`
+/// is how many waves share the policy's alpha.
 #[must_use]
 pub fn judge(gate: &Gate, wave: &[Evidence], failed_in_rollout: u64, waves: usize) -> Verdict {
-    let counts = count(wave);
-    let mut gates = vec![success(gate, &counts), devices(gate, &counts), rows(gate, &counts, wave)];
+    judge_beside(gate, wave, &[], failed_in_rollout, waves)
+}
+
+/// Asks all gates about a wave, beside devices that still run the previous version.
+#[must_use]
+pub fn judge_beside(
+    gate: &Gate,
+    wave: &[Evidence],
+    controls: &[Control],
+    failed_in_rollout: u64,
+    waves: usize,
+) -> Verdict {
+    let counts = counts::count(wave);
+    let recent;
+    let wave = if controls.len() < control::MIN_CONTROLS {
+        recent = wave.iter().map(Evidence::recent).collect::<Vec<_>>();
+        &recent
+    } else {
+        wave
+    };
+    let mut gates = vec![
+        counts::success(gate, &counts),
+        counts::devices(gate, &counts),
+        counts::rows(gate, &counts, wave),
+    ];
     if let Some(max) = gate.max_failed_devices {
-        gates.push(failed_devices(max, failed_in_rollout));
+        gates.push(counts::failed_devices(max, failed_in_rollout));
     }
+    let alpha = alpha_of_one(gate, waves);
+    let asked = |margin| Asked { margin, alpha, proof: wants_proof(gate, wave.len()) };
     if let Some(margin) = gate.accuracy_drop {
-        gates.push(accuracy::judge(gate, margin, wave, waves));
+        let of = |share: f64| Asked { alpha: alpha * share, ..asked(margin) };
+        gates.push(accuracy::judge(gate.min_labelled, &of(1.0 - ESTIMATE_SHARE), wave, controls));
+        gates.extend(accuracy::judge_estimate(&of(ESTIMATE_SHARE), wave));
     }
+    if let Some(margin) = gate.error_rate_increase {
+        gates.push(figures::errors(&asked(margin), wave, controls));
+    }
+    if let Some(ratio) = gate.latency_p99_ratio {
+        gates.push(figures::latency(&asked(ratio.ln()), wave));
+    }
+    if let Some(margin) = gate.score_shift {
+        gates.push(figures::scores(&asked(margin), wave));
+    }
+    if let Some(limit) = gate.golden_deviation {
+        gates.push(golden::judge(limit, wave));
+    }
+    gates.extend(shadow::judge(gate, asked, wave));
     let outcome = gates.iter().map(|g| g.outcome).max().unwrap_or(Outcome::Pass).max(Outcome::Pass);
     Verdict { outcome, counts, gates }
 }
 
-fn count(wave: &[Evidence]) -> Counts {
-    let mut c = Counts { devices: wave.len() as u64, ..Counts::default() };
-    for e in wave {
-        match (e.standing, e.reachable) {
-            (Standing::Ok, _) => c.ok += 1,
-            (Standing::Failed, _) => c.failed += 1,
-            (Standing::Out, _) => c.out += 1,
-            (Standing::OnItsWay, true) => c.pending += 1,
-            (Standing::OnItsWay, false) => c.unreachable += 1,
-        }
-        c.rows = c.rows.saturating_add(e.candidate.rows);
-        c.errors = c.errors.saturating_add(e.candidate.errors);
-        c.labelled = c.labelled.saturating_add(e.candidate.labelled);
-        c.correct = c.correct.saturating_add(e.candidate.correct);
-    }
-    c
-}
-
-fn result(gate: &str, outcome: Outcome, value: f64, limit: f64, text: String) -> GateResult {
-    GateResult {
-        gate: gate.to_owned(),
-        outcome,
-        value: Some(value),
-        limit: Some(limit),
-        text,
-        method: None,
-        numbers: BTreeMap::new(),
+/// Whether a wave of so many devices must prove that there is no harm.
+fn wants_proof(gate: &Gate, devices: usize) -> bool {
+    match gate.evidence {
+        policy::Evidence::NoProofOfHarm => false,
+        policy::Evidence::ProofOfNoHarm => true,
+        policy::Evidence::BySize => devices >= LARGE_WAVE,
     }
 }
 
-fn success(gate: &Gate, c: &Counts) -> GateResult {
-    let decided = c.ok + c.failed;
-    let share = if decided == 0 { 1.0 } else { c.ok as f64 / decided as f64 };
-    // Even if all that are still on their way come up, is it out of reach?
-    let all = decided + c.pending + c.unreachable;
-    let best = if all == 0 { 1.0 } else { (all - c.failed) as f64 / all as f64 };
-    let (outcome, text) = if c.failed > 0 && best < gate.success {
-        let text = format!(
-            "{} of {decided} devices failed: {:.1} % came up, {:.1} % is asked for",
-            c.failed,
-            share * 100.0,
-            gate.success * 100.0
-        );
-        (Outcome::Fail, text)
-    } else if c.pending > 0 {
-        (Outcome::NotYet, format!("not yet (needs the answer of {} more devices)", c.pending))
-    } else if decided == 0 {
-        (Outcome::NotYet, "not yet (needs a device that can be reached)".to_owned())
-    } else if share < gate.success {
-        let text = format!("{} of {decided} devices failed: {:.1} % came up", c.failed, share * 100.0);
-        (Outcome::Fail, text)
-    } else {
-        (Outcome::Pass, format!("{} of {decided} devices came up with it", c.ok))
+/// What the gate on this harm asks of a wave; `None` when the policy has none.
+fn harm_of(gate: &Gate, waves: usize, devices: usize, harm: Harm) -> Option<Asked> {
+    let (margin, share) = match harm {
+        Harm::Accuracy(_) => (gate.accuracy_drop?, 1.0 - ESTIMATE_SHARE),
+        Harm::Errors(_) => (gate.error_rate_increase?, 1.0),
     };
-    result("success", outcome, share, gate.success, text)
+    Some(Asked { margin, alpha: alpha_of_one(gate, waves) * share, proof: wants_proof(gate, devices) })
 }
 
-fn devices(gate: &Gate, c: &Counts) -> GateResult {
-    // A wave smaller than the minimum must show all of its devices.
-    let need = u64::from(gate.min_devices).min(c.devices.saturating_sub(c.out)).max(1);
-    let (outcome, text) = if c.ok >= need {
-        (Outcome::Pass, format!("{} devices run it, {need} are asked for", c.ok))
-    } else {
-        let away =
-            if c.unreachable > 0 { format!("; {} cannot be reached", c.unreachable) } else { String::new() };
-        (Outcome::NotYet, format!("not yet (needs {} more devices that run it{away})", need - c.ok))
-    };
-    result("devices", outcome, c.ok as f64, need as f64, text)
-}
-
-fn rows(gate: &Gate, c: &Counts, wave: &[Evidence]) -> GateResult {
-    // Where there are others, one device brings at most half of what is asked for: it may be broken, or lie.
-    let speaking = wave.iter().filter(|e| e.candidate.rows > 0).count();
-    let up = wave.iter().filter(|e| e.standing == Standing::Ok).count();
-    let most = if up >= NO_SINGLE_DEVICE { gate.min_rows.div_ceil(2) } else { u64::MAX };
-    let counted = wave.iter().fold(0u64, |sum, e| sum.saturating_add(e.candidate.rows.min(most)));
-    let (outcome, text) = if counted >= gate.min_rows {
-        (Outcome::Pass, format!("{} rows answered, {} are asked for", c.rows, gate.min_rows))
-    } else if c.rows >= gate.min_rows {
-        let text = format!(
-            "not yet (needs rows of more devices: {speaking} answered, and one counts for at most {most} of {} rows)",
-            gate.min_rows
-        );
-        (Outcome::NotYet, text)
-    } else {
-        (Outcome::NotYet, format!("not yet (needs {} more rows)", gate.min_rows - c.rows))
-    };
-    result("rows", outcome, c.rows as f64, gate.min_rows as f64, text)
-}
-
-fn failed_devices(max: u32, failed: u64) -> GateResult {
-    let (outcome, text) = if failed > u64::from(max) {
-        (Outcome::Fail, format!("{failed} devices of the rollout failed, at most {max} are allowed"))
-    } else {
-        (Outcome::Pass, format!("{failed} devices of the rollout failed, at most {max} are allowed"))
-    };
-    result("failed_devices", outcome, failed as f64, f64::from(max), text)
+/// The part of the rollout's alpha that one gate has in one wave.
+#[must_use]
+pub fn alpha_of_one(gate: &Gate, waves: usize) -> f64 {
+    let asked = [
+        gate.accuracy_drop.is_some(),
+        gate.error_rate_increase.is_some(),
+        gate.latency_p99_ratio.is_some(),
+        gate.score_shift.is_some(),
+        gate.shadow_agreement.is_some(),
+    ];
+    let gates = asked.iter().filter(|a| **a).count().max(1);
+    gate.alpha / (waves.max(1) * gates) as f64
 }
 
 #[cfg(test)]

@@ -2,50 +2,12 @@
 
 use std::f64::consts::PI;
 
-/// The `p` quantile of the standard normal distribution, 0 < p < 1 (Acklam's rational approximation, relative error
-/// below 1.2e-9).
+use longshore_stats::special::normal_quantile;
+
+/// The `p` quantile of the standard normal distribution, 0 < p < 1.
 #[must_use]
 pub fn normal(p: f64) -> f64 {
-    const A: [f64; 6] = [
-        -3.969683028665376e1,
-        2.209460984245205e2,
-        -2.759285104469687e2,
-        1.383_577_518_672_69e2,
-        -3.066479806614716e1,
-        2.506628277459239,
-    ];
-    const B: [f64; 5] = [
-        -5.447609879822406e1,
-        1.615858368580409e2,
-        -1.556989798598866e2,
-        6.680131188771972e1,
-        -1.328068155288572e1,
-    ];
-    const C: [f64; 6] = [
-        -7.784894002430293e-3,
-        -3.223964580411365e-1,
-        -2.400758277161838,
-        -2.549732539343734,
-        4.374664141464968,
-        2.938163982698783,
-    ];
-    const D: [f64; 4] = [7.784695709041462e-3, 3.224671290700398e-1, 2.445134137142996, 3.754408661907416];
-    const LOW: f64 = 0.02425;
-    let tail = |q: f64| {
-        (((((C[0] * q + C[1]) * q + C[2]) * q + C[3]) * q + C[4]) * q + C[5])
-            / ((((D[0] * q + D[1]) * q + D[2]) * q + D[3]) * q + 1.0)
-    };
-    let p = p.clamp(1e-300, 1.0 - 1e-16);
-    if p < LOW {
-        tail((-2.0 * p.ln()).sqrt())
-    } else if p > 1.0 - LOW {
-        -tail((-2.0 * (1.0 - p).ln()).sqrt())
-    } else {
-        let q = p - 0.5;
-        let r = q * q;
-        (((((A[0] * r + A[1]) * r + A[2]) * r + A[3]) * r + A[4]) * r + A[5]) * q
-            / (((((B[0] * r + B[1]) * r + B[2]) * r + B[3]) * r + B[4]) * r + 1.0)
-    }
+    normal_quantile(p.clamp(1e-300, 1.0 - 1e-16))
 }
 
 /// The upper quantile P(T <= t) = `p` of Student's t with `df` degrees of freedom, 0.5 < p < 1.
@@ -60,7 +22,7 @@ pub fn student(p: f64, df: u32) -> f64 {
     while student_cdf(high, df) < p && high < 1e12 {
         high *= 2.0;
     }
-    for _ in 0..100 {
+    for _ in 0..60 {
         let middle = (low + high) / 2.0;
         if student_cdf(middle, df) < p {
             low = middle;

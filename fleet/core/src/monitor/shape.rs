@@ -6,13 +6,18 @@
 use longshore_bundle::Manifest;
 use longshore_stats::counters::{Answers, MergeError, score_tables};
 use longshore_stats::nesting::Level;
+use longshore_stats::quality::answers::ReferenceAnswers;
 use longshore_stats::quality::attribution::{self, AttributionTable};
+use longshore_stats::quality::calibration::Calibration;
+use longshore_stats::quality::cbpe;
 use longshore_stats::quality::fairness::Outcomes;
 use longshore_stats::quality::regression::ErrorTable;
 use longshore_stats::quality::scores::{LabelledScores, ScoreTable};
 use longshore_stats::window::{Recorder, WindowProfile};
 use longshore_stats::{Counters, Profile, ShadowTable};
 use serde::{Deserialize, Serialize};
+
+use crate::gate::Figures;
 
 /// How fine profiles are that devices send.
 pub const LEVEL: Level = Level::Bins32;
@@ -30,6 +35,10 @@ pub struct BundleShape {
     pub cohorts: Vec<String>,
     /// An empty profile of the monitored features; `None` where nothing is monitored.
     pub profile: Option<WindowProfile>,
+    /// What the version answered to its reference.
+    pub answers: Option<ReferenceAnswers>,
+    /// What the score of an answer is worth, where the reference was labelled.
+    pub calibration: Option<Calibration>,
 }
 
 /// Why a window does not fit its bundle.
@@ -55,6 +64,26 @@ impl BundleShape {
             error_unit: manifest.monitor.error_unit,
             cohorts: manifest.monitor.cohorts.clone(),
             profile: monitored.map(|p| Recorder::new(&p, LEVEL).take()),
+            answers: reference.and_then(|p| p.answers.clone()),
+            calibration: reference.and_then(|p| p.quality.as_ref()).map(|q| q.top.clone()),
+        }
+    }
+    /// What gates ask of a device that has counted this, besides counts.
+    #[must_use]
+    pub fn figures(&self, counters: &Counters) -> Figures {
+        let scores = ScoreTable::sum(&counters.scores);
+        let shifts = self.answers.as_ref().map(|a| a.shifts(&counters.classes, &scores));
+        let shift = shifts.into_iter().flat_map(|s| [s.classes, s.scores]).flatten();
+        let rows = scores.rows();
+        let estimated = self.calibration.as_ref().filter(|_| rows >= cbpe::ROWS_MIN).map(|c| {
+            let right =
+                c.values().iter().zip(scores.counts()).map(|(value, n)| value * *n as f64).sum::<f64>();
+            right / rows as f64
+        });
+        Figures {
+            p99_us: counters.latency_us.quantile(0.99),
+            score_shift: shift.map(|s| s.psi - s.chance).reduce(f64::max),
+            estimated,
         }
     }
     /// Whether counters fit. Empty tables always do.
@@ -102,7 +131,15 @@ mod tests {
     }
     fn shape(groups: usize, error_unit: Option<f64>, classes: usize) -> BundleShape {
         let profile = Some(Recorder::new(&reference(0.0), LEVEL).take());
-        BundleShape { classes, groups, error_unit, cohorts: Vec::new(), profile }
+        BundleShape {
+            classes,
+            groups,
+            error_unit,
+            cohorts: Vec::new(),
+            profile,
+            answers: None,
+            calibration: None,
+        }
     }
 
     #[test]
@@ -141,5 +178,30 @@ mod tests {
         assert!(s.check(&explained).is_err());
         assert!(shape(0, None, 3).check(&Counters::with_classes(2)).is_err());
         assert!(shape(0, None, 0).check(&error(0.5)).is_err());
+    }
+    #[test]
+    fn figures_are_of_what_was_counted_and_absent_where_nothing_is_known() {
+        let mut s = shape(0, None, 2);
+        let mut c = Counters::with_classes(2);
+        c.scores = vec![ScoreTable::default(); 2];
+        assert_eq!(s.figures(&c), Figures::default());
+        for i in 0..1000u32 {
+            let class = (i % 2) as usize;
+            c.classes[class] += 1;
+            c.scores[class].insert(0.905);
+            c.latency_us.insert(if i < 980 { 100.0 } else { 900.0 });
+        }
+        let p99 = s.figures(&c).p99_us.unwrap();
+        assert!((p99 - 900.0).abs() < 9.0 && s.figures(&c).estimated.is_none(), "{p99}");
+        // The same answers as in the reference: no shift but chance; other ones: a large one.
+        let like = |score: f64| ReferenceAnswers::of((0..5000).map(|i| (i % 2, score)), 2);
+        s.answers = Some(like(0.905));
+        assert!(s.figures(&c).score_shift.unwrap().abs() < 0.05);
+        s.answers = Some(like(0.55));
+        assert!(s.figures(&c).score_shift.unwrap() > 1.0);
+        let mut judged = LabelledScores::default();
+        (0..400).for_each(|i| judged.insert(0.905, i % 4 != 0));
+        s.calibration = Calibration::of(&judged);
+        assert!((s.figures(&c).estimated.unwrap() - 0.75).abs() < 1e-9);
     }
 }

@@ -1,19 +1,33 @@
 //! What is meant, where the TOML reader only says what it found.
 
 /// The keys of each table of a policy, for hints; a test holds them against the reader.
-pub(super) const KEYS: [(&str, &[&str]); 5] = [
+pub(super) const KEYS: [(&str, &[&str]); 6] = [
     ("the top level", &["name", "wave", "gate", "guard", "window", "bandwidth", "priority", "authorize"]),
     ("[[wave]]", &["select", "optional", "shadow", "max_per_minute", "soak", "probation", "lease"]),
     ("`select`", &["count", "percent", "rest", "ring", "labels", "where"]),
+    (
+        "[gate]",
+        &[
+            "min_devices",
+            "min_rows",
+            "min_labelled",
+            "success",
+            "max_failed_devices",
+            "accuracy_drop",
+            "error_rate_increase",
+            "latency_p99_ratio",
+            "score_shift",
+            "golden_deviation",
+            "shadow_agreement",
+            "alpha",
+            "evidence",
+            "deadline",
+            "on_fail",
+            "on_inconclusive",
+        ],
+    ),
     ("[window]", &["cron", "duration"]),
     ("[guard]", &["error_rate", "crashes", "p99_percent", "score_shift"]),
-];
-
-/// Keys that a later version understands. Ignoring them would promise a protection that is not there.
-const LATER: [(&str, &str); 3] = [
-    ("latency_p99_ratio", "the latency gate"),
-    ("error_rate_increase", "the error rate gate"),
-    ("score_shift", "the score shift gate"),
 ];
 
 /// A message of the TOML reader about `line`, with what would be right.
@@ -45,11 +59,6 @@ fn quoted<'a>(message: &'a str, start: &str) -> Option<&'a str> {
 }
 
 fn unknown(key: &str, message: &str) -> String {
-    if let Some((_, what)) = LATER.iter().find(|(later, _)| *later == key) {
-        return format!(
-            "`{key}` ({what}) is not carried out by this version of the server, so it is refused rather than ignored: remove it"
-        );
-    }
     // "…, expected one of `a`, `b`" or "…, expected `a` or `b`": every second piece is a key.
     let expected = message.split_once("expected").map_or("", |(_, rest)| rest);
     let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
@@ -84,8 +93,13 @@ fn hint(key: &str) -> Option<&'static str> {
         "bandwidth" => "a text like \"20MB/s\"",
         "max_per_minute" | "min_devices" | "min_rows" | "min_labelled" | "max_failed_devices"
         | "priority" | "crashes" | "p99_percent" => "a whole number",
-        "success" | "accuracy_drop" | "alpha" | "error_rate" => "a number between 0 and 1",
-        "score_shift" => "a number, for example 0.25",
+        "success" | "accuracy_drop" | "error_rate_increase" | "shadow_agreement" | "alpha" | "error_rate" => {
+            "a number between 0 and 1"
+        }
+        "latency_p99_ratio" => "a number above 1, for example 1.25",
+        "score_shift" => "a number, for example 0.1",
+        "golden_deviation" => "an amount of output, for example 1e-3",
+        "evidence" => "\"no_proof_of_harm\" or \"proof_of_no_harm\"",
         "gate" => "a [gate] table with at least `deadline` and `on_fail`",
         _ => return None,
     })

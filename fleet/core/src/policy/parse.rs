@@ -119,7 +119,7 @@ fn build(lines: &Lines<'_>, raw: &RawPolicy, wrong: &mut Vec<PolicyError>) -> Op
             lines.error(&raw.wave[MOST_WAVES].span(), format!("a policy has at most {MOST_WAVES} waves")),
         );
     }
-    let gate = keep(gate(lines, raw.gate.as_ref()), wrong);
+    let gate = gate(lines, raw.gate.as_ref(), wrong);
     let mut waves = Vec::new();
     for (i, wave) in raw.wave.iter().enumerate() {
         let wave = wave.as_ref();

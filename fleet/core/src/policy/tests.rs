@@ -41,15 +41,6 @@ fn an_unknown_key_is_named_with_its_line() {
 }
 
 #[test]
-fn gates_of_later_versions_are_refused_and_not_ignored() {
-    for key in ["latency_p99_ratio = 1.25", "error_rate_increase = 0.01", "score_shift = 0.1"] {
-        let e = wrong(&SMALL.replace("accuracy_drop = 0.02", key));
-        assert_eq!(e.line, 9, "{key}");
-        assert!(e.message.contains("refused rather than ignored"), "{e}");
-    }
-}
-
-#[test]
 fn windows_caps_and_priorities_are_read() {
     let head = "bandwidth = \"20MB/s\"\npriority = 10\nauthorize = true\n";
     let waves = SMALL.replace("soak = \"2s\"", "soak = \"2s\"\nshadow = \"5s\"\nmax_per_minute = 500");
@@ -108,6 +99,7 @@ fn hints_know_the_keys_of_the_reader() {
             "the top level" => format!("zzzzzzzz = 1\n{SMALL}"),
             "[[wave]]" => SMALL.replacen("soak =", "zzzzzzzz =", 1),
             "`select`" => SMALL.replacen("count =", "zzzzzzzz =", 1),
+            "[gate]" => SMALL.replacen("deadline =", "zzzzzzzz =", 1),
             "[window]" => format!("{SMALL}[window]\nzzzzzzzz = 1\n"),
             _ => format!("{SMALL}[guard]\nzzzzzzzz = 1\n"),
         };
@@ -177,4 +169,42 @@ fn lengths_of_time_read_back() {
     for text in ["", "20", "20MB", "MB/s", "-1MB/s", "99999999999GB/s"] {
         assert!(parse_bandwidth(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn every_gate_reads_its_key_and_refuses_what_it_could_never_mean() {
+    let all = "accuracy_drop = 0.02\nerror_rate_increase = 0.01\nlatency_p99_ratio = 1.25\nscore_shift = 0.1\n\
+               golden_deviation = 1e-3\nshadow_agreement = 0.95";
+    let g = Policy::parse(&SMALL.replace("accuracy_drop = 0.02", all)).unwrap().gate;
+    assert_eq!(
+        (g.error_rate_increase, g.latency_p99_ratio, g.score_shift, g.golden_deviation, g.shadow_agreement),
+        (Some(0.01), Some(1.25), Some(0.1), Some(1e-3), Some(0.95))
+    );
+    let read: Gate = serde_json::from_value(serde_json::to_value(&g).unwrap()).unwrap();
+    assert_eq!(read, g);
+    for (key, right) in [
+        ("accuracy_drop = 1.0", "0.02"),
+        ("error_rate_increase = -0.1", "0 to 1"),
+        ("latency_p99_ratio = 1.0", "1.25"),
+        ("latency_p99_ratio = nan", "1.25"),
+        ("score_shift = 0.0", "0.1"),
+        ("score_shift = inf", "0.1"),
+        ("golden_deviation = 0.0", "1e-3"),
+        ("shadow_agreement = 1.0", "0.95"),
+        ("alpha = 0.05", "accuracy_drop"),
+        ("evidence = \"no_proof_of_harm\"", "accuracy_drop"),
+        ("accuracy_drop = 0.0 # nothing may be lost\nevidence = \"proof_of_no_harm\"", "0.01"),
+    ] {
+        let e = wrong(&SMALL.replace("accuracy_drop = 0.02", key));
+        assert_eq!(e.line, 9, "{key}");
+        assert!(e.message.contains(right), "{e}");
+    }
+}
+
+#[test]
+fn all_mistakes_of_a_gate_are_named_at_once() {
+    let bad = "accuracy_drop = 2.0\nlatency_p99_ratio = 0.5\nmin_rows = -1\nevidence = \"maybe\"";
+    let text = SMALL.replace("accuracy_drop = 0.02", bad).replace("\"revert\"", "\"explode\"");
+    let lines: Vec<_> = Policy::check(&text).unwrap_err().iter().map(|e| e.line).collect();
+    assert_eq!(lines, [9, 10, 11, 12, 14]);
 }

@@ -7,7 +7,7 @@ use longshore_trust::{AssignmentVersion, DeviceId, Digest, UnixMs};
 use longshore_wire::v1::{Commit, Mode, UpdateState};
 
 use super::{DeviceState, PauseReason, RevertPlan, RolloutState, WaveState};
-use crate::gate::{Tally, Verdict};
+use crate::gate::{Measured, Tally, Verdict};
 use crate::plan::Plan;
 
 /// Everything that is known of a rollout.
@@ -73,6 +73,8 @@ pub struct DeviceFact {
     pub candidate: Tally,
     /// Counted with the version it ran before; `None` when it ran none.
     pub champion: Option<Tally>,
+    /// What else is known of it.
+    pub measured: Measured,
     /// The assignment that gives it its previous version back.
     pub revert: Option<AssignmentVersion>,
     /// Rows that the version answered beside the active one, nothing of it served.
@@ -102,6 +104,7 @@ impl DeviceFact {
             previous: None,
             candidate: Tally::default(),
             champion: None,
+            measured: Measured::default(),
             revert: None,
             shadow_rows: 0,
             zone: 0,

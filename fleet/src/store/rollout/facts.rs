@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
-use longshore_fleet_core::gate::Tally;
+use longshore_fleet_core::gate::{Beside, Tally};
 use longshore_fleet_core::plan::Plan;
 use longshore_fleet_core::rollout::{DeviceFact, Facts, LateDevice, Offer, Report, RevertPlan, WaveFact};
 use longshore_trust::{AssignmentVersion, DeviceId, Digest, RolloutId, UnixMs};
@@ -12,6 +12,7 @@ use longshore_wire::v1::UpdateState;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
+use super::evidence::Reader;
 use super::start::find_revert;
 use super::zone::{Zones, zone_of};
 use super::{Rollout, find, find_waves, time};
@@ -58,11 +59,17 @@ impl OwnedFacts {
             "SELECT r.*, coalesce(d.failures, 0) AS failures, d.quarantined_at IS NOT NULL AS quarantined,
                     CASE WHEN ?5 THEN json_extract(d.labels, '$.tz') END AS zone_label,
                     CASE WHEN ?5 THEN json_extract(d.inventory, '$.zone') END AS zone_told,
+                    CASE WHEN ?6 THEN coalesce(d.labels ->> '$.hw', d.inventory ->> '$.labels.hw', d.inventory ->> '$.arch')
+                         END AS hardware,
+                    n.p99_us AS new_p99_us, n.score_shift AS new_score_shift, n.estimated AS new_estimated,
+                    o.p99_us AS old_p99_us, o.score_shift AS old_score_shift, o.estimated AS old_estimated,
                     d.revoked_at IS NOT NULL OR d.id IS NULL AS revoked,
                     coalesce(d.assignment_version, 0) AS accepted,
                     coalesce(d.online = 1 OR d.last_seen > ?4, 0) AS heard,
                     m.assignment_version AS said_version, m.state AS said_state, m.code AS said_code, m.active,
                     n.rows AS new_rows, n.errors AS new_errors, n.labelled AS new_labelled, n.correct AS new_correct,
+                    coalesce(n.shadow_rows, 0) AS shadow_rows, n.shadow_agreed, n.shadow_errors, n.shadow_labelled,
+                    n.shadow_only_candidate, n.shadow_only_active,
                     o.rows AS old_rows, o.errors AS old_errors, o.labelled AS old_labelled, o.correct AS old_correct
              FROM rollout_device r
              LEFT JOIN device d ON d.id = r.device
@@ -76,18 +83,23 @@ impl OwnedFacts {
         .bind(rollout.bundle.to_hex())
         .bind(to_i64(heard_after.0))
         .bind(plan.policy.window.is_some())
+        .bind(plan.policy.gate.golden_deviation.is_some())
         .fetch_all(tx.conn())
         .await?;
         let mut zones = Zones::default();
+        let mut reader = Reader::new(tx, &rollout).await?;
         let held = held(tx, &rollout).await?;
         let devices = rows
             .iter()
             .map(|r| {
-                let mut fact = device(r)?;
+                let mut fact = device(r, &mut reader)?;
                 if plan.policy.window.is_some() {
                     let text = |name: &str| r.try_get::<Option<String>, _>(name);
                     fact.zone =
                         zones.place(zone_of(text("zone_label")?.as_deref(), text("zone_told")?.as_deref()));
+                }
+                if plan.policy.waves.get(fact.wave).is_some_and(|w| w.shadow_ms > 0) {
+                    fact.measured.shadow = Some(beside(r)?);
                 }
                 fact.held = held.contains(&fact.device);
                 Ok(fact)
@@ -140,7 +152,20 @@ fn digest(r: &SqliteRow, name: &str) -> Result<Option<Digest>, StoreError> {
         .map_err(|e| StoreError::corrupt("bundle digest", e))
 }
 
-fn tally(r: &SqliteRow, prefix: &str) -> Result<Tally, StoreError> {
+/// What a device compared in shadow.
+fn beside(r: &SqliteRow) -> Result<Beside, StoreError> {
+    let n = |name: &str| Ok::<_, StoreError>(to_u64(r.try_get::<Option<i64>, _>(name)?.unwrap_or(0)));
+    Ok(Beside {
+        rows: n("shadow_rows")?,
+        agreed: n("shadow_agreed")?,
+        errors: n("shadow_errors")?,
+        labelled: n("shadow_labelled")?,
+        only_candidate: n("shadow_only_candidate")?,
+        only_active: n("shadow_only_active")?,
+    })
+}
+
+pub(super) fn tally(r: &SqliteRow, prefix: &str) -> Result<Tally, StoreError> {
     let n = |what: &str| -> Result<u64, StoreError> {
         let column = format!("{prefix}_{what}");
         Ok(to_u64(r.try_get::<Option<i64>, _>(column.as_str())?.unwrap_or(0)))
@@ -148,7 +173,7 @@ fn tally(r: &SqliteRow, prefix: &str) -> Result<Tally, StoreError> {
     Ok(Tally { rows: n("rows")?, errors: n("errors")?, labelled: n("labelled")?, correct: n("correct")? })
 }
 
-fn device(r: &SqliteRow) -> Result<DeviceFact, StoreError> {
+fn device(r: &SqliteRow, reader: &mut Reader) -> Result<DeviceFact, StoreError> {
     let champion = digest(r, "champion")?;
     let offer = match (r.try_get::<Option<i64>, _>("assignment_version")?, time(r, "offered_at")?) {
         (Some(version), Some(at)) => Some(Offer {
@@ -198,6 +223,8 @@ fn device(r: &SqliteRow) -> Result<DeviceFact, StoreError> {
         previous: digest(r, "previous")?,
         candidate: tally(r, "new")?.since(&tally(r, "base")?),
         champion: champion.map(|_| tally(r, "old")).transpose()?,
+        measured: reader.measured(r)?,
+        shadow_rows: to_u64(r.try_get("shadow_rows")?),
         revert: r.try_get::<Option<i64>, _>("revert_version")?.map(|v| AssignmentVersion(to_u64(v))),
         failures: u32::try_from(r.try_get::<i64, _>("failures")?).unwrap_or(u32::MAX),
         quarantined: r.try_get::<i64, _>("quarantined")? != 0,

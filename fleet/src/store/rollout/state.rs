@@ -4,7 +4,7 @@ use longshore_fleet_core::gate::Verdict;
 use longshore_fleet_core::rollout::{PauseReason, RolloutState, WaveState};
 use longshore_trust::{RolloutId, UnixMs};
 
-use super::{log, log_of, touch};
+use super::{evidence, log, log_of, touch};
 use crate::store::{StoreError, Tx, to_i64};
 
 /// Moves a rollout to a state.
@@ -78,6 +78,9 @@ pub async fn set_wave(
     .bind(judged)
     .execute(tx.conn())
     .await?;
+    if state == WaveState::Offering {
+        evidence::note_controls(tx, id, wave).await?;
+    }
     touch(tx, id).await?;
     log_of(tx, id, Some(wave), now, &format!("wave_{state}"), &format!("wave {wave} is {state}")).await
 }

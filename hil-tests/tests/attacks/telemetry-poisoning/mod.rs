@@ -2,7 +2,7 @@
 
 use longshore_agent_core::backoff::Jitter;
 use longshore_fleet::store::ingest;
-use longshore_fleet_core::gate::{Evidence, NO_SINGLE_DEVICE, Outcome, Tally, judge};
+use longshore_fleet_core::gate::{Evidence, Measured, NO_SINGLE_DEVICE, Outcome, Tally, judge};
 use longshore_fleet_core::policy::{Gate, Policy};
 use longshore_fleet_core::rollout::Standing;
 use longshore_stats::Counters;
@@ -19,7 +19,13 @@ fn gate(extra: &str) -> Gate {
     Policy::parse(&text).unwrap().gate
 }
 fn says(champion: Tally, candidate: Tally) -> Evidence {
-    Evidence { standing: Standing::Ok, reachable: true, candidate, champion: Some(champion) }
+    Evidence {
+        standing: Standing::Ok,
+        reachable: true,
+        candidate,
+        champion: Some(champion),
+        measured: Measured::default(),
+    }
 }
 fn tally(labelled: u64, correct: u64) -> Tally {
     Tally { rows: labelled, errors: 0, labelled, correct }
@@ -99,10 +105,10 @@ fn one_device_does_not_bring_the_rows_of_all() {
     let g = gate("");
     let quiet = says(tally(400, 380), tally(12, 12));
     let loud = says(tally(400, 380), tally(MANY, MANY));
-    let verdict = judge(&g, &[loud, quiet, quiet, quiet], 0, 1);
+    let verdict = judge(&g, &[loud, quiet.clone(), quiet.clone(), quiet], 0, 1);
     assert_eq!(verdict.outcome, Outcome::NotYet, "{verdict:?}");
     assert!(verdict.reasons().contains("rows"), "{}", verdict.reasons());
-    let all = judge(&g, &[says(tally(400, 380), tally(100, 98)); 4], 0, 1);
+    let all = judge(&g, &vec![says(tally(400, 380), tally(100, 98)); 4], 0, 1);
     assert_eq!(all.outcome, Outcome::Pass, "{all:?}");
 }
 

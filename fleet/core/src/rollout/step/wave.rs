@@ -4,8 +4,9 @@ use longshore_wire::v1::UpdateState;
 
 use super::super::{Action, DeviceState, PauseReason, RolloutState, Standing, WaveFact, WaveState};
 use super::Step;
+use super::view::View;
 use crate::broken::{Rule, broken};
-use crate::gate::{Evidence, Outcome, Verdict, judge};
+use crate::gate::{AGREEMENT_GATE, Control, Evidence, Outcome, Verdict, judge_beside};
 use crate::policy::OnFail;
 
 impl Step<'_> {
@@ -38,7 +39,7 @@ impl Step<'_> {
             return;
         }
         match fact.state {
-            WaveState::Shadowing if self.has_shadowed(wave) => {
+            WaveState::Shadowing if self.has_shadowed(wave) && agrees(&verdict) => {
                 self.out.push(Action::Wave { wave, state: WaveState::Offering });
             }
             WaveState::Offering if self.settled(wave) => {
@@ -105,11 +106,13 @@ impl Step<'_> {
                 reachable: d.fact.online,
                 candidate: d.fact.candidate,
                 champion: d.fact.champion,
+                measured: d.fact.measured.clone(),
             })
             .collect();
+        let controls: Vec<Control> = self.devices.iter().filter_map(|d| control(d, wave)).collect();
         let failed = self.devices.iter().filter(|d| d.standing() == Standing::Failed).count() as u64;
         let plan = self.facts.plan;
-        judge(&plan.policy.gate, &evidence, failed, plan.waves.len())
+        judge_beside(&plan.policy.gate, &evidence, &controls, failed, plan.waves.len())
     }
 
     /// Every device that can be reached has answered, and one runs the version.
@@ -128,6 +131,19 @@ impl Step<'_> {
         }
         ok
     }
+}
+
+/// A device of a later wave that still runs what it ran when this one was opened.
+fn control(d: &View<'_>, wave: usize) -> Option<Control> {
+    let untouched = d.fact.wave > wave && d.fact.offer.is_none() && d.standing() == Standing::OnItsWay;
+    let (before, now) = (d.fact.measured.control.filter(|_| untouched)?, d.fact.champion?);
+    Some(Control { before, since: now.since(&before) })
+}
+
+/// The gate on a version in shadow stands in nobody's way.
+fn agrees(verdict: &Verdict) -> bool {
+    let gate = verdict.gates.iter().find(|g| g.gate == AGREEMENT_GATE);
+    gate.is_none_or(|g| matches!(g.outcome, Outcome::Pass | Outcome::NotApplicable))
 }
 
 /// Why a rollout pauses whose wave came out like this.

@@ -1,0 +1,173 @@
+//! From what devices show of a harm to a gate's answer, the same way for every kind of harm.
+//!
+//! `fail`: the lower bound of the harm is beyond the margin, also without the device that shows the most of it. `pass`: the
+//! minimums are met, the harm shown is not beyond the margin by more than half of its standard error, and, where proof is
+//! asked for, its upper bound is within the margin; also without the device that speaks most for the version. Everything else is
+//! `not yet`, with what is missing.
+
+use std::collections::BTreeMap;
+
+use super::control::Shift;
+use super::paired::{MANY_DEVICES, Pair, Shown, betting_proves, without};
+use super::{GateResult, Outcome};
+
+/// How sure a proof of no harm is. A version that passes by chance meets the next wave; one that is stopped by chance does
+/// not, so that has the policy's (smaller) alpha.
+pub const PASS_ALPHA: f64 = 0.05;
+
+/// Without proof either way, an estimate beyond the margin by so many standard errors does not pass. With none, two canaries
+/// hold up one equally good version in thirty until their deadline, because they happen to be devices that it suits less.
+const DOUBT: f64 = 0.5;
+
+/// What a kind of harm is called.
+pub(super) struct Wording {
+    pub gate: &'static str,
+    /// "accuracy fell"
+    pub bad: &'static str,
+    /// "the loss"
+    pub harm: &'static str,
+    /// "labelled rows"
+    pub rows: &'static str,
+    /// An amount of harm.
+    pub show: fn(f64) -> String,
+    /// No device counts for more harm or gain than this where bets are placed.
+    pub cap: f64,
+}
+
+/// What is asked.
+pub(super) struct Asked {
+    pub margin: f64,
+    /// Of this gate in this wave.
+    pub alpha: f64,
+    /// `proof_of_no_harm`.
+    pub proof: bool,
+}
+
+/// What the devices of a wave say about one harm.
+pub(super) struct Said {
+    pub pairs: Vec<Pair>,
+    pub control: Option<Shift>,
+    /// Minimums that are not met, in words.
+    pub missing: Option<String>,
+    /// What was seen, in words.
+    pub seen: String,
+    /// Rows of the new version that speak.
+    pub rows: u64,
+}
+
+/// A gate without any number yet.
+pub(super) fn silent(gate: &str, outcome: Outcome, margin: f64, text: String) -> GateResult {
+    GateResult {
+        gate: gate.to_owned(),
+        outcome,
+        value: None,
+        limit: Some(margin),
+        text,
+        method: None,
+        numbers: BTreeMap::new(),
+    }
+}
+
+/// The answer, of at least one pair.
+pub(super) fn answer(w: &Wording, asked: &Asked, said: &Said) -> GateResult {
+    let (margin, control) = (asked.margin, said.control.as_ref());
+    let shown = Shown::of(&said.pairs, control);
+    let reach = shown.reach(asked.alpha);
+    let upper = shown.harm + shown.reach(PASS_ALPHA);
+    let rest_of_worst = without(&said.pairs, true);
+    let rest_of_best = without(&said.pairs, false).map(|rest| Shown::of(&rest, control));
+    let by_spread = shown.harm - reach > margin
+        && rest_of_worst.as_ref().is_none_or(|rest| {
+            let rest = Shown::of(rest, control);
+            rest.harm - rest.reach(asked.alpha) > margin
+        });
+    let bets = |pairs: &[Pair]| betting_proves(pairs, control, margin, w.cap, asked.alpha);
+    let by_bets = !by_spread
+        && said.pairs.len() >= MANY_DEVICES
+        && bets(&said.pairs)
+        && rest_of_worst.as_ref().is_some_and(|rest| rest.len() < MANY_DEVICES || bets(rest));
+    let lower = if by_bets { margin } else { shown.harm - reach };
+    let beyond = |s: &Shown| s.harm - s.se * DOUBT > margin;
+    let unproven = |s: &Shown| asked.proof && s.harm + s.reach(PASS_ALPHA) > margin;
+    let (seen, show) = (&said.seen, w.show);
+    let (outcome, text) = if by_spread || by_bets {
+        let text =
+            format!("{}: {seen}; {} is at least {}, {} is allowed", w.bad, w.harm, show(lower), show(margin));
+        (Outcome::Fail, text)
+    } else if let Some(missing) = &said.missing {
+        (Outcome::NotYet, format!("not yet (needs {missing}); so far {seen}"))
+    } else if beyond(&shown) {
+        let more = more(w, &shown, reach, shown.harm - margin, said.rows);
+        let text = format!(
+            "not yet (needs {more}: {} looks like {}, {} is allowed, but that may be chance); so far {seen}",
+            w.harm,
+            show(shown.harm),
+            show(margin)
+        );
+        (Outcome::NotYet, text)
+    } else if unproven(&shown) {
+        let more = more(w, &shown, shown.reach(PASS_ALPHA), margin - shown.harm, said.rows);
+        let text = format!(
+            "not yet (needs {more} to show that {} is at most {}; it may be {}); so far {seen}",
+            w.harm,
+            show(margin),
+            show(upper)
+        );
+        (Outcome::NotYet, text)
+    } else if rest_of_best.as_ref().is_some_and(|rest| beyond(rest) || unproven(rest)) {
+        let text = format!(
+            "not yet (needs more {}: without the device that speaks most for it, the version does not hold); so far {seen}",
+            w.rows
+        );
+        (Outcome::NotYet, text)
+    } else {
+        let proof = if upper <= margin { "no harm" } else { "no proof of harm" };
+        (Outcome::Pass, format!("{proof}: {seen}"))
+    };
+    let mut result = silent(w.gate, outcome, margin, text);
+    result.value = Some(shown.harm);
+    result.method = Some(method(&shown, by_bets, control));
+    let mut numbers = vec![
+        ("harm", shown.harm),
+        ("harm_lower", lower),
+        ("harm_upper", upper),
+        ("standard_error", shown.se),
+        ("alpha", asked.alpha),
+        ("devices", shown.pairs as f64),
+    ];
+    if let Some(c) = control {
+        numbers.extend([("control_devices", c.devices as f64), ("control_change", c.mean)]);
+    }
+    result.numbers =
+        numbers.into_iter().filter(|(_, v)| v.is_finite()).map(|(k, v)| (k.to_owned(), v)).collect();
+    result
+}
+
+fn method(shown: &Shown, by_bets: bool, control: Option<&Shift>) -> String {
+    let how = if by_bets { "paired devices, betting" } else { shown.method() };
+    let beside = control.map_or(String::new(), |c| format!(", against {} control devices", c.devices));
+    format!("{how}{beside}, at every look")
+}
+
+/// What would let the harm, `distance` away from the margin, be told from it.
+fn more(w: &Wording, shown: &Shown, reach: f64, distance: f64, rows: u64) -> String {
+    const TOO_MANY: f64 = 100.0;
+    let (times, devices) = shown.wanting(reach, distance.max(0.0));
+    let devices = (devices - shown.pairs as f64).ceil();
+    let by_rows = times.map(|t| ((t - 1.0) * rows as f64).ceil()).filter(|n| *n <= TOO_MANY * rows as f64);
+    match (by_rows, devices) {
+        (Some(n), d) if d <= TOO_MANY * shown.pairs as f64 => {
+            format!(
+                "about {:.0} more {} on these devices, or about {:.0} more devices",
+                n.max(1.0),
+                w.rows,
+                d.max(1.0)
+            )
+        }
+        (Some(n), _) => format!("about {:.0} more {}", n.max(1.0), w.rows),
+        (None, d) if d <= TOO_MANY * shown.pairs as f64 => format!("about {:.0} more devices", d.max(1.0)),
+        (None, _) => {
+            format!("more {} or devices than are likely to come: it is about as large as allowed", w.rows)
+        }
+    }
+}
