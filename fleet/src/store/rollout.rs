@@ -482,7 +482,8 @@ impl Store {
         let ids: Vec<String> = sqlx::query_scalar(
             "SELECT id FROM rollout r WHERE state IN ('running', 'paused', 'halting', 'reverting')
                 OR (NOT ?1 AND state IN ('planned', 'awaiting_authorization', 'scheduled'))
-                OR (NOT ?1 AND state = 'superseded' AND EXISTS (SELECT 1 FROM rollout_device d
+                OR (NOT ?1 AND state = 'superseded' AND since > (unixepoch() - 7 * 86400) * 1000
+                    AND EXISTS (SELECT 1 FROM rollout_device d
                         WHERE d.rollout = r.id AND d.offered_at IS NOT NULL AND d.halted_at IS NULL
                             AND d.state IN ('offered', 'accepted', 'downloading', 'verified', 'staged', 'trial',
                                 'shadowing', 'probation', 'deferred')))

@@ -69,7 +69,16 @@ const MAY: &[(&str, &[&str])] = &[
             "longshore-sandbox",
         ],
     ),
-    ("longshore", &["longshore-trust", "longshore-bundle", "longshore-stats", "longshore-runtime"]),
+    (
+        "longshore",
+        &[
+            "longshore-fleet-core",
+            "longshore-trust",
+            "longshore-bundle",
+            "longshore-stats",
+            "longshore-runtime",
+        ],
+    ),
     // What the simulator drives is what ships: the cores, and nothing that touches the world.
     (
         "longshore-sim",

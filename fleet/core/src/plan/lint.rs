@@ -143,7 +143,7 @@ fn elsewhere(plan: &Plan, inventory: &[Candidate], out: &mut Vec<String>) {
     let mine: BTreeSet<_> = plan.waves.iter().flat_map(|w| &w.devices).map(|d| &d.device).collect();
     let mut by: BTreeMap<(&str, i32), Vec<&str>> = BTreeMap::new();
     for c in inventory.iter().filter(|c| mine.contains(&c.device)) {
-        if let Some(e) = &c.elsewhere {
+        if let Some(e) = c.elsewhere.as_ref().filter(|e| e.rollout != plan.id) {
             by.entry((e.rollout.as_str(), e.priority)).or_default().push(c.device.as_str());
         }
     }

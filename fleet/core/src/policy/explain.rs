@@ -46,10 +46,10 @@ pub(super) fn explain(message: &str, line: &str) -> String {
     if message == "duplicate key" {
         return format!("`{key}` is given twice: keep one of them");
     }
-    if message.starts_with("invalid type") || message.starts_with("invalid value") {
-        if let Some(hint) = hint(key) {
-            return format!("{message}: `{key}` needs {hint}");
-        }
+    if (message.starts_with("invalid type") || message.starts_with("invalid value"))
+        && let Some(hint) = hint(key)
+    {
+        return format!("{message}: `{key}` needs {hint}");
     }
     message.to_owned()
 }

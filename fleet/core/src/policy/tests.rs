@@ -65,10 +65,7 @@ fn a_plan_of_before_has_the_defaults() {
 
 #[test]
 fn every_mistake_is_named_in_the_order_of_the_lines() {
-    let text = SMALL
-        .replace("count = 1", "count = 0")
-        .replace("rest = true", "where = \"site = 'a'\"")
-        .replace("alpha", "alpha");
+    let text = SMALL.replace("count = 1", "count = 0").replace("rest = true", "where = \"site = 'a'\"");
     let wrong = Policy::check(&format!("priority = 5000\n{text}[window]\ncron = \"x\"\nduration = \"1s\"\n"))
         .unwrap_err();
     let lines: Vec<_> = wrong.iter().map(|e| e.line).collect();
