@@ -84,7 +84,7 @@ fn badge(outcome: Outcome) -> Badge {
 fn unit(gate: &str, value: f64) -> String {
     match gate {
         "success" => percent(value),
-        "accuracy" => format!("{:.1} points", value * 100.0),
+        "accuracy" | "accuracy_estimated" | "error_rate_increase" => format!("{:.1} points", value * 100.0),
         _ if value >= 0.0 && value.fract() == 0.0 => count(value as u64),
         _ => number(value),
     }

@@ -61,17 +61,36 @@ fn change(controls: &[Control]) -> Option<Shift> {
     control::shift(both.map(|(old, new)| share(&old).0 - share(&new).0).collect())
 }
 
+/// Devices that can be compared, and how many labelled rows are missing.
+fn compared(min_labelled: u64, both: &[(Tally, Tally)]) -> (Vec<(Tally, Tally)>, u64) {
+    let usable: Vec<(Tally, Tally)> = both.iter().copied().filter(is_comparable).collect();
+    // Where there are others, one device brings at most half of what is asked for.
+    let most = if usable.len() >= NO_SINGLE_DEVICE { min_labelled.div_ceil(2) } else { u64::MAX };
+    let counted = both.iter().fold(0u64, |sum, (_, new)| sum.saturating_add(new.labelled.min(most)));
+    (usable, min_labelled.saturating_sub(counted))
+}
+
+fn pairs(min_labelled: u64, usable: &[(Tally, Tally)]) -> Vec<Pair> {
+    let each = (min_labelled as f64 / usable.len() as f64).max(MIN_CANDIDATE_LABELS as f64);
+    usable.iter().map(|(old, new)| pair(old, new, each)).collect()
+}
+
+/// The outcome alone, of devices without control devices: previous version and new one.
+pub(super) fn outcome(min_labelled: u64, asked: &Asked, both: &[(Tally, Tally)]) -> Outcome {
+    let (usable, missing) = compared(min_labelled, both);
+    if usable.is_empty() {
+        return Outcome::NotYet;
+    }
+    super::harm::outcome(&LABELLED, asked, &pairs(min_labelled, &usable), missing > 0)
+}
+
 pub(super) fn judge(min_labelled: u64, asked: &Asked, wave: &[Evidence], controls: &[Control]) -> GateResult {
-    if wave.iter().all(|e| e.champion.is_none()) {
+    let both: Vec<(Tally, Tally)> = wave.iter().filter_map(|e| Some((e.champion?, e.candidate))).collect();
+    if both.is_empty() {
         let text = "not applicable: no device of this wave ran a version before".to_owned();
         return silent("accuracy", Outcome::NotApplicable, asked.margin, text);
     }
-    let usable: Vec<(Tally, Tally)> =
-        wave.iter().filter_map(|e| Some((e.champion?, e.candidate))).filter(is_comparable).collect();
-    let labelled = compared_labels(wave, u64::MAX);
-    // Where there are others, one device brings at most half of what is asked for.
-    let most = if usable.len() >= NO_SINGLE_DEVICE { min_labelled.div_ceil(2) } else { u64::MAX };
-    let missing = min_labelled.saturating_sub(compared_labels(wave, most));
+    let (usable, missing) = compared(min_labelled, &both);
     let missing = (missing > 0).then(|| format!("{missing} more labelled rows"));
     if usable.is_empty() {
         let needs = missing.unwrap_or_else(|| {
@@ -82,7 +101,7 @@ pub(super) fn judge(min_labelled: u64, asked: &Asked, wave: &[Evidence], control
         });
         return silent("accuracy", Outcome::NotYet, asked.margin, format!("not yet (needs {needs})"));
     }
-    let each = (min_labelled as f64 / usable.len() as f64).max(MIN_CANDIDATE_LABELS as f64);
+    let labelled = both.iter().fold(0u64, |n, (_, new)| n.saturating_add(new.labelled));
     let (old, new) = (pooled(usable.iter().map(|p| p.0)), pooled(usable.iter().map(|p| p.1)));
     let seen = format!(
         "{:.1} % right, {:.1} % with the version before, on {} device(s)",
@@ -90,7 +109,7 @@ pub(super) fn judge(min_labelled: u64, asked: &Asked, wave: &[Evidence], control
         old * 100.0,
         usable.len()
     );
-    let pairs = usable.iter().map(|(old, new)| pair(old, new, each)).collect();
+    let pairs = pairs(min_labelled, &usable);
     let said = Said { pairs, control: change(controls), missing, seen, rows: labelled };
     let mut result = answer(&LABELLED, asked, &said);
     let more = [("accuracy", new), ("accuracy_before", old), ("labelled", labelled as f64)];
@@ -141,12 +160,6 @@ pub(super) fn judge_estimate(asked: &Asked, wave: &[Evidence]) -> Option<GateRes
         result.text = format!("{seen}: that proves no loss, and an estimate passes nothing");
     }
     Some(result)
-}
-
-/// Labelled rows of devices that can be compared, at most `most` of each.
-fn compared_labels(wave: &[Evidence], most: u64) -> u64 {
-    let compared = wave.iter().filter(|e| e.champion.is_some());
-    compared.fold(0, |sum, e| sum.saturating_add(e.candidate.labelled.min(most)))
 }
 
 fn pooled(tallies: impl Iterator<Item = Tally>) -> f64 {

@@ -93,6 +93,13 @@ fn nobody(w: &Wording, margin: f64, wave: &[Evidence], least: u64) -> GateResult
     silent(w.gate, Outcome::NotYet, margin, text)
 }
 
+/// The outcome alone, of devices without control devices: previous version and new one.
+pub(super) fn errors_outcome(asked: &Asked, both: &[(Tally, Tally)]) -> Outcome {
+    let usable = both.iter().filter(|(old, new)| attempts(old).min(attempts(new)) >= MIN_ERROR_ROWS);
+    let pairs: Vec<Pair> = usable.map(|(old, new)| error_pair(old, new)).collect();
+    if pairs.is_empty() { Outcome::NotYet } else { super::harm::outcome(&ERRORS, asked, &pairs, false) }
+}
+
 pub(super) fn errors(asked: &Asked, wave: &[Evidence], controls: &[Control]) -> GateResult {
     let both: Vec<(Tally, Tally)> = with_rows(wave, MIN_ERROR_ROWS).map(|(_, old, new)| (old, new)).collect();
     if both.is_empty() {

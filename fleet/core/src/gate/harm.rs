@@ -68,65 +68,123 @@ pub(super) fn silent(gate: &str, outcome: Outcome, margin: f64, text: String) ->
     }
 }
 
+/// Why the answer is what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Proven,
+    Missing,
+    Beyond,
+    Unproven,
+    Leans,
+    Holds,
+}
+
+/// What was found, not yet in words.
+struct Weighed {
+    shown: Shown,
+    reach: f64,
+    lower: f64,
+    upper: f64,
+    by_bets: bool,
+    why: Why,
+}
+
+/// Weighs at least one pair; `is_missing` when a minimum is not met.
+fn weigh(asked: &Asked, pairs: &[Pair], control: Option<&Shift>, is_missing: bool, cap: f64) -> Weighed {
+    let margin = asked.margin;
+    let shown = Shown::of(pairs, control);
+    let reach = shown.reach(asked.alpha);
+    let upper = shown.harm + shown.reach(PASS_ALPHA);
+    let by_spread = shown.harm - reach > margin
+        && without(pairs, true).is_none_or(|rest| {
+            let rest = Shown::of(&rest, control);
+            rest.harm - rest.reach(asked.alpha) > margin
+        });
+    let bets = |pairs: &[Pair]| betting_proves(pairs, control, margin, cap, asked.alpha);
+    let by_bets = !by_spread
+        && pairs.len() >= MANY_DEVICES
+        && bets(pairs)
+        && without(pairs, true).is_some_and(|rest| rest.len() < MANY_DEVICES || bets(&rest));
+    let beyond = |s: &Shown| s.harm - s.se * DOUBT > margin;
+    let unproven = |s: &Shown| asked.proof && s.harm + s.reach(PASS_ALPHA) > margin;
+    let leans = || {
+        without(pairs, false).is_some_and(|rest| {
+            let rest = Shown::of(&rest, control);
+            beyond(&rest) || unproven(&rest)
+        })
+    };
+    let why = if by_spread || by_bets {
+        Why::Proven
+    } else if is_missing {
+        Why::Missing
+    } else if beyond(&shown) {
+        Why::Beyond
+    } else if unproven(&shown) {
+        Why::Unproven
+    } else if leans() {
+        Why::Leans
+    } else {
+        Why::Holds
+    };
+    let lower = if by_bets { margin } else { shown.harm - reach };
+    Weighed { shown, reach, lower, upper, by_bets, why }
+}
+
+impl Why {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Proven => Outcome::Fail,
+            Self::Missing | Self::Beyond | Self::Unproven | Self::Leans => Outcome::NotYet,
+            Self::Holds => Outcome::Pass,
+        }
+    }
+}
+
+/// The outcome alone, of at least one pair, without control devices.
+pub(super) fn outcome(w: &Wording, asked: &Asked, pairs: &[Pair], is_missing: bool) -> Outcome {
+    weigh(asked, pairs, None, is_missing, w.cap).why.outcome()
+}
+
 /// The answer, of at least one pair.
 pub(super) fn answer(w: &Wording, asked: &Asked, said: &Said) -> GateResult {
     let (margin, control) = (asked.margin, said.control.as_ref());
-    let shown = Shown::of(&said.pairs, control);
-    let reach = shown.reach(asked.alpha);
-    let upper = shown.harm + shown.reach(PASS_ALPHA);
-    let rest_of_worst = without(&said.pairs, true);
-    let rest_of_best = without(&said.pairs, false).map(|rest| Shown::of(&rest, control));
-    let by_spread = shown.harm - reach > margin
-        && rest_of_worst.as_ref().is_none_or(|rest| {
-            let rest = Shown::of(rest, control);
-            rest.harm - rest.reach(asked.alpha) > margin
-        });
-    let bets = |pairs: &[Pair]| betting_proves(pairs, control, margin, w.cap, asked.alpha);
-    let by_bets = !by_spread
-        && said.pairs.len() >= MANY_DEVICES
-        && bets(&said.pairs)
-        && rest_of_worst.as_ref().is_some_and(|rest| rest.len() < MANY_DEVICES || bets(rest));
-    let lower = if by_bets { margin } else { shown.harm - reach };
-    let beyond = |s: &Shown| s.harm - s.se * DOUBT > margin;
-    let unproven = |s: &Shown| asked.proof && s.harm + s.reach(PASS_ALPHA) > margin;
+    let found = weigh(asked, &said.pairs, control, said.missing.is_some(), w.cap);
+    let Weighed { shown, reach, lower, upper, .. } = found;
     let (seen, show) = (&said.seen, w.show);
-    let (outcome, text) = if by_spread || by_bets {
-        let text =
-            format!("{}: {seen}; {} is at least {}, {} is allowed", w.bad, w.harm, show(lower), show(margin));
-        (Outcome::Fail, text)
-    } else if let Some(missing) = &said.missing {
-        (Outcome::NotYet, format!("not yet (needs {missing}); so far {seen}"))
-    } else if beyond(&shown) {
-        let more = more(w, &shown, reach, shown.harm - margin, said.rows);
-        let text = format!(
-            "not yet (needs {more}: {} looks like {}, {} is allowed, but that may be chance); so far {seen}",
+    let text = match found.why {
+        Why::Proven => {
+            format!("{}: {seen}; {} is at least {}, {} is allowed", w.bad, w.harm, show(lower), show(margin))
+        }
+        Why::Missing => {
+            let missing = said.missing.as_deref().unwrap_or("more");
+            format!("not yet (needs {missing}); so far {seen}")
+        }
+        Why::Beyond => format!(
+            "not yet (needs {}: {} looks like {}, {} is allowed, but that may be chance); so far {seen}",
+            more(w, &shown, reach, shown.harm - margin, said.rows),
             w.harm,
             show(shown.harm),
             show(margin)
-        );
-        (Outcome::NotYet, text)
-    } else if unproven(&shown) {
-        let more = more(w, &shown, shown.reach(PASS_ALPHA), margin - shown.harm, said.rows);
-        let text = format!(
-            "not yet (needs {more} to show that {} is at most {}; it may be {}); so far {seen}",
+        ),
+        Why::Unproven => format!(
+            "not yet (needs {} to show that {} is at most {}; it may be {}); so far {seen}",
+            more(w, &shown, shown.reach(PASS_ALPHA), margin - shown.harm, said.rows),
             w.harm,
             show(margin),
             show(upper)
-        );
-        (Outcome::NotYet, text)
-    } else if rest_of_best.as_ref().is_some_and(|rest| beyond(rest) || unproven(rest)) {
-        let text = format!(
+        ),
+        Why::Leans => format!(
             "not yet (needs more {}: without the device that speaks most for it, the version does not hold); so far {seen}",
             w.rows
-        );
-        (Outcome::NotYet, text)
-    } else {
-        let proof = if upper <= margin { "no harm" } else { "no proof of harm" };
-        (Outcome::Pass, format!("{proof}: {seen}"))
+        ),
+        Why::Holds => {
+            let proof = if upper <= margin { "no harm" } else { "no proof of harm" };
+            format!("{proof}: {seen}")
+        }
     };
-    let mut result = silent(w.gate, outcome, margin, text);
+    let mut result = silent(w.gate, found.why.outcome(), margin, text);
     result.value = Some(shown.harm);
-    result.method = Some(method(&shown, by_bets, control));
+    result.method = Some(method(&shown, found.by_bets, control));
     let mut numbers = vec![
         ("harm", shown.harm),
         ("harm_lower", lower),

@@ -7,9 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::harm::Asked;
-use super::{Evidence, ICC, Measured, Outcome, Tally, accuracy, figures, harm_of};
+use super::{ICC, Outcome, Tally, accuracy, figures, harm_of};
 use crate::policy::Gate;
-use crate::rollout::Standing;
 
 /// What is known of a wave before it opens.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,6 +55,8 @@ const LOOKS: u32 = 48;
 /// Waves that are played, and devices in all of them at most (a large wave leaves little to chance).
 const WAVES: u32 = 1000;
 const DEVICES: u32 = 20_000;
+/// Devices of a wave that are played; a larger one notices at least as much as so many.
+const PLAYED_DEVICES: u32 = 300;
 
 /// So many rows are drawn one by one.
 const ONE_BY_ONE: u64 = 60;
@@ -96,7 +97,16 @@ pub fn power(gate: &Gate, waves: usize, canary: &Canary, harm: Harm) -> Option<P
     let labelled = matches!(harm, Harm::Accuracy(_));
     let per_hour = canary.rows_per_hour * if labelled { canary.labelled_share } else { 1.0 };
     let deadline_h = gate.deadline_ms as f64 / 3_600_000.0;
-    let devices = canary.devices.max(1);
+    let sound = |v: f64, most: f64| if v.is_nan() { 0.0 } else { v.clamp(0.0, most) };
+    let rows = per_hour * deadline_h * f64::from(canary.devices);
+    let devices = canary.devices.clamp(1, PLAYED_DEVICES);
+    let canary = &Canary {
+        devices,
+        rows_per_hour: sound(canary.rows_per_hour, 1e9),
+        labelled_share: sound(canary.labelled_share, 1.0),
+        history_h: sound(canary.history_h, 1e5),
+        ..*canary
+    };
     let played = WAVES.min(DEVICES.div_ceil(devices)).max(100);
     let mut dice = Dice(0x1005_0e5a);
     let (mut proven, mut passed) = (0u32, 0u32);
@@ -108,14 +118,13 @@ pub fn power(gate: &Gate, waves: usize, canary: &Canary, harm: Harm) -> Option<P
         }
     }
     let share = |n: u32| f64::from(n) / f64::from(played);
-    let rows = per_hour * deadline_h * f64::from(devices);
     Some(Power { proven: share(proven), stopped: 1.0 - share(passed), rows })
 }
 
 /// One wave, to its end.
 fn play(gate: &Gate, asked: &Asked, canary: &Canary, harm: Harm, dice: &mut Dice) -> Outcome {
-    let mut devices: Vec<(Evidence, f64)> =
-        (0..canary.devices.max(1)).map(|_| device(canary, harm, dice)).collect();
+    let (mut both, rates): (Vec<(Tally, Tally)>, Vec<f64>) =
+        (0..canary.devices).map(|_| device(canary, harm, dice)).unzip();
     for look in 1..=LOOKS {
         let upto = |k: u32| gate.deadline_ms as f64 * f64::from(k) / f64::from(LOOKS);
         let rows_at = |k: u32| (canary.rows_per_hour * upto(k) / 3_600_000.0) as u64;
@@ -123,28 +132,27 @@ fn play(gate: &Gate, asked: &Asked, canary: &Canary, harm: Harm, dice: &mut Dice
             |k: u32| (canary.rows_per_hour * canary.labelled_share * upto(k) / 3_600_000.0) as u64;
         let rows = rows_at(look) - rows_at(look - 1);
         let labels = labels_at(look) - labels_at(look - 1);
-        for (e, rate) in &mut devices {
+        for ((_, new), rate) in both.iter_mut().zip(&rates) {
             match harm {
                 Harm::Accuracy(_) => {
-                    e.candidate.rows += rows;
-                    e.candidate.labelled += labels;
-                    e.candidate.correct += dice.hits(labels, *rate);
+                    new.rows += rows;
+                    new.labelled += labels;
+                    new.correct += dice.hits(labels, *rate);
                 }
                 Harm::Errors(_) => {
                     let errors = dice.hits(rows, *rate);
-                    e.candidate.rows += rows - errors;
-                    e.candidate.errors += errors;
+                    new.rows += rows - errors;
+                    new.errors += errors;
                 }
             }
         }
-        let wave: Vec<Evidence> = devices.iter().map(|(e, _)| e.clone()).collect();
-        let result = match harm {
-            Harm::Accuracy(_) => accuracy::judge(gate.min_labelled, asked, &wave, &[]),
-            Harm::Errors(_) => figures::errors(asked, &wave, &[]),
+        let outcome = match harm {
+            Harm::Accuracy(_) => accuracy::outcome(gate.min_labelled, asked, &both),
+            Harm::Errors(_) => figures::errors_outcome(asked, &both),
         };
-        let total = wave.iter().fold(0u64, |n, e| n.saturating_add(e.candidate.rows));
+        let total = both.iter().fold(0u64, |n, (_, new)| n.saturating_add(new.rows));
         let ripe = upto(look) >= canary.soak_ms as f64 && total >= gate.min_rows;
-        match result.outcome {
+        match outcome {
             Outcome::Fail => return Outcome::Fail,
             Outcome::Pass | Outcome::NotApplicable if ripe => return Outcome::Pass,
             _ => {}
@@ -154,7 +162,7 @@ fn play(gate: &Gate, asked: &Asked, canary: &Canary, harm: Harm, dice: &mut Dice
 }
 
 /// A device with its past, and the chance per row that the new version is right (or fails) on it.
-fn device(canary: &Canary, harm: Harm, dice: &mut Dice) -> (Evidence, f64) {
+fn device(canary: &Canary, harm: Harm, dice: &mut Dice) -> ((Tally, Tally), f64) {
     let per_row = |p: f64| p.clamp(0.0, 1.0) * (1.0 - p.clamp(0.0, 1.0));
     let rows = (canary.rows_per_hour * canary.history_h).max(0.0) as u64;
     let mut champion = Tally { rows, ..Tally::default() };
@@ -172,12 +180,5 @@ fn device(canary: &Canary, harm: Harm, dice: &mut Dice) -> (Evidence, f64) {
             mean + dice.normal() * (ICC * (per_row(canary.error_rate) + per_row(mean))).sqrt()
         }
     };
-    let evidence = Evidence {
-        standing: Standing::Ok,
-        reachable: true,
-        candidate: Tally::default(),
-        champion: Some(champion),
-        measured: Measured::default(),
-    };
-    (evidence, rate.clamp(0.0, 1.0))
+    ((champion, Tally::default()), rate.clamp(0.0, 1.0))
 }
