@@ -6,7 +6,8 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    alerts, audit, deliveries, devices, events, fleet, models, monitor, objects, rollouts, session, trust,
+    alerts, audit, deliveries, devices, events, fleet, history, models, monitor, objects, rollouts, session,
+    trust,
 };
 
 struct Security;
@@ -44,7 +45,7 @@ impl Modify for Security {
         deliveries::rules, deliveries::list, deliveries::retry_all, deliveries::retry, deliveries::test,
         deliveries::retraining,
         rollouts::policies, rollouts::create, rollouts::list, rollouts::show, rollouts::plan, rollouts::log, rollouts::act,
-        rollouts::rehearsal, rollouts::check,
+        rollouts::rehearsal, rollouts::check, history::show,
     ),
     security(("token" = []), ("session" = [])),
     modifiers(&Security)

@@ -252,7 +252,7 @@ impl RolloutDetail {
     /// Reads a rollout, with at most so many devices.
     pub(super) async fn load(app: &App, id: &str, most: u32) -> Result<Option<Self>, StoreError> {
         let Some(rollout) = app.store.rollout(id).await? else { return Ok(None) };
-        let Some(plan) = app.store.rollout_plan(id).await? else { return Ok(None) };
+        let Some(plan) = app.store.plan_brief(id).await? else { return Ok(None) };
         let mut devices: BTreeMap<usize, Vec<WaveDevice>> = BTreeMap::new();
         for d in app.store.view_rollout_devices(id, None, "", &Cursor::Start, most.min(DEVICES)).await?.0 {
             devices.entry(usize::try_from(d.wave).unwrap_or(0)).or_default().push(WaveDevice {
@@ -294,7 +294,7 @@ impl RolloutDetail {
         let log = app.store.view_rollout_events(id, 200).await?.into_iter().map(LogLine::from).collect();
         Ok(Some(Self {
             summary: RolloutSummary::new(&rollout),
-            policy: plan.policy.name,
+            policy: plan.policy,
             parent: plan.parent.map(|p| p.to_string()),
             previous: plan.previous.map(|d| d.to_hex()),
             waves,

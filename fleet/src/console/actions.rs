@@ -9,10 +9,11 @@ use axum::extract::Path;
 use axum::http::Method;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::calls::{call, words};
-use super::error::PageError;
+use super::badge::Badge;
+use super::calls::{call, call_seeing, words};
+use super::error::{PageError, sentence};
 use super::rollout_new;
 use super::shell::{Ctx, Section, Shell, encode, html};
 
@@ -26,6 +27,14 @@ pub(super) struct Confirmed {
     wave: Option<String>,
     /// Only for starting: take the place of the rollout that occupies the model.
     supersede: Option<String>,
+    /// Only for starting: when, UTC, as the browser's field has it; empty for now.
+    #[serde(default)]
+    at: String,
+    /// Why.
+    #[serde(default)]
+    reason: String,
+    /// The etag of what the person looked at.
+    etag: Option<i64>,
 }
 
 struct Step {
@@ -39,6 +48,13 @@ struct Choice {
     text: &'static str,
 }
 
+/// What a person acts on, as it was when they were asked.
+struct Now {
+    state: Badge,
+    why: String,
+    etag: i64,
+}
+
 /// What a page asks before an act is done.
 struct Question {
     section: Section,
@@ -49,6 +65,12 @@ struct Question {
     choices: Vec<Choice>,
     /// Another rollout of the model that would have to give way.
     occupied: Option<String>,
+    /// Whether a reason is asked for, and must be given.
+    reason: Option<bool>,
+    /// Whether it may be done later.
+    schedule: bool,
+    /// How it is now, where that can change under the hand.
+    now: Option<Now>,
     /// To be typed; empty for acts that need no such care.
     word: String,
     button: &'static str,
@@ -70,6 +92,9 @@ struct Page {
     consequences: Vec<String>,
     choices: Vec<Choice>,
     occupied: Option<String>,
+    reason: Option<bool>,
+    schedule: bool,
+    now: Option<Now>,
     word: String,
     button: &'static str,
     class: &'static str,
@@ -86,6 +111,9 @@ async fn ask(ctx: &Ctx, q: Question, refusal: Option<String>) -> Result<Response
         consequences: q.consequences,
         choices: q.choices,
         occupied: q.occupied,
+        reason: q.reason,
+        schedule: q.schedule,
+        now: q.now,
         word: q.word,
         button: q.button,
         class: q.class,
@@ -102,8 +130,25 @@ async fn act(ctx: &Ctx, q: Question, form: Confirmed) -> Result<Response, PageEr
         return ask(ctx, q, Some(refusal)).await;
     }
     let body = (!q.choices.is_empty()).then(|| json!({"wave": form.wave}));
-    let body = body.or_else(|| form.supersede.as_ref().map(|_| json!({"supersede": true})));
-    match call(ctx, &form.csrf, q.method.clone(), &q.api, body.as_ref()).await? {
+    let at = match (q.schedule, form.at.trim()) {
+        (true, text) if !text.is_empty() => match super::history::utc(text) {
+            Some(at) => Some(at.0),
+            None => {
+                let refusal = format!("“{text}” is no moment: give date and time in UTC.");
+                return ask(ctx, q, Some(refusal)).await;
+            }
+        },
+        _ => None,
+    };
+    let start = match (form.supersede.is_some(), at) {
+        (false, None) => None,
+        (supersede, None) => Some(json!({ "supersede": supersede })),
+        (supersede, Some(at)) => Some(json!({ "supersede": supersede, "at": at })),
+    };
+    let body = body.or(start);
+    let body = body.or_else(|| q.reason.map(|_| json!({"reason": form.reason})));
+    let seen = q.now.as_ref().and(form.etag);
+    match call_seeing(ctx, &form.csrf, q.method.clone(), &q.api, body.as_ref(), seen).await? {
         Ok(_) => Ok(Redirect::to(&format!("{}?note={}", q.back, q.note)).into_response()),
         Err(problem) => ask(ctx, q, Some(words(&problem))).await,
     }
@@ -145,6 +190,9 @@ async fn rollout_question(ctx: &Ctx, id: &str, name: &str) -> Result<Question, P
         consequences: consequences.iter().map(|c| (*c).to_owned()).collect(),
         choices: Vec::new(),
         occupied: None,
+        reason: None,
+        schedule: false,
+        now: None,
         word: if typed { what.clone() } else { String::new() },
         button,
         class,
@@ -154,8 +202,14 @@ async fn rollout_question(ctx: &Ctx, id: &str, name: &str) -> Result<Question, P
         back: back.clone(),
         note,
     };
+    // What takes the brake off is refused when somebody else was quicker; what puts it on never is.
+    let now = || {
+        Some(Now { state: Badge::state(&rollout.state), why: sentence(&rollout.reason), etag: rollout.etag })
+    };
     Ok(match name {
         "start" => Question {
+            now: now(),
+            schedule: rollout.state == "planned",
             occupied: occupied(ctx, &rollout.model, id).await?,
             ..question(
                 "Start",
@@ -171,6 +225,22 @@ async fn rollout_question(ctx: &Ctx, id: &str, name: &str) -> Result<Question, P
                 true,
             )
         },
+        "authorize" => Question {
+            now: now(),
+            ..question(
+                "Authorize",
+                "Say yes, as the second person, to the rollout of",
+                &[
+                    "You say that this plan is right: its waves, its gates, and the version it brings. Your name goes into the log.",
+                    "Whoever planned it cannot authorize it.",
+                    "It starts at once, or at its time when it is scheduled.",
+                ],
+                "Authorize it",
+                "primary",
+                "authorize",
+                true,
+            )
+        },
         "pause" => question(
             "Pause",
             "Pause the rollout of",
@@ -181,6 +251,7 @@ async fn rollout_question(ctx: &Ctx, id: &str, name: &str) -> Result<Question, P
             false,
         ),
         "resume" => Question {
+            now: now(),
             choices: vec![
                 Choice {
                     value: "retry",
@@ -203,15 +274,17 @@ async fn rollout_question(ctx: &Ctx, id: &str, name: &str) -> Result<Question, P
                 true,
             )
         },
-        "halt" if rollout.state == "planned" => question(
-            "Discard",
-            "Discard the plan for",
-            &["It was never started: no device has heard of it. It stays in the list as halted."],
-            "Discard it",
-            "danger",
-            "halt",
-            false,
-        ),
+        "halt" if matches!(rollout.state.as_str(), "planned" | "awaiting_authorization" | "scheduled") => {
+            question(
+                "Discard",
+                "Discard the plan for",
+                &["It was never started: no device has heard of it. It stays in the list as halted."],
+                "Discard it",
+                "danger",
+                "halt",
+                false,
+            )
+        }
         "halt" => question(
             "Halt",
             "Halt the rollout of",
@@ -274,7 +347,7 @@ async fn version_question(ctx: &Ctx, model: &str, version: &str, name: &str) -> 
     }
     let of_model = format!("/models/{}", encode(model));
     let back = format!("{of_model}/{}", encode(version));
-    let (title, asks, consequences, button, class, note, word) = match name {
+    let (title, asks, consequences, button, class, note, word, must) = match name {
         "deprecate" => (
             "Deprecate",
             "Deprecate",
@@ -283,6 +356,7 @@ async fn version_question(ctx: &Ctx, model: &str, version: &str, name: &str) -> 
             "primary",
             "deprecate",
             String::new(),
+            false,
         ),
         "retire" => (
             "Retire",
@@ -292,6 +366,7 @@ async fn version_question(ctx: &Ctx, model: &str, version: &str, name: &str) -> 
             "danger",
             "retire",
             format!("{model}@{version}"),
+            true,
         ),
         other => return Err(PageError::missing("act", other, "/models")),
     };
@@ -307,6 +382,9 @@ async fn version_question(ctx: &Ctx, model: &str, version: &str, name: &str) -> 
         consequences: vec![consequences.to_owned()],
         choices: Vec::new(),
         occupied: None,
+        reason: Some(must),
+        schedule: false,
+        now: None,
         word,
         button,
         class,
@@ -354,6 +432,9 @@ async fn revoke_question(ctx: &Ctx, id: &str) -> Result<Question, PageError> {
         ],
         choices: Vec::new(),
         occupied: None,
+        reason: None,
+        schedule: false,
+        now: None,
         word: id.to_owned(),
         button: "Revoke it",
         class: "danger",
@@ -398,6 +479,9 @@ pub(super) struct NewPlan {
     /// `model@version`.
     what: String,
     policy: String,
+    /// `rehearse` shows what would be planned; anything else plans.
+    #[serde(default, rename = "do")]
+    act: String,
 }
 
 /// `POST /rollouts/new`.
@@ -406,13 +490,13 @@ pub(super) async fn plan(ctx: Ctx, Form(form): Form<NewPlan>) -> Result<Response
     let (model, version) = form.what.split_once('@').unwrap_or((&form.what, ""));
     // Browsers send lines of a text field with CR LF.
     let policy = form.policy.replace("\r\n", "\n");
-    let body = json!({"model": model, "version": version, "policy": policy});
+    if form.act == "rehearse" {
+        return rollout_new::rehearse(&ctx, model, version, policy).await;
+    }
+    let body = json!({"model": model, "version": version, "policy": policy, "brief": true});
     match call(&ctx, &form.csrf, Method::POST, "/api/v1/rollouts", Some(&body)).await? {
         Ok(answer) => {
-            let id = [&answer["id"], &answer["rollout"]["id"], &answer["plan"]["id"]]
-                .into_iter()
-                .find_map(Value::as_str)
-                .ok_or_else(|| PageError::Failed("the plan has no id".into()))?;
+            let id = answer["id"].as_str().ok_or_else(|| PageError::Failed("the plan has no id".into()))?;
             Ok(Redirect::to(&format!("/rollouts/{}?note=planned", encode(id))).into_response())
         }
         Err(problem) => {

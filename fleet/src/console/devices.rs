@@ -140,10 +140,10 @@ pub(super) async fn page(ctx: Ctx, Query(asked): Query<Asked>) -> Result<Respons
             })
             .collect(),
         models: store
-            .view_models()
+            .model_names()
             .await?
             .into_iter()
-            .map(|m| Choice { chosen: m.name == asked.model, value: m.name.clone(), name: m.name })
+            .map(|name| Choice { chosen: name == asked.model, value: name.clone(), name })
             .collect(),
         filtered: !filter.text.is_empty() || filter.status != Status::Any || !filter.model.is_empty(),
         first,

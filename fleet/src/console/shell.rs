@@ -85,7 +85,8 @@ pub(super) struct Shell {
 fn note(code: &str) -> Option<&'static str> {
     Some(match code {
         "planned" => "The rollout is planned. Nothing has been offered to any device yet.",
-        "start" => "The rollout has been started.",
+        "start" => "The rollout has been started, or waits for what it needs to start.",
+        "authorize" => "You have authorized the rollout.",
         "pause" => "The rollout is paused: nothing new is offered. What devices have begun they finish.",
         "resume" => "The rollout goes on.",
         "halt" => "The rollout is being halted: offers that are not committed are revoked.",

@@ -143,7 +143,8 @@ async fn update_report(
     .bind(to_i64(header.seq.0))
     .execute(tx.conn())
     .await?;
-    Ok(())
+    let brought = u.rollout.as_ref().filter(|_| u.active == Some(u.bundle));
+    super::history::note(tx, header, &u.model, u.active, brought, now).await
 }
 
 async fn store_inventory(tx: &mut Tx, header: &Header, inventory: &Inventory) -> Result<(), StoreError> {
@@ -201,6 +202,7 @@ async fn store_health(tx: &mut Tx, header: &Header, health: &Health, now: UnixMs
         .bind(to_i64(header.seq.0))
         .execute(tx.conn())
         .await?;
+        super::history::note(tx, header, &m.model, Some(m.active), None, now).await?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod catalogue;
 pub mod device;
 pub mod director;
+pub mod history;
 pub mod identity;
 pub mod ingest;
 pub mod monitor;

@@ -40,6 +40,8 @@ pub struct VersionRow {
     pub bytes: i64,
     /// draft, checked, refused, approved, deprecated, retired.
     pub state: String,
+    /// Why a person moved it to its state; empty when nobody said so.
+    pub state_reason: String,
     /// JSON of what the re-check measured, or why it refused.
     pub check_result: Option<String>,
     /// Order of approval.
@@ -106,7 +108,8 @@ pub struct TrialRow {
     pub inventory: Option<String>,
 }
 
-const VERSION: &str = "SELECT model, version, bundle, manifest, bytes, state, check_result, release_counter,
+const VERSION: &str =
+    "SELECT model, version, bundle, manifest, bytes, state, state_reason, check_result, release_counter,
     approved_at, created, changed FROM bundle_version";
 
 impl Store {
@@ -125,6 +128,16 @@ impl Store {
                 (SELECT COALESCE(SUM(t.rows), 0) FROM device_total t WHERE t.model = m.name) AS rows
             FROM model m ORDER BY m.name LIMIT 1000";
         Ok(sqlx::query_as(sql).fetch_all(self.read()).await?)
+    }
+
+    /// Names of all models.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn model_names(&self) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT name FROM model ORDER BY name LIMIT 1000")
+            .fetch_all(self.read())
+            .await?)
     }
 
     /// Versions of a model, newest first.
