@@ -21,8 +21,8 @@ use crate::store::views::{BundleLive, HourRow, TrialRow, VersionRow};
 
 /// Hours shown and merged for latency.
 pub(super) const HOURS: u32 = 48;
-/// Devices whose trial reports are looked at.
-pub(super) const TRIALS: u32 = 5_000;
+/// Trial reports that are looked at, the newest ones.
+pub(super) const TRIALS: u32 = 1_000;
 
 struct Fact {
     name: &'static str,

@@ -449,7 +449,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn rows_counted(&self) -> Result<u64, StoreError> {
-        let n: i64 = sqlx::query_scalar("SELECT coalesce(sum(rows), 0) FROM device_total")
+        let n: i64 = sqlx::query_scalar("SELECT coalesce(sum(rows), 0) FROM bundle_total")
             .fetch_one(self.read())
             .await?;
         Ok(to_u64(n))

@@ -126,10 +126,10 @@ impl Store {
     pub async fn view_totals(&self, silent_before: u64) -> Result<Totals, StoreError> {
         let sql = "SELECT COUNT(*) AS devices, COALESCE(SUM(online), 0) AS online,
                 COALESCE(SUM(online = 0 AND COALESCE(last_seen, enrolled_at) < ?1), 0) AS silent,
-                (SELECT COALESCE(SUM(rows), 0) FROM device_total) AS rows,
-                (SELECT COALESCE(SUM(errors), 0) FROM device_total) AS errors,
-                (SELECT COALESCE(SUM(labelled), 0) FROM device_total) AS labelled,
-                (SELECT COALESCE(SUM(correct), 0) FROM device_total) AS correct
+                (SELECT COALESCE(SUM(rows), 0) FROM bundle_total) AS rows,
+                (SELECT COALESCE(SUM(errors), 0) FROM bundle_total) AS errors,
+                (SELECT COALESCE(SUM(labelled), 0) FROM bundle_total) AS labelled,
+                (SELECT COALESCE(SUM(correct), 0) FROM bundle_total) AS correct
             FROM device WHERE revoked_at IS NULL";
         Ok(sqlx::query_as(sql).bind(to_i64(silent_before)).fetch_one(self.read()).await?)
     }
@@ -139,9 +139,10 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn view_version_counts(&self) -> Result<Vec<VersionCount>, StoreError> {
-        let sql = "SELECT m.model, COALESCE(v.version, m.version, '') AS version, COUNT(*) AS devices
-            FROM device_model m JOIN device d ON d.id = m.device AND d.revoked_at IS NULL
-            LEFT JOIN bundle_version v ON v.bundle = m.active
+        // A bundle that is not in the catalogue has the version its devices say.
+        let sql = "SELECT s.model, COALESCE(v.version, (SELECT m.version FROM device_model m WHERE m.model = s.model
+                AND m.active = s.bundle LIMIT 1), '') AS version, SUM(s.devices) AS devices
+            FROM serving s LEFT JOIN bundle_version v ON v.bundle = s.bundle WHERE s.devices > 0
             GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2 LIMIT 500";
         Ok(sqlx::query_as(sql).fetch_all(self.read()).await?)
     }
