@@ -258,6 +258,20 @@ async fn needs(
             todo: "The device goes on with the version before. Its timeline says why".into(),
         });
     }
+    for retired in store.view_retired_serving().await? {
+        let of = format!("model={}&version={}", encode(&retired.model), encode(&retired.version));
+        needs.push(Need {
+            badge: Badge::new(Tone::Warn, "retired"),
+            link: format!("/devices?{of}"),
+            what: format!(
+                "{} {} is retired and still runs on {}",
+                retired.model,
+                retired.version,
+                devices(positive(retired.devices))
+            ),
+            todo: "Roll out another version there".into(),
+        });
+    }
     if totals.silent > 0 {
         needs.push(Need {
             badge: Badge::state("silent"),

@@ -24,6 +24,9 @@ pub mod stream;
 pub mod trust;
 pub mod views;
 
+#[cfg(test)]
+mod sums_tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

@@ -191,6 +191,8 @@ async fn a_version_is_retired_for_a_reason_that_its_page_tells() {
     assert_eq!(done.header("location"), "/models/meter-digits/1.0.0?note=retire", "{}", done.text);
     let page = browser.get("/models/meter-digits/1.0.0").await.text;
     assert!(page.contains("Reads 7 for 1.") && page.contains("It still runs on"), "{page}");
+    let overview = browser.get("/").await.text;
+    assert!(overview.contains("meter-digits 1.0.0 is retired and still runs on 20 devices"), "{overview}");
 }
 
 #[tokio::test]

@@ -147,6 +147,17 @@ impl Store {
         Ok(sqlx::query_as(sql).fetch_all(self.read()).await?)
     }
 
+    /// Retired versions that still serve somewhere, most devices first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn view_retired_serving(&self) -> Result<Vec<VersionCount>, StoreError> {
+        let sql = "SELECT v.model, v.version, s.devices FROM bundle_version v
+            JOIN serving s ON s.model = v.model AND s.bundle = v.bundle AND s.devices > 0
+            WHERE v.state = 'retired' ORDER BY 3 DESC LIMIT 20";
+        Ok(sqlx::query_as(sql).fetch_all(self.read()).await?)
+    }
+
     /// Updates that ended badly, grouped.
     ///
     /// # Errors
