@@ -134,6 +134,7 @@ pub(super) async fn page(ctx: Ctx, Query(asked): Query<Asked>) -> Result<Respons
                 name: match s {
                     Status::Any => "any".into(),
                     Status::Trouble => "update went wrong".into(),
+                    Status::Quarantined => "in quarantine".into(),
                     other => other.as_str().into(),
                 },
                 chosen: s == filter.status,

@@ -26,6 +26,7 @@ mod models;
 mod notices;
 mod overview;
 mod quality;
+mod questions;
 mod rollout;
 mod rollout_device;
 mod rollout_new;
@@ -56,6 +57,7 @@ pub fn router(app: Shared) -> Router {
         .route("/devices", get(devices::page))
         .route("/devices/{device}", get(device::page))
         .route("/devices/{device}/revoke", get(actions::ask_revoke).post(actions::do_revoke))
+        .route("/devices/{device}/release", post(actions::release))
         .route("/models", get(models::catalogue))
         .route("/models/{model}", get(models::model))
         .route("/models/{model}/compare", get(compare::page))

@@ -272,6 +272,17 @@ async fn needs(
             todo: "Roll out another version there".into(),
         });
     }
+    if totals.quarantined > 0 {
+        needs.push(Need {
+            badge: Badge::new(Tone::Bad, "quarantine"),
+            link: "/devices?status=quarantined".into(),
+            what: format!(
+                "{} failed again and again: rollouts offer them nothing",
+                devices(positive(totals.quarantined))
+            ),
+            todo: "Look at what each says, mend it, then release it on its page".into(),
+        });
+    }
     if totals.silent > 0 {
         needs.push(Need {
             badge: Badge::state("silent"),

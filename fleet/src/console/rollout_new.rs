@@ -3,14 +3,16 @@
 use askama::Template;
 use axum::extract::Query;
 use axum::response::Response;
+use longshore_fleet_core::plan::{Rehearsal as Likely, WaveRehearsal};
 use longshore_fleet_core::policy;
 use serde::Deserialize;
 
 use super::badge::Badge;
 use super::error::{PageError, sentence};
-use super::figures::{bytes, count, devices};
+use super::figures::{bytes, count, devices, number, percent};
 use super::rollout::{Excluded, more_excluded};
 use super::shell::{Ctx, Section, Shell, encode, html};
+use super::time::span;
 use crate::jobs::control::{self, ControlError};
 use crate::store::rollout::{PlanBrief, WaveBrief};
 
@@ -56,6 +58,9 @@ struct Rehearsal {
     each: String,
     all: String,
     devices: String,
+    eta: String,
+    power: Vec<String>,
+    traffic: String,
     left_out: Vec<Count>,
     excluded: Vec<Excluded>,
     excluded_more: Option<String>,
@@ -76,6 +81,10 @@ struct Wave {
     bytes: String,
     commits: &'static str,
     no_way_back: u64,
+    /// When it has probably passed, after the start.
+    passes: String,
+    offering: String,
+    reached: String,
 }
 
 /// `GET /rollouts/new`.
@@ -116,11 +125,16 @@ async fn make(ctx: &Ctx, model: &str, version: &str, text: &str) -> Result<Rehea
     let policy = control::policy(Some(text), None)?;
     let model = model.parse().map_err(|_| ControlError::Unknown(model.to_owned()))?;
     let actor = &ctx.visitor.actor.name;
-    let plan = control::make_plan(&ctx.app, actor, &model, version, policy, true, ctx.now).await?;
-    Ok(rehearsal(&PlanBrief::from(&plan), format!("{} {}", plan.model, plan.version)))
+    let (plan, likely) = control::make_plan(&ctx.app, actor, &model, version, policy, true, ctx.now).await?;
+    Ok(rehearsal(&PlanBrief::from(&plan), &likely, format!("{} {}", plan.model, plan.version)))
 }
 
-fn rehearsal(plan: &PlanBrief, what: String) -> Rehearsal {
+/// A length of time that is an estimate.
+fn about(ms: Option<u64>) -> String {
+    ms.map_or_else(|| "not known".into(), |ms| format!("about {}", span(ms)))
+}
+
+fn rehearsal(plan: &PlanBrief, likely: &Likely, what: String) -> Rehearsal {
     let total: u64 = plan.waves.iter().map(|w| w.devices).sum();
     let wave = |(number, w): (usize, &WaveBrief)| Wave {
         number,
@@ -131,8 +145,27 @@ fn rehearsal(plan: &PlanBrief, what: String) -> Rehearsal {
         bytes: bytes(plan.bytes.saturating_mul(w.devices)),
         commits: if w.commits_locally { "by themselves" } else { "on the fleet's word" },
         no_way_back: w.no_way_back,
+        passes: likely.waves.get(number).map_or_else(|| "–".into(), |l| about(l.passes_ms)),
+        offering: likely.waves.get(number).map_or_else(|| "–".into(), |l| span(l.offering_ms)),
+        reached: likely.waves.get(number).map_or_else(|| "–".into(), |l| reached(l, w.devices)),
+    };
+    let power = |l: &WaveRehearsal| {
+        let number = l.wave;
+        l.power.iter().map(move |p| format!("Wave {number}: {}", sentence(&p.text))).collect::<Vec<_>>()
     };
     Rehearsal {
+        eta: about(likely.eta_ms),
+        power: likely.waves.iter().flat_map(power).collect(),
+        traffic: likely.traffic.map_or_else(String::new, |t| {
+            format!(
+                "From what {} did with their present version: {} rows an hour each, {} of them labelled, {} right, {} failed.",
+                devices(t.devices),
+                number(t.rows_per_hour),
+                percent(t.labelled_share),
+                percent(t.accuracy),
+                percent(t.error_rate)
+            )
+        }),
         what,
         waves: plan.waves.iter().enumerate().map(wave).collect(),
         each: bytes(plan.bytes),
@@ -145,8 +178,15 @@ fn rehearsal(plan: &PlanBrief, what: String) -> Rehearsal {
             .collect(),
         excluded: plan.excluded.iter().map(Excluded::new).collect(),
         excluded_more: more_excluded(plan),
-        warnings: plan.warnings.iter().map(|w| sentence(w)).collect(),
+        warnings: likely.lint.iter().map(|w| sentence(w)).collect(),
     }
+}
+
+/// How many devices of a wave will probably have been there.
+fn reached(likely: &WaveRehearsal, devices: u64) -> String {
+    let known = devices.saturating_sub(likely.unknown);
+    let there = format!("{} of {}", count(likely.reached.round() as u64), count(known));
+    if likely.unknown == 0 { there } else { format!("{there}; {} never heard of", count(likely.unknown)) }
 }
 
 async fn show(

@@ -94,6 +94,7 @@ fn note(code: &str) -> Option<&'static str> {
         "alias" => "The alias has been moved.",
         "deprecate" => "The version is deprecated. It can still be rolled out; the console warns.",
         "retire" => "The version is retired: new plans refuse it.",
+        "release" => "The device is released: rollouts offer it versions again.",
         "revoke" => "The device is revoked: its certificate is no longer accepted.",
         "acknowledge" => "You have taken the alert on. It is told again only if it becomes much larger.",
         "resolve" => "The alert is over. Receivers are told within a minute.",

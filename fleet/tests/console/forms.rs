@@ -212,3 +212,22 @@ async fn a_rehearsal_shows_the_waves_and_keeps_nothing() {
     assert!(planned.header("location").ends_with("?note=planned"), "{}", planned.text);
     assert_eq!(server.app.store.view_rollouts("", "", None, 50).await.unwrap().len(), before + 1);
 }
+
+#[tokio::test]
+async fn a_device_in_quarantine_is_listed_says_why_and_is_released_by_a_person() {
+    let server = Server::filled().await;
+    let browser = Browser::signed_in(&server).await;
+    let list = browser.get("/devices?status=quarantined").await.text;
+    assert!(list.contains("/devices/meter-050") && !list.contains("/devices/meter-051"), "{list}");
+    assert!(browser.get("/").await.text.contains("/devices?status=quarantined"), "the overview says so");
+    let page = browser.get("/devices/meter-050").await;
+    assert!(
+        page.text.contains("In quarantine") && page.text.contains("3 assignments in a row"),
+        "{}",
+        page.text
+    );
+    let done = browser.post("/devices/meter-050/release", &format!("csrf={}", page.csrf())).await;
+    assert_eq!(done.header("location"), "/devices/meter-050?note=release", "{}", done.text);
+    assert!(!browser.get("/devices/meter-050").await.text.contains("In quarantine"));
+    assert!(!browser.get("/devices?status=quarantined").await.text.contains("/devices/meter-050"));
+}

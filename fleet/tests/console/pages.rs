@@ -21,7 +21,9 @@ pub const ALWAYS: [&str; 10] = [
     "/audit",
 ];
 /// Pages that exist in the filled database.
-pub const FILLED: [&str; 44] = [
+pub const FILLED: [&str; 46] = [
+    "/devices?status=quarantined",
+    "/rollouts/r-4/authorize",
     "/alerts?state=active&severity=critical&model=meter-digits&rule=drift",
     "/alerts?after=0.9",
     "/alerts/1",

@@ -57,3 +57,4 @@ CREATE INDEX device_model_trouble ON device_model (state, device)
     WHERE state IN ('failed', 'rejected', 'rolled_back', 'unable_to_roll_back', 'expired');
 CREATE INDEX rollout_device_state ON rollout_device (rollout, state, device);
 CREATE INDEX update_report_trial ON update_report (bundle, id) WHERE trial IS NOT NULL;
+CREATE INDEX device_search ON device (revoked_at, id, serial, labels);

@@ -33,13 +33,22 @@ pub enum Status {
     Silent,
     /// Its last update ended badly.
     Trouble,
+    /// Rollouts offer it nothing until a person releases it.
+    Quarantined,
     Revoked,
 }
 
 impl Status {
     /// All of them, in the order of the filter.
-    pub const ALL: [Self; 6] =
-        [Self::Any, Self::Online, Self::Offline, Self::Silent, Self::Trouble, Self::Revoked];
+    pub const ALL: [Self; 7] = [
+        Self::Any,
+        Self::Online,
+        Self::Offline,
+        Self::Silent,
+        Self::Trouble,
+        Self::Quarantined,
+        Self::Revoked,
+    ];
     /// As in the address of the page; empty for [`Status::Any`].
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -49,6 +58,7 @@ impl Status {
             Self::Offline => "offline",
             Self::Silent => "silent",
             Self::Trouble => "trouble",
+            Self::Quarantined => "quarantined",
             Self::Revoked => "revoked",
         }
     }
@@ -225,6 +235,7 @@ fn matching(filter: &DeviceFilter, in_catalogue: bool) -> (String, String) {
         Status::Trouble => format!(
             "d.revoked_at IS NULL AND d.id IN (SELECT t.device FROM device_model t WHERE t.state IN {TROUBLE})"
         ),
+        Status::Quarantined => "d.revoked_at IS NULL AND d.quarantined_at IS NOT NULL".into(),
         Status::Revoked => "d.revoked_at IS NOT NULL".into(),
     }];
     if !filter.text.is_empty() {

@@ -12,6 +12,8 @@ pub struct Totals {
     pub devices: i64,
     /// Of these, connected now.
     pub online: i64,
+    /// Of these, in quarantine.
+    pub quarantined: i64,
     /// Of these, not connected and not heard of for the configured time.
     pub silent: i64,
     /// Rows counted, of all models and versions.
@@ -126,6 +128,7 @@ impl Store {
     pub async fn view_totals(&self, silent_before: u64) -> Result<Totals, StoreError> {
         let sql = "SELECT COUNT(*) AS devices, COALESCE(SUM(online), 0) AS online,
                 COALESCE(SUM(online = 0 AND COALESCE(last_seen, enrolled_at) < ?1), 0) AS silent,
+                (SELECT COUNT(*) FROM device q WHERE q.quarantined_at IS NOT NULL AND q.revoked_at IS NULL) AS quarantined,
                 (SELECT COALESCE(SUM(rows), 0) FROM bundle_total) AS rows,
                 (SELECT COALESCE(SUM(errors), 0) FROM bundle_total) AS errors,
                 (SELECT COALESCE(SUM(labelled), 0) FROM bundle_total) AS labelled,
