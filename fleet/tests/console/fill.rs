@@ -143,14 +143,6 @@ pub async fn fill(path: &Path, store: Store) {
     release_role(&pool, now).await;
     devices(&pool, now).await;
     rollouts(&pool, now).await;
-    // Both rollouts want the same devices.
-    run(
-        &pool,
-        "INSERT INTO rollout_device (rollout, device, wave, state, changed)
-         SELECT 'r-4', device, wave, 'waiting', changed FROM rollout_device WHERE rollout = 'r-3'",
-        &[],
-    )
-    .await;
     run(
         &pool,
         "UPDATE device SET quarantined_at = ?1, quarantine_reason = ?2, failures = 3 WHERE id = 'meter-050'",
