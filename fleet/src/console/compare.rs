@@ -50,7 +50,11 @@ struct Line {
 impl Line {
     fn new(name: impl Into<String>, a: String, b: String) -> Self {
         let differs = a != b;
-        let between = if differs { "differs" } else { "the same" };
+        let between = match (differs, a.as_str()) {
+            (true, _) => "differs",
+            (false, "–") => "neither is known",
+            (false, _) => "the same",
+        };
         Self { name: name.into(), a, b, between: between.into(), differs }
     }
     fn between(mut self, text: String) -> Self {

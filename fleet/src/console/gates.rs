@@ -3,7 +3,7 @@
 use longshore_fleet_core::gate::{Counts, GateResult, Outcome, Verdict};
 
 use super::badge::{Badge, Tone};
-use super::figures::{count, number, percent};
+use super::figures::{self, count, number, percent};
 
 /// What the page shows of one gate.
 pub(super) struct GateLine {
@@ -102,12 +102,12 @@ fn name(gate: &str) -> String {
 /// How many devices, or rows, a gate looked at.
 fn rests_on(gate: &GateResult, counts: &Counts) -> String {
     if let Some(devices) = gate.numbers.get("devices") {
-        return format!("{} devices", count(*devices as u64));
+        return figures::devices(*devices as u64);
     }
     match gate.gate.as_str() {
-        "success" => format!("{} devices", count(counts.ok + counts.failed)),
-        "failed_devices" | "devices" => format!("{} devices", count(counts.devices)),
-        "rows" => format!("{} devices", count(counts.ok)),
+        "success" => figures::devices(counts.ok + counts.failed),
+        "failed_devices" | "devices" => figures::devices(counts.devices),
+        "rows" => figures::devices(counts.ok),
         "accuracy" => format!("{} labels", count(counts.labelled)),
         _ => "–".into(),
     }

@@ -305,7 +305,7 @@ fn wave_lines(
                             "commit on the fleet's word"
                         };
                         format!(
-                            "{}: {} of {} were online when it was planned; they {commits}",
+                            "{}: {} of {} online when it was planned; they {commits}",
                             planned.select,
                             count(planned.online),
                             devices(planned.devices)

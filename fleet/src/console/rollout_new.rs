@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::badge::Badge;
 use super::error::{PageError, sentence};
-use super::figures::{bytes, count, devices, number, percent};
+use super::figures::{bytes, count, devices, percent};
 use super::rollout::{Excluded, more_excluded};
 use super::shell::{Ctx, Section, Shell, encode, html};
 use super::time::span;
@@ -160,7 +160,7 @@ fn rehearsal(plan: &PlanBrief, likely: &Likely, what: String) -> Rehearsal {
             format!(
                 "From what {} did with their present version: {} rows an hour each, {} of them labelled, {} right, {} failed.",
                 devices(t.devices),
-                number(t.rows_per_hour),
+                count(t.rows_per_hour.round() as u64),
                 percent(t.labelled_share),
                 percent(t.accuracy),
                 percent(t.error_rate)
