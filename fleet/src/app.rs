@@ -40,6 +40,14 @@ pub struct App {
 /// How the parts are handed around.
 pub type Shared = Arc<App>;
 
+/// From 0 to 1, drawn anew each time: so that those who wait for the same thing do not all come at once.
+#[must_use]
+pub fn jitter() -> f64 {
+    let mut bytes = [0u8; 4];
+    // Without a random source everybody waits the longest.
+    getrandom::fill(&mut bytes).map_or(1.0, |()| f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
+}
+
 /// The wall clock. The one place where this crate reads it.
 #[must_use]
 pub fn now() -> UnixMs {

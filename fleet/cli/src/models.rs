@@ -41,11 +41,17 @@ pub enum Command {
     Deprecate {
         /// MODEL@VERSION
         version: String,
+        /// Why, for those who ask later
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
     },
     /// Refuse a version in new plans; where it runs, it goes on
     Retire {
         /// MODEL@VERSION
         version: String,
+        /// Why: whoever plans it later is told so
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
         /// Do not ask
         #[arg(long)]
         yes: bool,
@@ -67,18 +73,21 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
                 client.put(&format!("/models/{model}/aliases/{alias}"), &json!({ "version": number }))?;
             done(context, &answer, &format!("{alias} of {model} is now {number}"))
         }
-        Command::Deprecate { version } => {
+        Command::Deprecate { version, reason } => {
             let (model, number) = model_version(&version)?;
-            let answer: Value =
-                client.post(&format!("/models/{model}/versions/{number}/deprecate"), &json!({}))?;
+            let answer: Value = client.post(
+                &format!("/models/{model}/versions/{number}/deprecate"),
+                &json!({ "reason": reason }),
+            )?;
             done(context, &answer, &format!("{version} is deprecated"))
         }
-        Command::Retire { version, yes } => {
+        Command::Retire { version, reason, yes } => {
             let (model, number) = model_version(&version)?;
             typed_confirmation(&format!("{version} will be refused in every new plan."), &version, yes)?;
-            let answer: Value =
-                client.post(&format!("/models/{model}/versions/{number}/retire"), &json!({}))?;
-            done(context, &answer, &format!("{version} is retired"))
+            let answer: Value = client
+                .post(&format!("/models/{model}/versions/{number}/retire"), &json!({ "reason": reason }))?;
+            let still = answer["running_on"].as_u64().unwrap_or(0);
+            done(context, &answer, &format!("{version} is retired; {still} device(s) still run it"))
         }
     }
 }
@@ -143,6 +152,9 @@ fn show(context: &Context, client: &Client, version: &str) -> Result<(), Failure
         text(&v, "release_counter")
     );
     println!("runs on {} device(s)", text(&v, "running_on"));
+    if v["reason"].is_string() {
+        println!("{}, because: {}", text(&v, "state"), text(&v, "reason"));
+    }
     println!("check: {}", text(&v, "check_result"));
     Ok(())
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::http::{self, Post};
 use super::{alertmanager, mail, message, secret, sign};
-use crate::app::{App, Shared, now};
+use crate::app::{App, Shared, jitter, now};
 use crate::events::FleetEvent;
 use crate::store::StoreError;
 use crate::store::alert::Filter;
@@ -122,13 +122,6 @@ pub async fn record(
     }
     app.events.publish(FleetEvent::Alerts);
     Ok(())
-}
-
-/// From 0 to 1.
-fn jitter() -> f64 {
-    let mut bytes = [0u8; 4];
-    // Without a random source everybody waits the longest.
-    getrandom::fill(&mut bytes).map_or(1.0, |()| f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
 }
 
 /// One attempt.

@@ -6,7 +6,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    alerts, audit, deliveries, devices, events, fleet, models, monitor, objects, promotion, rollouts,
+    alerts, audit, deliveries, devices, events, fleet, history, models, monitor, objects, promotion, rollouts,
     session, trust,
 };
 
@@ -47,6 +47,7 @@ impl Modify for Security {
         rollouts::policies, rollouts::create, rollouts::list, rollouts::show, rollouts::plan, rollouts::log, rollouts::act,
         rollouts::rehearsal, rollouts::check,
         promotion::show,
+        history::show,
     ),
     security(("token" = []), ("session" = [])),
     modifiers(&Security)

@@ -11,6 +11,7 @@ mod devices;
 mod document;
 mod events;
 mod fleet;
+pub(crate) mod history;
 mod idempotency;
 mod models;
 mod monitor;
@@ -94,6 +95,7 @@ pub fn router(app: Shared) -> Router {
         .route("/api/v1/rollouts/{rollout}/log", get(rollouts::log))
         .route("/api/v1/rollouts/{rollout}/record", get(promotion::show))
         .route("/api/v1/rollouts/{rollout}/{action}", post(rollouts::act))
+        .route("/api/v1/history", get(history::show))
         .route("/api/v1/openapi.json", get(document::serve))
         .layer(DefaultBodyLimit::max(idempotency::MAX_BODY))
         .layer(middleware::from_fn_with_state(once, idempotency::once))

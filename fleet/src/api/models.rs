@@ -44,7 +44,7 @@ pub struct VersionSummary {
     bundle: String,
     /// `draft`, `checked`, `refused`, `approved`, `deprecated`, `retired`.
     state: String,
-    /// Why it was refused.
+    /// Why it was refused, deprecated or retired.
     reason: Option<String>,
     /// Bytes of its files.
     bytes: u64,
@@ -93,6 +93,17 @@ pub struct NewVersion {
     signature: Option<String>,
 }
 
+/// Why a version is moved.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct WhyBody {
+    /// One sentence, for those who ask later; needed to retire.
+    reason: String,
+}
+
+/// Longest reason, characters.
+const REASON: usize = 500;
+
 /// Where an alias points.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -114,7 +125,10 @@ async fn summary(app: &App, v: &Version) -> Result<(VersionSummary, Vec<String>)
         version: v.version.clone(),
         bundle: v.bundle.to_hex(),
         state: v.state.clone(),
-        reason: result["error"].as_str().map(str::to_owned),
+        reason: match v.state_reason.as_str() {
+            "" => result["error"].as_str().map(str::to_owned),
+            why => Some(why.to_owned()),
+        },
         bytes: v.bytes,
         release_counter: v.release_counter.map(|c| c.0),
         created: v.created.0,
@@ -335,18 +349,23 @@ async fn move_to(
     (model, version): (String, String),
     from: &[&str],
     to: &str,
+    why: &WhyBody,
     hint: &str,
 ) -> Result<Json<VersionDetail>, Problem> {
+    let reason = why.reason.trim();
+    if reason.chars().count() > REASON {
+        return Err(Problem::invalid("version.reason", format!("a reason has at most {REASON} characters")));
+    }
     let v = find(app, &model, &version).await?;
     if v.state != to {
         let now = now();
         let mut tx = app.store.write().await?;
-        if !catalogue::move_version(&mut tx, &v.model, &v.version, from, to, now).await? {
+        if !catalogue::move_version(&mut tx, &v.model, &v.version, from, to, reason, now).await? {
             let text = format!("{}@{} is {}: {hint}", v.model, v.version, v.state);
             return Err(Problem::conflict("version.state", text));
         }
         let object = format!("{}@{}", v.model, v.version);
-        audit::record(&mut tx, now, &actor.name, &format!("version.{to}"), &object, "").await?;
+        audit::record(&mut tx, now, &actor.name, &format!("version.{to}"), &object, reason).await?;
         tx.commit().await?;
         app.events.publish(FleetEvent::Model(v.model.clone()));
     }
@@ -355,29 +374,36 @@ async fn move_to(
 }
 
 /// Marks a version as one to move away from.
-#[utoipa::path(post, path = "/api/v1/models/{model}/versions/{version}/deprecate", tag = "models",
+#[utoipa::path(post, path = "/api/v1/models/{model}/versions/{version}/deprecate", tag = "models", request_body = WhyBody,
     params(("model" = String, Path), ("version" = String, Path)),
     responses((status = 200, body = VersionDetail), (status = 409, body = Problem)))]
 pub async fn deprecate(
     State(app): State<Shared>,
     actor: Actor,
     Path(path): Path<(String, String)>,
+    Body(why): Body<WhyBody>,
 ) -> Result<Json<VersionDetail>, Problem> {
-    move_to(&app, &actor, path, &["approved"], "deprecated", "only an approved version can be deprecated")
-        .await
+    let hint = "only an approved version can be deprecated";
+    move_to(&app, &actor, path, &["approved"], "deprecated", &why, hint).await
 }
 
-/// Refuses a version in new plans; where it runs, it goes on.
-#[utoipa::path(post, path = "/api/v1/models/{model}/versions/{version}/retire", tag = "models",
+/// Refuses a version in new plans, for a reason; where it runs, it goes on.
+#[utoipa::path(post, path = "/api/v1/models/{model}/versions/{version}/retire", tag = "models", request_body = WhyBody,
     params(("model" = String, Path), ("version" = String, Path)),
-    responses((status = 200, body = VersionDetail), (status = 409, body = Problem)))]
+    responses((status = 200, body = VersionDetail), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub async fn retire(
     State(app): State<Shared>,
     actor: Actor,
     Path(path): Path<(String, String)>,
+    Body(why): Body<WhyBody>,
 ) -> Result<Json<VersionDetail>, Problem> {
+    if why.reason.trim().is_empty() {
+        let text = "say why it is retired: whoever plans it later is told so";
+        return Err(Problem::invalid("version.reason", text));
+    }
     let from = ["checked", "approved", "deprecated"];
-    move_to(&app, &actor, path, &from, "retired", "only a version that was checked can be retired").await
+    let hint = "only a version that was checked can be retired";
+    move_to(&app, &actor, path, &from, "retired", &why, hint).await
 }
 
 /// Lets an alias (`champion`, `candidate`, …) name a version.

@@ -16,6 +16,7 @@ use super::rollouts_view::{DEVICES, LogLine, RolloutDetail, RolloutSummary};
 use crate::app::{Shared, now};
 use crate::auth::Actor;
 use crate::jobs::control::{self, Act, ControlError};
+use crate::store::rollout::PlanBrief;
 
 impl From<ControlError> for Problem {
     fn from(e: ControlError) -> Self {
@@ -53,6 +54,9 @@ pub struct NewRollout {
     /// Only show the plan.
     #[serde(default)]
     dry_run: bool,
+    /// Answer with how many devices there are in each wave instead of naming them: a large fleet's plan is many megabytes.
+    #[serde(default)]
+    brief: bool,
 }
 
 /// A plan as it is answered: the plan, and what a person should know.
@@ -145,6 +149,15 @@ pub async fn create(
     let (status, state) =
         if new.dry_run { (StatusCode::OK, "rehearsal") } else { (StatusCode::CREATED, "planned") };
     let lint = rehearsal.lint.clone();
+    if new.brief {
+        let mut answer = serde_json::to_value(PlanBrief::from(&plan)).map_err(|e| Problem::internal(&e))?;
+        answer["id"] = plan.id.as_str().into();
+        answer["hash"] = plan.hash.to_hex().into();
+        answer["state"] = state.into();
+        answer["lint"] = lint.into();
+        answer["rehearsal"] = serde_json::to_value(&rehearsal).map_err(|e| Problem::internal(&e))?;
+        return Ok((status, Json(answer)).into_response());
+    }
     Ok((status, Json(PlanView { plan, state, lint, rehearsal })).into_response())
 }
 

@@ -255,7 +255,7 @@ impl RolloutDetail {
     /// Reads a rollout, with at most so many devices.
     pub(super) async fn load(app: &App, id: &str, most: u32) -> Result<Option<Self>, StoreError> {
         let Some(rollout) = app.store.rollout(id).await? else { return Ok(None) };
-        let Some(plan) = app.store.rollout_plan(id).await? else { return Ok(None) };
+        let Some(plan) = app.store.plan_brief(id).await? else { return Ok(None) };
         let mut devices: BTreeMap<usize, Vec<WaveDevice>> = BTreeMap::new();
         for d in app.store.view_rollout_devices(id, None, "", &Cursor::Start, most.min(DEVICES)).await?.0 {
             devices.entry(usize::try_from(d.wave).unwrap_or(0)).or_default().push(WaveDevice {
@@ -299,7 +299,7 @@ impl RolloutDetail {
         Ok(Some(Self {
             shadow: shadow.as_ref().and_then(longshore_fleet_core::shadow::ShadowResult::of),
             summary: RolloutSummary::new(&rollout),
-            policy: plan.policy.name,
+            policy: plan.policy,
             parent: plan.parent.map(|p| p.to_string()),
             previous: plan.previous.map(|d| d.to_hex()),
             waves,

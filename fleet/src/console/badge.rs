@@ -57,6 +57,7 @@ impl Tone {
             | "reverted"
             | "refused"
             | "revoked"
+            | "quarantined"
             | "fail" => Self::Bad,
             _ => Self::Idle,
         }

@@ -27,6 +27,21 @@ pub(super) async fn call(
     path: &str,
     body: Option<&Value>,
 ) -> Result<Answer, PageError> {
+    call_seeing(ctx, csrf, method, path, body, None).await
+}
+
+/// The same; the API refuses it when what is acted on is no longer as it was seen (its etag).
+///
+/// # Errors
+/// When the API does not answer in its own language.
+pub(super) async fn call_seeing(
+    ctx: &Ctx,
+    csrf: &str,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+    seen: Option<i64>,
+) -> Result<Answer, PageError> {
     let failed = |error: &dyn std::fmt::Display| PageError::Failed(error.to_string());
     let mut request = Request::builder()
         .method(method)
@@ -35,6 +50,9 @@ pub(super) async fn call(
         .header(header::CONTENT_TYPE, "application/json");
     if let Some(cookie) = &ctx.visitor.cookie {
         request = request.header(header::COOKIE, cookie);
+    }
+    if let Some(etag) = seen {
+        request = request.header(header::IF_MATCH, format!("\"{etag}\""));
     }
     let body = body.map_or_else(Body::empty, |b| Body::from(b.to_string()));
     let request = request.body(body).map_err(|e| failed(&e))?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use askama::Template;
 use axum::extract::{Path, Query};
 use axum::response::Response;
+use longshore_fleet_core::rollout::{DeviceState, RolloutState};
 use longshore_wire::v1::{Health, TrialReport};
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,12 +14,18 @@ use super::badge::{Badge, Tone};
 use super::devices::{condition, hardware, inventory, labels};
 use super::error::PageError;
 use super::figures::{bytes, count, micros, number, share, short, sum};
+use super::rollout_device;
 use super::shell::{Ctx, Section, Shell, encode, html};
-use super::time::{When, span};
-use crate::store::views::{BundleTotal, DeviceModelRow, DeviceRow, Happening, Metadata, Moment};
+use super::time::{Ago, When, span};
+use crate::store::views::{
+    BundleTotal, DeviceModelRow, DeviceRow, Happening, Metadata, Moment, RolloutOfDevice,
+};
 
 /// Moments on one page of the timeline.
 const PAGE: u32 = 40;
+
+/// Rollouts that are listed.
+const ROLLOUTS: u32 = 10;
 
 /// The address of the page.
 #[derive(Debug, Default, Deserialize)]
@@ -42,6 +49,18 @@ struct Runs {
     approved: String,
     signed_by: Vec<String>,
     journal: String,
+}
+
+struct InRollout {
+    what: String,
+    link: String,
+    closely: String,
+    rollout_state: Badge,
+    wave: i64,
+    state: Badge,
+    code: String,
+    means: String,
+    since: Ago,
 }
 
 struct Total {
@@ -70,10 +89,13 @@ struct Page {
     id: String,
     state: Badge,
     revoked: bool,
+    quarantine: Option<String>,
+    failures: i64,
     seen: Option<When>,
     enrolled: When,
     labels: Vec<String>,
     runs: Vec<Runs>,
+    rollouts: Vec<InRollout>,
     totals: Vec<Total>,
     facts: Vec<Fact>,
     health: Vec<Fact>,
@@ -94,6 +116,7 @@ pub(super) async fn page(
     };
     let metadata = store.view_metadata().await?;
     let models = store.view_device_models(&[&id]).await?;
+    let rollouts = store.view_rollouts_of_device(&id, ROLLOUTS).await?;
     let totals = store.view_device_totals(&id).await?;
     let moments = store.view_timeline(&id, asked.before.unwrap_or(u64::MAX), PAGE).await?;
     let older = (moments.len() == PAGE as usize)
@@ -104,10 +127,13 @@ pub(super) async fn page(
         shell: ctx.shell(Section::Devices, &id).await?.listening("device", &id),
         state: condition(&ctx, &device),
         revoked: device.revoked_at.is_some(),
+        quarantine: device.quarantine_reason.as_deref().map(super::error::sentence),
+        failures: device.failures,
         seen: device.last_seen.map(|at| ctx.when(at)),
         enrolled: ctx.when(device.enrolled_at),
         labels: labels(&device),
         runs: models.iter().map(|m| runs(m, &metadata)).collect(),
+        rollouts: rollouts.into_iter().map(|r| in_rollout(&ctx, &id, r)).collect(),
         totals: totals.iter().map(total).collect(),
         facts: facts(&device),
         health: health(&device),
@@ -117,6 +143,32 @@ pub(super) async fn page(
         id,
     };
     html(&page)
+}
+
+fn in_rollout(ctx: &Ctx, device: &str, r: RolloutOfDevice) -> InRollout {
+    let state = r.rollout_state.parse::<RolloutState>();
+    let settled = r.state.parse::<DeviceState>().is_ok_and(DeviceState::is_terminal);
+    let means = match state {
+        Ok(s) if s.is_active() => format!(
+            "occupies it: no other rollout of {} can begin here before this one ends{}",
+            r.model,
+            if r.reason.is_empty() { String::new() } else { format!(" ({})", r.reason) }
+        ),
+        Ok(s) if !s.is_terminal() => "not begun: it occupies nothing yet".into(),
+        _ if settled => "over".into(),
+        _ => "over; it had not ended here".into(),
+    };
+    InRollout {
+        what: format!("{} {}", r.model, r.version),
+        link: format!("/rollouts/{}", encode(&r.rollout)),
+        closely: rollout_device::address(&r.rollout, device),
+        rollout_state: Badge::state(&r.rollout_state),
+        wave: r.wave,
+        state: Badge::state(&r.state),
+        code: r.code,
+        means,
+        since: ctx.when(r.changed).brief(),
+    }
 }
 
 fn runs(row: &DeviceModelRow, metadata: &[Metadata]) -> Runs {

@@ -134,16 +134,17 @@ pub(super) async fn page(ctx: Ctx, Query(asked): Query<Asked>) -> Result<Respons
                 name: match s {
                     Status::Any => "any".into(),
                     Status::Trouble => "update went wrong".into(),
+                    Status::Quarantined => "in quarantine".into(),
                     other => other.as_str().into(),
                 },
                 chosen: s == filter.status,
             })
             .collect(),
         models: store
-            .view_models()
+            .model_names()
             .await?
             .into_iter()
-            .map(|m| Choice { chosen: m.name == asked.model, value: m.name.clone(), name: m.name })
+            .map(|name| Choice { chosen: name == asked.model, value: name.clone(), name })
             .collect(),
         filtered: !filter.text.is_empty() || filter.status != Status::Any || !filter.model.is_empty(),
         first,

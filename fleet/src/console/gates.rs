@@ -1,15 +1,19 @@
 //! Gates of a wave, with their numbers in words and units that fit each gate.
 
-use longshore_fleet_core::gate::{GateResult, Outcome, Verdict};
+use longshore_fleet_core::gate::{Counts, GateResult, Outcome, Verdict};
 
 use super::badge::{Badge, Tone};
-use super::figures::{count, number, percent};
+use super::figures::{self, count, number, percent};
 
 /// What the page shows of one gate.
 pub(super) struct GateLine {
     pub(super) name: String,
     pub(super) verdict: Badge,
     pub(super) measured: String,
+    /// From where to where the true value may lie.
+    pub(super) interval: String,
+    /// What it rests on.
+    pub(super) n: String,
     pub(super) limit: String,
     pub(super) words: String,
     /// Further numbers, and how it was decided.
@@ -31,7 +35,7 @@ pub(super) fn verdict(stored: Option<&str>) -> WaveVerdict {
     };
     match serde_json::from_str::<Verdict>(text) {
         Ok(verdict) => WaveVerdict {
-            gates: verdict.gates.iter().map(line).collect(),
+            gates: verdict.gates.iter().map(|g| line(g, &verdict.counts)).collect(),
             unreachable: verdict.counts.unreachable,
         },
         Err(error) => WaveVerdict {
@@ -39,6 +43,8 @@ pub(super) fn verdict(stored: Option<&str>) -> WaveVerdict {
                 name: "all".into(),
                 verdict: Badge::new(Tone::Warn, "unreadable"),
                 measured: "–".into(),
+                interval: "–".into(),
+                n: "–".into(),
                 limit: "–".into(),
                 words: format!("The stored verdict cannot be read: {error}."),
                 more: String::new(),
@@ -48,25 +54,62 @@ pub(super) fn verdict(stored: Option<&str>) -> WaveVerdict {
     }
 }
 
-fn line(gate: &GateResult) -> GateLine {
+/// Numbers that have a column of their own.
+const IN_COLUMNS: [&str; 6] = ["harm", "harm_lower", "harm_upper", "ratio", "ratio_lower", "ratio_upper"];
+
+fn line(gate: &GateResult, counts: &Counts) -> GateLine {
     let shown = |value: Option<f64>| value.map_or_else(|| "–".into(), |v| unit(&gate.gate, v));
-    // The gate measures the loss: a better version has a negative one.
-    let name = if gate.gate == "accuracy" { "accuracy lost".into() } else { gate.gate.replace('_', " ") };
+    let number_of = |names: [&str; 2]| names.iter().find_map(|n| gate.numbers.get(*n)).copied();
+    let ends = (number_of(["harm_lower", "ratio_lower"]), number_of(["harm_upper", "ratio_upper"]));
+    let interval = match ends {
+        (Some(lo), Some(hi)) => format!("{} to {}", unit(&gate.gate, lo), unit(&gate.gate, hi)),
+        (Some(lo), None) => format!("from {}", unit(&gate.gate, lo)),
+        (None, Some(hi)) => format!("up to {}", unit(&gate.gate, hi)),
+        (None, None) => "–".into(),
+    };
     let mut more: Vec<String> = gate
         .numbers
         .iter()
+        .filter(|(name, _)| !IN_COLUMNS.contains(&name.as_str()))
         .map(|(name, value)| format!("{} {}", name.replace('_', " "), number(*value)))
         .collect();
     if let Some(method) = &gate.method {
         more.insert(0, method.replace('_', " "));
     }
     GateLine {
-        name,
+        name: name(&gate.gate),
         verdict: badge(gate.outcome),
         measured: shown(gate.value),
+        interval,
+        n: rests_on(gate, counts),
         limit: shown(gate.limit),
         words: super::error::sentence(&gate.text),
         more: more.join(" · "),
+    }
+}
+
+/// What a gate measures: a loss or an increase, so that a better version has a negative one.
+fn name(gate: &str) -> String {
+    match gate {
+        "accuracy" => "accuracy lost".into(),
+        "accuracy_estimated" => "accuracy lost, estimated without labels".into(),
+        "error_rate_increase" => "more failed rows".into(),
+        "latency_p99_ratio" => "latency p99, new over old".into(),
+        other => other.replace('_', " "),
+    }
+}
+
+/// How many devices, or rows, a gate looked at.
+fn rests_on(gate: &GateResult, counts: &Counts) -> String {
+    if let Some(devices) = gate.numbers.get("devices") {
+        return figures::devices(*devices as u64);
+    }
+    match gate.gate.as_str() {
+        "success" => figures::devices(counts.ok + counts.failed),
+        "failed_devices" | "devices" => figures::devices(counts.devices),
+        "rows" => figures::devices(counts.ok),
+        "accuracy" => format!("{} labels", count(counts.labelled)),
+        _ => "–".into(),
     }
 }
 
@@ -85,6 +128,9 @@ fn unit(gate: &str, value: f64) -> String {
     match gate {
         "success" => percent(value),
         "accuracy" | "accuracy_estimated" | "error_rate_increase" => format!("{:.1} points", value * 100.0),
+        "latency_p99_ratio" => format!("{value:.2} ×"),
+        "score_shift" => format!("{value:.3} PSI"),
+        "golden_deviation" => number(value),
         _ if value >= 0.0 && value.fract() == 0.0 => count(value as u64),
         _ => number(value),
     }
@@ -109,14 +155,28 @@ mod tests {
 
     #[test]
     fn numbers_have_the_unit_of_their_gate() {
-        let success = line(&gate("success", 0.8, 0.95));
+        let counts = Counts { devices: 9, ok: 6, failed: 2, labelled: 1500, ..Counts::default() };
+        let line = |name: &str, value, limit| line(&gate(name, value, limit), &counts);
+        let success = line("success", 0.8, 0.95);
         assert_eq!((success.measured.as_str(), success.limit.as_str()), ("80.0 %", "95.0 %"));
-        let rows = line(&gate("rows", 1234.0, 500.0));
-        assert_eq!(rows.measured, "1,234");
-        let accuracy = line(&gate("accuracy", 0.081, 0.02));
-        assert_eq!(accuracy.measured, "8.1 points");
+        assert_eq!(success.n, "8 devices");
+        assert_eq!(line("rows", 1234.0, 500.0).measured, "1,234");
+        assert_eq!(line("latency_p99_ratio", 1.2, 1.25).limit, "1.25 ×");
+        let accuracy = line("accuracy", 0.081, 0.02);
+        assert_eq!((accuracy.measured.as_str(), accuracy.n.as_str()), ("8.1 points", "1,500 labels"));
         assert_eq!(accuracy.words, "One device failed.");
         assert_eq!(accuracy.more, "no proof of harm · lower bound 0.0312");
+        assert_eq!(accuracy.interval, "–");
+    }
+    #[test]
+    fn an_interval_is_in_the_unit_of_its_gate() {
+        let mut accuracy = gate("accuracy", 0.08, 0.02);
+        accuracy.numbers = [("harm_lower", 0.03), ("harm_upper", 0.13), ("devices", 12.0)]
+            .map(|(k, v)| (k.to_owned(), v))
+            .into();
+        let shown = line(&accuracy, &Counts::default());
+        assert_eq!((shown.interval.as_str(), shown.n.as_str()), ("3.0 points to 13.0 points", "12 devices"));
+        assert_eq!(shown.more, "no proof of harm · devices 12");
     }
     #[test]
     fn a_verdict_that_cannot_be_read_is_not_hidden() {

@@ -1,6 +1,6 @@
 //! Tells open pages that what they show has changed, by server-sent events. The page then asks for itself again.
 //!
-//! What always holds: a burst of changes becomes one message; a page that was told too late is told once more, never
+//! What always holds: a burst of changes becomes one message, and each page gets it at a moment of its own; a page that was told too late is told once more, never
 //! not at all; the connection ends when the server stops, and after some minutes, so that a lost session is noticed.
 
 use std::convert::Infallible;
@@ -14,7 +14,7 @@ use futures_util::stream;
 use serde::Deserialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::shell::Ctx;
@@ -25,6 +25,10 @@ use crate::events::FleetEvent;
 const CLOSE: Duration = Duration::from_millis(400);
 /// Pages about the whole fleet, where something changes all the time.
 const WIDE: Duration = Duration::from_millis(1500);
+/// Rows were counted somewhere, nothing else: sums may be as old as this.
+const SUMS: Duration = Duration::from_secs(5);
+/// When the server is away, a browser tries again after this, and up to twice this.
+const RETRY: Duration = Duration::from_secs(2);
 /// How long one connection lasts. The browser opens the next one by itself.
 const LONGEST: Duration = Duration::from_secs(600);
 
@@ -44,6 +48,14 @@ impl Topic {
     fn is_wide(&self) -> bool {
         let none = [&self.device, &self.model, &self.judged, &self.rollout, &self.alerts];
         none.into_iter().all(Option::is_none)
+    }
+    /// How long to wait before this event is told; `None` when it does not touch the page.
+    fn pause(&self, event: &FleetEvent) -> Option<Duration> {
+        self.touches(event).then(|| match event {
+            FleetEvent::Summary => SUMS,
+            _ if self.is_wide() => WIDE,
+            _ => CLOSE,
+        })
     }
     fn touches(&self, event: &FleetEvent) -> bool {
         match event {
@@ -66,7 +78,8 @@ struct Listener {
     events: Receiver<FleetEvent>,
     topic: Topic,
     stop: CancellationToken,
-    pause: Duration,
+    /// 0 in tests: nothing is waited for.
+    pace: u32,
     end: Instant,
     first: bool,
 }
@@ -78,21 +91,26 @@ impl Listener {
         if std::mem::take(&mut self.first) {
             return Some(());
         }
+        // Many pages show the same: they do not all ask at the same moment.
+        let spread = 1.0 + crate::app::jitter();
+        let mut due: Option<Instant> = None;
         loop {
             let event = tokio::select! {
                 () = self.stop.cancelled() => return None,
                 () = sleep_until(self.end) => return None,
+                () = sleep_until(due.unwrap_or(self.end)), if due.is_some() => break,
                 event = self.events.recv() => event,
             };
-            match event {
-                Ok(event) if !self.topic.touches(&event) => continue,
-                Ok(_) | Err(RecvError::Lagged(_)) => break,
+            let pause = match event {
+                Ok(event) => self.topic.pause(&event),
+                Err(RecvError::Lagged(_)) => Some(WIDE),
                 Err(RecvError::Closed) => return None,
+            };
+            if let Some(pause) = pause {
+                // What a person waits for does not wait behind sums.
+                let at = Instant::now() + pause.mul_f64(spread) * self.pace;
+                due = Some(due.map_or(at, |d| d.min(at)));
             }
-        }
-        tokio::select! {
-            () = self.stop.cancelled() => return None,
-            () = sleep(self.pause) => {}
         }
         // The page reads the store after this; what is in the queue by now is in the store already.
         while !matches!(self.events.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {}
@@ -104,7 +122,7 @@ impl Listener {
 pub(super) async fn stream(State(app): State<Shared>, _ctx: Ctx, Query(topic): Query<Topic>) -> Response {
     let listener = Listener {
         events: app.events.subscribe(),
-        pause: if topic.is_wide() { WIDE } else { CLOSE },
+        pace: 1,
         topic,
         stop: app.stop.clone(),
         end: Instant::now() + LONGEST,
@@ -112,7 +130,8 @@ pub(super) async fn stream(State(app): State<Shared>, _ctx: Ctx, Query(topic): Q
     };
     let events = stream::unfold(listener, |mut listener| async move {
         listener.changed().await?;
-        let event = Event::default().event("changed").data("1").retry(Duration::from_secs(2));
+        let event =
+            Event::default().event("changed").data("1").retry(RETRY.mul_f64(1.0 + crate::app::jitter()));
         Some((Ok::<_, Infallible>(event), listener))
     });
     let mut response =
@@ -136,7 +155,7 @@ mod tests {
             events: bus.subscribe(),
             topic,
             stop: CancellationToken::new(),
-            pause: Duration::ZERO,
+            pace: 0,
             end: Instant::now() + LONGEST,
             first: false,
         }
@@ -158,6 +177,11 @@ mod tests {
         let rollout = Topic { rollout: Some("r".into()), ..Topic::default() };
         assert!(rollout.touches(&FleetEvent::Rollout(RolloutId::new("r").unwrap())));
         assert!(rollout.touches(&FleetEvent::Summary));
+        let moved = FleetEvent::Rollout(RolloutId::new("r").unwrap());
+        assert!(
+            rollout.pause(&moved) < rollout.pause(&FleetEvent::Summary),
+            "sums may wait, transitions not"
+        );
     }
 
     #[tokio::test]

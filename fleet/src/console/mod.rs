@@ -12,6 +12,7 @@ mod audit;
 mod badge;
 mod bar;
 mod calls;
+mod compare;
 mod device;
 mod devices;
 mod drift;
@@ -19,12 +20,15 @@ mod error;
 mod figures;
 mod gates;
 mod headers;
+mod history;
 mod live;
 mod models;
 mod notices;
 mod overview;
 mod quality;
+mod questions;
 mod rollout;
+mod rollout_device;
 mod rollout_new;
 mod rollouts;
 mod session;
@@ -54,8 +58,10 @@ pub fn router(app: Shared) -> Router {
         .route("/devices", get(devices::page))
         .route("/devices/{device}", get(device::page))
         .route("/devices/{device}/revoke", get(actions::ask_revoke).post(actions::do_revoke))
+        .route("/devices/{device}/release", post(actions::release))
         .route("/models", get(models::catalogue))
         .route("/models/{model}", get(models::model))
+        .route("/models/{model}/compare", get(compare::page))
         .route("/models/{model}/aliases", post(actions::set_alias))
         .route("/models/{model}/{version}", get(version::page))
         .route("/models/{model}/{version}/quality", get(quality::quality))
@@ -65,6 +71,8 @@ pub fn router(app: Shared) -> Router {
         .route("/rollouts/new", get(rollout_new::form).post(actions::plan))
         .route("/rollouts/{rollout}", get(rollout::page))
         .route("/rollouts/{rollout}/{act}", get(actions::ask_rollout).post(actions::do_rollout))
+        .route("/rollouts/{rollout}/devices/{device}", get(rollout_device::page))
+        .route("/history", get(history::page))
         .route("/drift", get(drift::page))
         .route("/drift/{model}/{version}", get(drift::version_page))
         .route("/drift/{model}/{version}/{feature}", get(drift::feature_page))

@@ -258,6 +258,31 @@ async fn needs(
             todo: "The device goes on with the version before. Its timeline says why".into(),
         });
     }
+    for retired in store.view_retired_serving().await? {
+        let of = format!("model={}&version={}", encode(&retired.model), encode(&retired.version));
+        needs.push(Need {
+            badge: Badge::new(Tone::Warn, "retired"),
+            link: format!("/devices?{of}"),
+            what: format!(
+                "{} {} is retired and still runs on {}",
+                retired.model,
+                retired.version,
+                devices(positive(retired.devices))
+            ),
+            todo: "Roll out another version there".into(),
+        });
+    }
+    if totals.quarantined > 0 {
+        needs.push(Need {
+            badge: Badge::new(Tone::Bad, "quarantine"),
+            link: "/devices?status=quarantined".into(),
+            what: format!(
+                "{} failed again and again: rollouts offer them nothing",
+                devices(positive(totals.quarantined))
+            ),
+            todo: "Look at what each says, mend it, then release it on its page".into(),
+        });
+    }
     if totals.silent > 0 {
         needs.push(Need {
             badge: Badge::state("silent"),

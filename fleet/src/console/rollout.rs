@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use askama::Template;
 use axum::extract::{Path, Query};
 use axum::response::Response;
-use longshore_fleet_core::plan::Plan;
 use longshore_fleet_core::shadow::ShadowResult;
 use serde::Deserialize;
 
@@ -17,6 +16,7 @@ use super::gates::{WaveVerdict, verdict};
 use super::shadow::Shadow;
 use super::shell::{Ctx, Section, Shell, encode, html};
 use super::time::{Ago, When};
+use crate::store::rollout::PlanBrief;
 use crate::store::views::{Cursor, RolloutDeviceRow, RolloutFull, WaveRow, WaveStateCount};
 
 /// Devices on one page of the table.
@@ -127,15 +127,30 @@ struct Page {
     generation: i64,
 }
 
-struct Excluded {
-    device: String,
-    link: String,
-    verdict: Badge,
-    reason: String,
+/// A device that gets nothing, and why.
+pub(super) struct Excluded {
+    pub(super) device: String,
+    pub(super) link: String,
+    pub(super) verdict: Badge,
+    pub(super) reason: String,
 }
 
-/// Devices left out that are listed one by one.
-const EXCLUDED: usize = 50;
+impl Excluded {
+    pub(super) fn new(e: &longshore_fleet_core::plan::Excluded) -> Self {
+        Self {
+            device: e.device.to_string(),
+            link: format!("/devices/{}", encode(e.device.as_str())),
+            verdict: Badge::state(&e.verdict),
+            reason: sentence(&e.reason),
+        }
+    }
+}
+
+/// How many devices are left out beyond those that are named.
+pub(super) fn more_excluded(plan: &PlanBrief) -> Option<String> {
+    let more = plan.left_out.values().sum::<u64>().saturating_sub(plan.excluded.len() as u64);
+    (more > 0).then(|| format!("and {} more", devices(more)))
+}
 
 /// `GET /rollouts/{id}`.
 pub(super) async fn page(
@@ -169,9 +184,8 @@ pub(super) async fn page(
             None => short(digest),
         },
     };
-    // Written by the planner of this program; an older one's plan may lack what this page shows of it.
-    let plan: Option<Plan> = serde_json::from_str(&rollout.plan).ok();
-    let left_out = plan.as_ref().map_or(&[][..], |p| &p.excluded);
+    // An older program's plan may lack what this page shows of it.
+    let plan = store.plan_brief(&id).await.ok().flatten();
     let name = format!("{} {}", rollout.model, rollout.version);
     let of = |tones: &[Tone]| {
         let devices: i64 =
@@ -197,7 +211,7 @@ pub(super) async fn page(
         shadow,
         filtered: asked.wave.is_some() || !asked.state.is_empty(),
         pager: pager(&id, &asked, &cursor, &rows, more),
-        lines: rows.iter().map(|r| device_line(&ctx, r)).collect(),
+        lines: rows.iter().map(|r| device_line(&ctx, &rollout.id, r)).collect(),
         log: log
             .into_iter()
             .map(|e| Event { when: ctx.when(e.time), code: e.code, text: sentence(&e.text) })
@@ -207,21 +221,8 @@ pub(super) async fn page(
             Some(plan) if rollout.state == "planned" => plan.warnings.iter().map(|w| sentence(w)).collect(),
             _ => Vec::new(),
         },
-        excluded: left_out
-            .iter()
-            .take(EXCLUDED)
-            .map(|e| Excluded {
-                device: e.device.to_string(),
-                link: format!("/devices/{}", encode(e.device.as_str())),
-                verdict: Badge::state(&e.verdict),
-                reason: sentence(&e.reason),
-            })
-            .collect(),
-        excluded_more: left_out
-            .len()
-            .checked_sub(EXCLUDED)
-            .filter(|n| *n > 0)
-            .map(|n| format!("and {} more", devices(n as u64))),
+        excluded: plan.iter().flat_map(|p| &p.excluded).map(Excluded::new).collect(),
+        excluded_more: plan.as_ref().and_then(more_excluded),
         size: plan.as_ref().map_or_else(String::new, |p| bytes(p.bytes)),
         generation: rollout.generation,
         policy: rollout.policy,
@@ -235,6 +236,7 @@ pub(super) async fn page(
 /// What can be done in a state. The server decides again when it is asked to.
 pub(super) fn acts(state: &str) -> Vec<Act> {
     const START: Act = Act { name: "start", text: "Start…", class: "primary", at_once: false };
+    const AUTHORIZE: Act = Act { name: "authorize", text: "Authorize…", class: "primary", at_once: false };
     const PAUSE: Act = Act { name: "pause", text: "Pause", class: "", at_once: true };
     const RESUME: Act = Act { name: "resume", text: "Resume…", class: "primary", at_once: false };
     const HALT: Act = Act { name: "halt", text: "Halt…", class: "danger", at_once: false };
@@ -242,6 +244,8 @@ pub(super) fn acts(state: &str) -> Vec<Act> {
     const REVERT: Act = Act { name: "revert", text: "Revert…", class: "danger", at_once: false };
     match state {
         "planned" => vec![START, DISCARD],
+        "awaiting_authorization" => vec![AUTHORIZE, DISCARD],
+        "scheduled" => vec![Act { text: "Start now…", ..START }, DISCARD],
         "running" => vec![PAUSE, HALT, REVERT],
         "paused" => vec![RESUME, HALT, REVERT],
         "completed" | "halted" => vec![REVERT],
@@ -258,6 +262,14 @@ fn notice(rollout: &RolloutFull) -> Option<Notice> {
             "Look at the waves below. Nothing has been offered to any device; start it when you are content."
                 .to_owned(),
         ),
+        "awaiting_authorization" => (
+            "warn",
+            "A second person must say yes.",
+            format!(
+                "{why} Whoever planned it cannot. Look at the waves below, then authorize it, or discard it."
+            ),
+        ),
+        "scheduled" => ("", "It starts by itself.", why),
         "paused" => (
             "warn",
             "Paused: nothing new is offered.",
@@ -276,7 +288,7 @@ fn notice(rollout: &RolloutFull) -> Option<Notice> {
 fn wave_lines(
     ctx: &Ctx,
     rollout: &str,
-    plan: Option<&Plan>,
+    plan: Option<&PlanBrief>,
     waves: &[WaveRow],
     states: &[WaveStateCount],
 ) -> Vec<Wave> {
@@ -297,17 +309,16 @@ fn wave_lines(
                     .ok()
                     .and_then(|n| plan?.waves.get(n))
                     .map(|planned| {
-                        let online = planned.devices.iter().filter(|d| d.online).count();
                         let commits = if planned.commits_locally {
                             "commit by themselves"
                         } else {
                             "commit on the fleet's word"
                         };
                         format!(
-                            "{}: {} of {} were online when it was planned; they {commits}",
+                            "{}: {} of {} online when it was planned; they {commits}",
                             planned.select,
-                            online,
-                            devices(planned.devices.len() as u64)
+                            count(planned.online),
+                            devices(planned.devices)
                         )
                     })
                     .unwrap_or_default(),
@@ -358,10 +369,10 @@ const fn words(tone: Tone) -> &'static str {
     }
 }
 
-fn device_line(ctx: &Ctx, row: &RolloutDeviceRow) -> Line {
+fn device_line(ctx: &Ctx, rollout: &str, row: &RolloutDeviceRow) -> Line {
     Line {
         device: row.device.clone(),
-        link: format!("/devices/{}", encode(&row.device)),
+        link: super::rollout_device::address(rollout, &row.device),
         wave: row.wave,
         state: Badge::state(&row.state),
         code: row.code.clone(),
@@ -407,6 +418,8 @@ mod tests {
     fn a_rollout_that_has_ended_well_can_only_be_reverted() {
         let names = |state| acts(state).iter().map(|a| a.name).collect::<Vec<_>>();
         assert_eq!(names("planned"), ["start", "halt"]);
+        assert_eq!(names("awaiting_authorization"), ["authorize", "halt"]);
+        assert_eq!(names("scheduled"), ["start", "halt"]);
         assert_eq!(names("running"), ["pause", "halt", "revert"]);
         assert_eq!(names("paused"), ["resume", "halt", "revert"]);
         assert_eq!(names("completed"), ["revert"]);

@@ -72,15 +72,16 @@ pub(super) async fn page(ctx: Ctx, Query(asked): Query<Asked>) -> Result<Respons
     let page = Page {
         shell: ctx.shell(Section::Rollouts, "Rollouts").await?,
         models: store
-            .view_models()
+            .model_names()
             .await?
             .into_iter()
-            .map(|m| Choice { chosen: m.name == asked.model, value: m.name })
+            .map(|name| Choice { chosen: name == asked.model, value: name })
             .collect(),
         states: [
             "open",
-            "draft",
             "planned",
+            "awaiting_authorization",
+            "scheduled",
             "running",
             "paused",
             "completed",

@@ -85,7 +85,8 @@ pub(super) struct Shell {
 fn note(code: &str) -> Option<&'static str> {
     Some(match code {
         "planned" => "The rollout is planned. Nothing has been offered to any device yet.",
-        "start" => "The rollout has been started.",
+        "start" => "The rollout has been started, or waits for what it needs to start.",
+        "authorize" => "You have authorized the rollout.",
         "pause" => "The rollout is paused: nothing new is offered. What devices have begun they finish.",
         "resume" => "The rollout goes on.",
         "halt" => "The rollout is being halted: offers that are not committed are revoked.",
@@ -93,6 +94,7 @@ fn note(code: &str) -> Option<&'static str> {
         "alias" => "The alias has been moved.",
         "deprecate" => "The version is deprecated. It can still be rolled out; the console warns.",
         "retire" => "The version is retired: new plans refuse it.",
+        "release" => "The device is released: rollouts offer it versions again.",
         "revoke" => "The device is revoked: its certificate is no longer accepted.",
         "acknowledge" => "You have taken the alert on. It is told again only if it becomes much larger.",
         "resolve" => "The alert is over. Receivers are told within a minute.",

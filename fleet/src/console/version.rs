@@ -20,9 +20,9 @@ use super::time::{When, iso, span};
 use crate::store::views::{BundleLive, HourRow, TrialRow, VersionRow};
 
 /// Hours shown and merged for latency.
-const HOURS: u32 = 48;
-/// Devices whose trial reports are looked at.
-const TRIALS: u32 = 5_000;
+pub(super) const HOURS: u32 = 48;
+/// Trial reports that are looked at, the newest ones.
+pub(super) const TRIALS: u32 = 1_000;
 
 struct Fact {
     name: &'static str,
@@ -37,25 +37,25 @@ struct FileLine {
 }
 
 /// Trials on one kind of hardware.
-struct Hardware {
-    name: String,
-    devices: String,
-    failed: u64,
-    deviation: String,
-    p50: String,
-    p99: String,
-    memory: String,
+pub(super) struct Hardware {
+    pub(super) name: String,
+    pub(super) devices: String,
+    pub(super) failed: u64,
+    pub(super) deviation: String,
+    pub(super) p50: String,
+    pub(super) p99: String,
+    pub(super) memory: String,
 }
 
-struct Live {
+pub(super) struct Live {
     devices: String,
     rows: String,
     errors: String,
     error_share: String,
     labelled: String,
     accuracy: String,
-    p50: String,
-    p99: String,
+    pub(super) p50: String,
+    pub(super) p99: String,
 }
 
 /// Something measured, by its author or by the check.
@@ -72,6 +72,7 @@ struct Page {
     version: String,
     state: Badge,
     stored_state: String,
+    state_reason: String,
     aliases: Vec<String>,
     published: When,
     approved: Option<When>,
@@ -121,6 +122,7 @@ pub(super) async fn page(
         shell: ctx.shell(Section::Models, format!("{model} {version}")).await?.listening("model", &model),
         state: Badge::state(&row.state),
         stored_state: row.state.clone(),
+        state_reason: super::error::sentence(&row.state_reason),
         aliases: aliases.into_iter().filter(|a| a.version == version).map(|a| a.alias).collect(),
         published: ctx.when(row.created),
         approved: row.approved_at.map(|at| ctx.when(at)),
@@ -246,7 +248,7 @@ fn findings(row: &VersionRow) -> Vec<Finding> {
     out
 }
 
-fn by_hardware(trials: Vec<TrialRow>) -> Vec<Hardware> {
+pub(super) fn by_hardware(trials: Vec<TrialRow>) -> Vec<Hardware> {
     #[derive(Default)]
     struct Sum {
         devices: u64,
@@ -292,7 +294,7 @@ fn by_hardware(trials: Vec<TrialRow>) -> Vec<Hardware> {
         .collect()
 }
 
-fn live_figures(live: &BundleLive, hours: &[HourRow]) -> Live {
+pub(super) fn live_figures(live: &BundleLive, hours: &[HourRow]) -> Live {
     let mut merged = Counters::default();
     for hour in hours {
         merged.latency_us.merge(&hour.counters.latency_us);
@@ -390,6 +392,7 @@ mod tests {
             manifest: String::new(),
             bytes: 0,
             state: "refused".into(),
+            state_reason: String::new(),
             check_result: Some(
                 r#"{"reason":{"code":"x","detail":"why"},"outputs":[{"max_abs":0.5}]}"#.into(),
             ),

@@ -41,7 +41,7 @@ pub enum PlanningError {
         version: String,
     },
     /// Not released, or no longer.
-    #[error("{model}@{version} is {state}: {hint}")]
+    #[error("{model}@{version} is {state}{why}: {hint}")]
     NotReleased {
         /// The model.
         model: ModelName,
@@ -49,6 +49,8 @@ pub enum PlanningError {
         version: String,
         /// Its state.
         state: String,
+        /// Why a person moved it there, in brackets; empty when nobody said so.
+        why: String,
         /// What to do.
         hint: &'static str,
     },
@@ -76,6 +78,7 @@ pub async fn release(tx: &mut Tx, model: &ModelName, version: &str) -> Result<Re
         model: model.clone(),
         version: version.to_owned(),
         state: found.state.clone(),
+        why: if found.state_reason.is_empty() { String::new() } else { format!(" ({})", found.state_reason) },
         hint,
     };
     if let Some(hint) = hint {

@@ -24,6 +24,8 @@ pub struct Version {
     pub bytes: u64,
     /// `draft`, `checked`, `refused`, `approved`, `deprecated`, `retired`.
     pub state: String,
+    /// Why a person moved it to its state; empty when nobody said so.
+    pub state_reason: String,
     /// JSON: what the re-check measured, or why it refused.
     pub check_result: Option<String>,
     /// Given by `approve`.
@@ -47,8 +49,8 @@ pub struct Model {
     pub aliases: Vec<(String, String)>,
 }
 
-const COLUMNS: &str = "model, version, bundle, manifest, bytes, state, check_result, release_counter, approved_at, \
-                       created, changed";
+const COLUMNS: &str = "model, version, bundle, manifest, bytes, state, state_reason, check_result, release_counter, \
+                       approved_at, created, changed";
 
 fn version_row(r: &SqliteRow) -> Result<Version, StoreError> {
     let text = |name: &str| r.try_get::<String, _>(name);
@@ -59,6 +61,7 @@ fn version_row(r: &SqliteRow) -> Result<Version, StoreError> {
         manifest: text("manifest")?,
         bytes: to_u64(r.try_get("bytes")?),
         state: text("state")?,
+        state_reason: text("state_reason")?,
         check_result: r.try_get("check_result")?,
         release_counter: r.try_get::<Option<i64>, _>("release_counter")?.map(|n| ReleaseCounter(to_u64(n))),
         approved_at: r.try_get::<Option<i64>, _>("approved_at")?.map(|t| UnixMs(to_u64(t))),
@@ -183,7 +186,7 @@ pub async fn set_checked(
     Ok(done.rows_affected() > 0)
 }
 
-/// Moves a version from one of `from` to `to`. Whether it was in one of them.
+/// Moves a version from one of `from` to `to`, and why. Whether it was in one of them.
 ///
 /// # Errors
 /// When the database refuses.
@@ -193,10 +196,11 @@ pub async fn move_version(
     version: &str,
     from: &[&str],
     to: &str,
+    reason: &str,
     now: UnixMs,
 ) -> Result<bool, StoreError> {
     let done = sqlx::query(
-        "UPDATE bundle_version SET state = ?4, changed = ?5
+        "UPDATE bundle_version SET state = ?4, changed = ?5, state_reason = ?6
          WHERE model = ?1 AND version = ?2 AND state IN (SELECT value FROM json_each(?3))",
     )
     .bind(model.as_str())
@@ -204,6 +208,7 @@ pub async fn move_version(
     .bind(serde_json::json!(from).to_string())
     .bind(to)
     .bind(to_i64(now.0))
+    .bind(reason)
     .execute(tx.conn())
     .await?;
     Ok(done.rows_affected() > 0)

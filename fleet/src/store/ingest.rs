@@ -157,7 +157,8 @@ async fn update_report(
     .bind(to_i64(header.seq.0))
     .execute(tx.conn())
     .await?;
-    Ok(())
+    let brought = u.rollout.as_ref().filter(|_| u.active == Some(u.bundle));
+    super::history::note(tx, header, &u.model, u.active, brought, now).await
 }
 
 async fn store_inventory(tx: &mut Tx, header: &Header, inventory: &Inventory) -> Result<(), StoreError> {
@@ -215,6 +216,7 @@ async fn store_health(tx: &mut Tx, header: &Header, health: &Health, now: UnixMs
         .bind(to_i64(header.seq.0))
         .execute(tx.conn())
         .await?;
+        super::history::note(tx, header, &m.model, Some(m.active), None, now).await?;
     }
     Ok(())
 }
@@ -461,7 +463,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn rows_counted(&self) -> Result<u64, StoreError> {
-        let n: i64 = sqlx::query_scalar("SELECT coalesce(sum(rows), 0) FROM device_total")
+        let n: i64 = sqlx::query_scalar("SELECT coalesce(sum(rows), 0) FROM bundle_total")
             .fetch_one(self.read())
             .await?;
         Ok(to_u64(n))

@@ -15,6 +15,8 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0009_rollout_depth.sql"),
     include_str!("migrations/0010_gate_evidence.sql"),
     include_str!("migrations/0011_promotion.sql"),
+    include_str!("migrations/0012_history.sql"),
+    include_str!("migrations/0013_sums.sql"),
 ];
 /// The step that gives the audit log its tree, which no SQL can grow.
 const AUDIT_TREE: i64 = 2;

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod catalogue;
 pub mod device;
 pub mod director;
+pub mod history;
 pub mod identity;
 pub mod ingest;
 pub mod monitor;
@@ -22,6 +23,9 @@ pub mod signature;
 pub mod stream;
 pub mod trust;
 pub mod views;
+
+#[cfg(test)]
+mod sums_tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

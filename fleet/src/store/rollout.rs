@@ -3,6 +3,7 @@
 //! What always holds: a plan is written once; every change of a state raises the rollout's etag and leaves a line in its
 //! log, in the caller's transaction.
 
+mod brief;
 mod device;
 mod evidence;
 mod facts;
@@ -14,6 +15,7 @@ mod state;
 mod traffic;
 mod zone;
 
+pub use brief::{PlanBrief, WaveBrief};
 pub use device::{Offered, mark, set_before, set_device, set_offer, set_revert};
 pub use facts::OwnedFacts;
 pub use inventory::inventory;
@@ -147,7 +149,7 @@ async fn find(c: &mut SqliteConnection, id: &str) -> Result<Option<Rollout>, Sto
 }
 
 async fn find_plan(c: &mut SqliteConnection, id: &str) -> Result<Option<Plan>, StoreError> {
-    let text: Option<String> = sqlx::query_scalar("SELECT plan FROM rollout WHERE id = ?1")
+    let text: Option<String> = sqlx::query_scalar("SELECT plan FROM rollout_plan WHERE rollout = ?1")
         .bind(id.to_owned())
         .fetch_optional(c)
         .await?;
@@ -314,9 +316,9 @@ pub async fn insert(
 ) -> Result<(), StoreError> {
     let json = serde_json::to_string(plan).map_err(|e| StoreError::corrupt("rollout plan", e))?;
     sqlx::query(
-        "INSERT INTO rollout (id, model, version, bundle, previous, generation, state, since, policy, plan, created,
+        "INSERT INTO rollout (id, model, version, bundle, previous, generation, state, since, policy, created,
              planned_by, priority)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'planned', ?9, ?7, ?8, ?9, ?10, ?11)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'planned', ?8, ?7, ?8, ?9, ?10)",
     )
     .bind(plan.id.as_str())
     .bind(plan.model.as_str())
@@ -325,12 +327,19 @@ pub async fn insert(
     .bind(plan.previous.map(|d| d.to_hex()))
     .bind(to_i64(plan.generation.0))
     .bind(policy)
-    .bind(json)
     .bind(to_i64(now.0))
     .bind(planned_by)
     .bind(plan.policy.priority)
     .execute(tx.conn())
     .await?;
+    let brief =
+        serde_json::to_string(&PlanBrief::from(plan)).map_err(|e| StoreError::corrupt("rollout plan", e))?;
+    sqlx::query("INSERT INTO rollout_plan (rollout, brief, plan) VALUES (?1, ?2, ?3)")
+        .bind(plan.id.as_str())
+        .bind(brief)
+        .bind(json)
+        .execute(tx.conn())
+        .await?;
     for (number, wave) in (0i64..).zip(&plan.waves) {
         sqlx::query("INSERT INTO rollout_wave (rollout, wave, state, since) VALUES (?1, ?2, 'waiting', ?3)")
             .bind(plan.id.as_str())

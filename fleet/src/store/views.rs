@@ -4,6 +4,7 @@
 //! with five devices and with a hundred thousand. Texts are returned as stored: the templates escape them.
 
 mod devices;
+mod in_rollout;
 mod models;
 mod overview;
 mod rollouts;
@@ -11,6 +12,7 @@ mod rollouts;
 pub use devices::{
     BundleTotal, DeviceCounts, DeviceFilter, DeviceModelRow, DevicePage, DeviceRow, Happening, Moment, Status,
 };
+pub use in_rollout::{InRollout, RolloutOfDevice, Said};
 pub use models::{AliasRow, BundleLive, HourRow, ModelRow, TrialRow, VersionRow};
 pub use overview::{AuditRow, Metadata, Totals, TroubleRow, VersionCount};
 pub use rollouts::{RolloutDeviceRow, RolloutEventRow, RolloutFull, RolloutRow, WaveRow, WaveStateCount};

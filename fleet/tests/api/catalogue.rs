@@ -105,13 +105,21 @@ async fn an_approved_version_cannot_be_replaced_and_a_retired_one_is_still_liste
     );
 
     assert_eq!(fleet.post("/models/m/versions/1.0.0/deprecate", json!({})).await.json["state"], "deprecated");
-    let retired = fleet.post("/models/m/versions/1.0.0/retire", json!({})).await.json;
+    let unsaid = fleet.post("/models/m/versions/1.0.0/retire", json!({ "reason": " " })).await;
+    assert_eq!(
+        (unsaid.status, &unsaid.json["code"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("version.reason"))
+    );
+    let why = json!({ "reason": "answers 7 for every 1" });
+    let retired = fleet.post("/models/m/versions/1.0.0/retire", why).await.json;
+    assert_eq!(retired["reason"], "answers 7 for every 1");
     assert_eq!((&retired["state"], &retired["running_on"]), (&json!("retired"), &json!(1)));
     assert_eq!(retired["devices"], json!(["dev-1"]));
     let back = fleet.post("/models/m/versions/1.0.0/deprecate", json!({})).await;
     assert_eq!((back.status, &back.json["code"]), (StatusCode::CONFLICT, &json!("version.state")));
     let plan = fleet.post("/rollouts", json!({ "model": "m", "version": "1.0.0" })).await;
     assert_eq!((plan.status, &plan.json["code"]), (StatusCode::CONFLICT, &json!("version.retired")));
+    assert!(plan.json["detail"].as_str().unwrap().contains("answers 7 for every 1"), "{}", plan.json);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod auth;
 mod catalogue;
 mod document;
 mod execution;
+mod history;
 mod monitor;
 mod receiver;
 mod recheck;

@@ -330,6 +330,24 @@ impl Device<'_> {
         ingest::report(&mut tx, &self.header(), &body, now()).await.unwrap();
         tx.commit().await.unwrap();
     }
+    /// Says what serves, by its own clock.
+    pub async fn runs(&self, active: Option<Digest>, time: UnixMs, time_quality: TimeQuality) {
+        let header = Header { time, time_quality, ..self.header() };
+        let body = ReportBody::Update(UpdateReport {
+            model: "m".parse().unwrap(),
+            bundle: active.unwrap_or(Digest([0; 32])),
+            assignment_version: AssignmentVersion(0),
+            generation: Generation(0),
+            rollout: None,
+            state: UpdateState::Committed,
+            why: None,
+            trial: None,
+            active,
+        });
+        let mut tx = self.fleet.app.store.write().await.unwrap();
+        ingest::report(&mut tx, &header, &body, now()).await.unwrap();
+        tx.commit().await.unwrap();
+    }
     /// Takes what it was assigned, as far as `state`.
     pub async fn take(&self, state: UpdateState) -> Assignment {
         let a = self.assignment().await.expect("it was assigned something");

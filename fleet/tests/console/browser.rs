@@ -41,6 +41,10 @@ impl Browser {
     /// An administrator is signed in.
     pub async fn signed_in(server: &Server) -> Self {
         auth::create_admin(&server.app.store, "admin", "correct horse", now()).await.unwrap();
+        Self::again(server).await
+    }
+    /// The administrator signs in at another desk.
+    pub async fn again(server: &Server) -> Self {
         let mut browser = Self::new(server);
         let page = browser.post("/login", "name=admin&password=correct+horse").await;
         assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text);

@@ -143,6 +143,25 @@ pub async fn fill(path: &Path, store: Store) {
     release_role(&pool, now).await;
     devices(&pool, now).await;
     rollouts(&pool, now).await;
+    run(
+        &pool,
+        "UPDATE device SET quarantined_at = ?1, quarantine_reason = ?2, failures = 3 WHERE id = 'meter-050'",
+        &[json!(now), json!(format!("3 assignments in a row failed: {HOSTILE}"))],
+    )
+    .await;
+    run(
+        &pool,
+        "INSERT INTO ran (device, model, bundle, at, clock, received)
+         SELECT device, model, active, changed, 'device', changed FROM device_model",
+        &[],
+    )
+    .await;
+    run(
+        &pool,
+        "INSERT INTO ran_minute SELECT model, bundle, at / 60000, count(*) FROM ran GROUP BY 1, 2, 3",
+        &[],
+    )
+    .await;
     alerts(&pool, now).await;
     let mut tx = store.write().await.unwrap();
     for (i, (actor, action, object)) in [
@@ -233,7 +252,7 @@ async fn catalogue(pool: &SqlitePool, now: u64) {
     for (i, version) in VERSIONS.into_iter().enumerate() {
         run(
             pool,
-            "INSERT INTO bundle_version VALUES ('meter-digits', ?1, ?2, ?3, 900, 60443, 'approved', ?4, ?5, ?6, ?7, ?7)",
+            "INSERT INTO bundle_version VALUES ('meter-digits', ?1, ?2, ?3, 900, 60443, 'approved', ?4, ?5, ?6, ?7, ?7, '')",
             &[
                 json!(version),
                 json!(bundle(version)),
@@ -249,7 +268,7 @@ async fn catalogue(pool: &SqlitePool, now: u64) {
     for (version, state) in [("1.3.0", "checked"), ("1.4.0", "refused")] {
         run(
             pool,
-            "INSERT INTO bundle_version VALUES ('meter-digits', ?1, ?2, ?3, 900, 60443, ?4, ?5, NULL, NULL, ?6, ?6)",
+            "INSERT INTO bundle_version VALUES ('meter-digits', ?1, ?2, ?3, 900, 60443, ?4, ?5, NULL, NULL, ?6, ?6, '')",
             &[
                 json!(version),
                 json!(bundle(version)),
@@ -528,8 +547,8 @@ async fn rollouts(pool: &SqlitePool, now: u64) {
     for (id, version, previous, state, reason, ago, ended) in rows {
         run(
             pool,
-            "INSERT INTO rollout (id, model, version, bundle, previous, generation, state, reason, policy, plan, created,
-             since, started, ended) VALUES (?1, 'meter-digits', ?2, ?3, ?4, 3, ?5, ?6, ?7, ?11, ?8, ?8, ?9, ?10)",
+            "INSERT INTO rollout (id, model, version, bundle, previous, generation, state, reason, policy, created,
+             since, started, ended) VALUES (?1, 'meter-digits', ?2, ?3, ?4, 3, ?5, ?6, ?7, ?8, ?8, ?9, ?10)",
             &[
                 json!(id),
                 json!(version),
@@ -541,10 +560,12 @@ async fn rollouts(pool: &SqlitePool, now: u64) {
                 json!(now - ago),
                 if state == "planned" { Value::Null } else { json!(now - ago + MINUTE) },
                 ended.map_or(Value::Null, |e: u64| json!(now - e)),
-                serde_json::to_value(plan_of(id, version, previous)).unwrap(),
             ],
         )
         .await;
+        // As one that was planned before plans had a brief form.
+        let plan = serde_json::to_value(plan_of(id, version, previous)).unwrap();
+        run(pool, "INSERT INTO rollout_plan (rollout, plan) VALUES (?1, ?2)", &[json!(id), plan]).await;
     }
     let passed = verdict(
         Outcome::Pass,

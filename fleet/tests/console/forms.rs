@@ -148,3 +148,86 @@ async fn what_was_given_up_is_tried_again_and_a_silence_is_ended() {
     assert_eq!(ended.header("location"), "/alerts/silences?note=unsilence", "{}", ended.text);
     assert!(browser.get("/alerts/silences").await.text.contains(">ended<"));
 }
+
+#[tokio::test]
+async fn of_two_operators_the_slower_is_told_and_sees_what_the_other_did() {
+    let server = Server::filled().await;
+    let (one, two) = (Browser::signed_in(&server).await, Browser::again(&server).await);
+    let (seen_one, seen_two) = (one.get("/rollouts/r-3/resume").await, two.get("/rollouts/r-3/resume").await);
+    let etag = |text: &str| {
+        text.split("name=\"etag\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+    };
+    let form = |page: &crate::browser::Page, wave: &str| {
+        format!("csrf={}&confirm=meter-digits%401.2.0&wave={wave}&etag={}", page.csrf(), etag(&page.text))
+    };
+    let done = one.post("/rollouts/r-3/resume", &form(&seen_one, "skip")).await;
+    assert_eq!(done.header("location"), "/rollouts/r-3?note=resume", "{}", done.text);
+    let late = two.post("/rollouts/r-3/resume", &form(&seen_two, "retry")).await;
+    assert!(
+        late.text.contains("Nothing was done") && late.text.contains("changed meanwhile"),
+        "{}",
+        late.text
+    );
+    assert!(late.text.contains("It is <span class=\"badge busy\">running</span> now"), "{}", late.text);
+    // Both see the same now.
+    let shown = [one.get("/rollouts/r-3").await.text, two.get("/rollouts/r-3").await.text];
+    assert!(shown.iter().all(|t| t.contains("skipped by a person")));
+    // Putting the brake on is never refused for being late.
+    let paused = two.post("/rollouts/r-3/pause", &format!("csrf={}", seen_two.csrf())).await;
+    assert_eq!(paused.header("location"), "/rollouts/r-3?note=pause", "{}", paused.text);
+}
+
+#[tokio::test]
+async fn a_version_is_retired_for_a_reason_that_its_page_tells() {
+    let server = Server::filled().await;
+    let browser = Browser::signed_in(&server).await;
+    let asked = browser.get("/models/meter-digits/1.0.0/retire").await;
+    assert!(asked.text.contains("name=\"reason\""), "{}", asked.text);
+    let form = format!("csrf={}&confirm=meter-digits%401.0.0", asked.csrf());
+    let unsaid = browser.post("/models/meter-digits/1.0.0/retire", &format!("{form}&reason=")).await;
+    assert!(unsaid.text.contains("Nothing was done") && unsaid.text.contains("Say why"), "{}", unsaid.text);
+    let done =
+        browser.post("/models/meter-digits/1.0.0/retire", &format!("{form}&reason=reads+7+for+1")).await;
+    assert_eq!(done.header("location"), "/models/meter-digits/1.0.0?note=retire", "{}", done.text);
+    let page = browser.get("/models/meter-digits/1.0.0").await.text;
+    assert!(page.contains("Reads 7 for 1.") && page.contains("It still runs on"), "{page}");
+    let overview = browser.get("/").await.text;
+    assert!(overview.contains("meter-digits 1.0.0 is retired and still runs on 20 devices"), "{overview}");
+}
+
+#[tokio::test]
+async fn a_rehearsal_shows_the_waves_and_keeps_nothing() {
+    let server = Server::filled().await;
+    let browser = Browser::signed_in(&server).await;
+    let csrf = browser.get("/rollouts/new").await.csrf();
+    let policy = "name+%3D+%22two%22%0A%5B%5Bwave%5D%5D%0Aselect+%3D+%7B+count+%3D+3+%7D%0A%5B%5Bwave%5D%5D%0Aselect+%3D+%7B+rest+%3D+true+%7D%0A%5Bgate%5D%0Adeadline+%3D+%221h%22%0Aon_fail+%3D+%22halt%22";
+    let form = format!("csrf={csrf}&what=meter-digits%401.1.0&policy={policy}&do=rehearse");
+    let before = server.app.store.view_rollouts("", "", None, 50).await.unwrap().len();
+    let page = browser.post("/rollouts/new", &form).await;
+    crate::pages::is_well_made("/rollouts/new", &page);
+    assert!(page.text.contains("Rehearsal: meter-digits 1.1.0 to 24 devices"), "{}", page.text);
+    assert!(page.text.contains("96</span>") && page.text.contains("name = &#34;two&#34;"), "{}", page.text);
+    assert_eq!(server.app.store.view_rollouts("", "", None, 50).await.unwrap().len(), before);
+    let planned = browser.post("/rollouts/new", &form.replace("rehearse", "plan")).await;
+    assert!(planned.header("location").ends_with("?note=planned"), "{}", planned.text);
+    assert_eq!(server.app.store.view_rollouts("", "", None, 50).await.unwrap().len(), before + 1);
+}
+
+#[tokio::test]
+async fn a_device_in_quarantine_is_listed_says_why_and_is_released_by_a_person() {
+    let server = Server::filled().await;
+    let browser = Browser::signed_in(&server).await;
+    let list = browser.get("/devices?status=quarantined").await.text;
+    assert!(list.contains("/devices/meter-050") && !list.contains("/devices/meter-051"), "{list}");
+    assert!(browser.get("/").await.text.contains("/devices?status=quarantined"), "the overview says so");
+    let page = browser.get("/devices/meter-050").await;
+    assert!(
+        page.text.contains("In quarantine") && page.text.contains("3 assignments in a row"),
+        "{}",
+        page.text
+    );
+    let done = browser.post("/devices/meter-050/release", &format!("csrf={}", page.csrf())).await;
+    assert_eq!(done.header("location"), "/devices/meter-050?note=release", "{}", done.text);
+    assert!(!browser.get("/devices/meter-050").await.text.contains("In quarantine"));
+    assert!(!browser.get("/devices?status=quarantined").await.text.contains("/devices/meter-050"));
+}

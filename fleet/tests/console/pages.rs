@@ -21,7 +21,9 @@ pub const ALWAYS: [&str; 10] = [
     "/audit",
 ];
 /// Pages that exist in the filled database.
-pub const FILLED: [&str; 35] = [
+pub const FILLED: [&str; 46] = [
+    "/devices?status=quarantined",
+    "/rollouts/r-4/authorize",
     "/alerts?state=active&severity=critical&model=meter-digits&rule=drift",
     "/alerts?after=0.9",
     "/alerts/1",
@@ -53,6 +55,15 @@ pub const FILLED: [&str; 35] = [
     "/rollouts/r-3",
     "/rollouts/r-3?wave=1&state=rolled_back",
     "/rollouts/r-4",
+    "/rollouts/r-3/devices/meter-001",
+    "/models/meter-digits/compare",
+    "/models/meter-digits/compare?a=1.0.0&b=1.1.0",
+    "/history",
+    "/history?model=meter-digits&version=1.1.0&at=2026-01-31T12:00",
+    "/history?model=meter-digits&version=1.1.0&after=meter-040",
+    "/history?model=meter-digits&at=yesterday",
+    "/history?device=meter-003",
+    "/history?device=meter-003&before=99999999999999.1",
     "/rollouts/r-3/resume",
     "/rollouts/r-3/revert",
     "/rollouts/r-4/start",

@@ -33,13 +33,22 @@ pub enum Status {
     Silent,
     /// Its last update ended badly.
     Trouble,
+    /// Rollouts offer it nothing until a person releases it.
+    Quarantined,
     Revoked,
 }
 
 impl Status {
     /// All of them, in the order of the filter.
-    pub const ALL: [Self; 6] =
-        [Self::Any, Self::Online, Self::Offline, Self::Silent, Self::Trouble, Self::Revoked];
+    pub const ALL: [Self; 7] = [
+        Self::Any,
+        Self::Online,
+        Self::Offline,
+        Self::Silent,
+        Self::Trouble,
+        Self::Quarantined,
+        Self::Revoked,
+    ];
     /// As in the address of the page; empty for [`Status::Any`].
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -49,6 +58,7 @@ impl Status {
             Self::Offline => "offline",
             Self::Silent => "silent",
             Self::Trouble => "trouble",
+            Self::Quarantined => "quarantined",
             Self::Revoked => "revoked",
         }
     }
@@ -209,23 +219,56 @@ const COLUMNS: &str =
     d.assignment_version, d.tuf_versions, d.inventory, d.health, d.wipe_asked_at,
     d.wiped_at, d.quarantine_reason, d.failures";
 
-const MATCHING: &str = "(?1 = '' OR instr(d.id, ?1) > 0 OR instr(lower(d.serial), ?1) > 0 OR instr(lower(d.labels), ?1) > 0)
-    AND CASE ?2
-        WHEN 'revoked' THEN d.revoked_at IS NOT NULL
-        WHEN 'online' THEN d.revoked_at IS NULL AND d.online = 1
-        WHEN 'offline' THEN d.revoked_at IS NULL AND d.online = 0
-        WHEN 'silent' THEN d.revoked_at IS NULL AND d.online = 0 AND COALESCE(d.last_seen, d.enrolled_at) < ?5
-        WHEN 'trouble' THEN d.revoked_at IS NULL AND EXISTS (SELECT 1 FROM device_model t WHERE t.device = d.id
-            AND t.state IN ('failed', 'rejected', 'rolled_back', 'unable_to_roll_back', 'expired'))
-        ELSE d.revoked_at IS NULL END
-    AND (?3 = '' OR EXISTS (SELECT 1 FROM device_model m LEFT JOIN bundle_version v ON v.bundle = m.active
-        WHERE m.device = d.id AND m.model = ?3 AND (?4 = '' OR COALESCE(v.version, m.version, '') = ?4)))";
+/// States of an update that ended badly, as the index on them has them.
+const TROUBLE: &str = "('failed', 'rejected', 'rolled_back', 'unable_to_roll_back', 'expired')";
+
+/// Where devices that match are looked for, and the conditions: only those that are asked for, so that the database can choose
+/// its way. Everything from outside is bound: ?1 text, ?2 model, ?3 version, ?4 time of silence.
+fn matching(filter: &DeviceFilter, in_catalogue: bool) -> (String, String) {
+    let mut conditions = vec![match filter.status {
+        Status::Any => "d.revoked_at IS NULL".to_owned(),
+        Status::Online => "d.revoked_at IS NULL AND d.online = 1".into(),
+        Status::Offline => "d.revoked_at IS NULL AND d.online = 0".into(),
+        Status::Silent => {
+            "d.revoked_at IS NULL AND d.online = 0 AND COALESCE(d.last_seen, d.enrolled_at) < ?4".into()
+        }
+        Status::Trouble => format!(
+            "d.revoked_at IS NULL AND d.id IN (SELECT t.device FROM device_model t WHERE t.state IN {TROUBLE})"
+        ),
+        Status::Quarantined => "d.revoked_at IS NULL AND d.quarantined_at IS NOT NULL".into(),
+        Status::Revoked => "d.revoked_at IS NOT NULL".into(),
+    }];
+    if !filter.text.is_empty() {
+        conditions.push(
+            "(instr(d.id, ?1) > 0 OR instr(lower(d.serial), ?1) > 0 OR instr(lower(d.labels), ?1) > 0)"
+                .into(),
+        );
+    }
+    let mut from = "device d".to_owned();
+    match (filter.model.is_empty(), filter.version.is_empty()) {
+        (true, _) => {}
+        (false, true) => conditions
+            .push("EXISTS (SELECT 1 FROM device_model m WHERE m.device = d.id AND m.model = ?2)".into()),
+        // Only devices know it.
+        (false, false) if !in_catalogue => conditions.push(
+            "EXISTS (SELECT 1 FROM device_model m WHERE m.device = d.id AND m.model = ?2 AND m.version = ?3)"
+                .into(),
+        ),
+        // In the order of the index: by bundle, then by device.
+        (false, false) => {
+            from = "device_model m CROSS JOIN device d ON d.id = m.device".into();
+            conditions.push(
+                "m.model = ?2 AND m.active = (SELECT v.bundle FROM bundle_version v WHERE v.model = ?2 AND v.version = ?3)".into(),
+            );
+        }
+    }
+    (from, conditions.join(" AND "))
+}
 
 macro_rules! bind_filter {
     ($query:expr, $filter:expr) => {
         $query
             .bind($filter.text.clone())
-            .bind($filter.status.as_str())
             .bind($filter.model.clone())
             .bind($filter.version.clone())
             .bind(to_i64($filter.silent_before))
@@ -243,18 +286,30 @@ impl Store {
         cursor: &Cursor,
         limit: u32,
     ) -> Result<DevicePage, StoreError> {
-        let count = format!("SELECT COUNT(*) FROM device d WHERE {MATCHING}");
-        let matching: i64 = bind_filter!(sqlx::query_scalar(sqlx::AssertSqlSafe(count)), filter)
-            .fetch_one(self.read())
-            .await?;
+        let in_catalogue =
+            !filter.version.is_empty() && self.view_version(&filter.model, &filter.version).await?.is_some();
+        let (from, conditions) = matching(filter, in_catalogue);
+        let plain = filter.text.is_empty() && filter.status == Status::Any;
+        let matching: i64 = if plain && in_catalogue {
+            let sql = "SELECT COALESCE(SUM(devices), 0) FROM serving WHERE model = ?1
+                AND bundle = (SELECT bundle FROM bundle_version WHERE model = ?1 AND version = ?2)";
+            let query = sqlx::query_scalar(sql).bind(filter.model.clone()).bind(filter.version.clone());
+            query.fetch_one(self.read()).await?
+        } else {
+            let count = format!("SELECT COUNT(*) FROM {from} WHERE {conditions}");
+            bind_filter!(sqlx::query_scalar(sqlx::AssertSqlSafe(count)), filter)
+                .fetch_one(self.read())
+                .await?
+        };
         let (key, compare, order) = match cursor {
             Cursor::Start => ("", ">", "ASC"),
             Cursor::After(id) => (id.as_str(), ">", "ASC"),
             Cursor::Before(id) => (id.as_str(), "<", "DESC"),
         };
+        let by = if from.starts_with("device_model") { "m.device" } else { "d.id" };
         // Only constants are put into the text; everything from outside is bound.
         let sql = format!(
-            "SELECT {COLUMNS} FROM device d WHERE {MATCHING} AND d.id {compare} ?6 ORDER BY d.id {order} LIMIT ?7"
+            "SELECT {COLUMNS} FROM {from} WHERE {conditions} AND {by} {compare} ?5 ORDER BY {by} {order} LIMIT ?6"
         );
         let mut devices: Vec<DeviceRow> = bind_filter!(sqlx::query_as(sqlx::AssertSqlSafe(sql)), filter)
             .bind(key.to_owned())

@@ -1,5 +1,7 @@
 //! Models: the catalogue, one version, how it does in the field.
 
+use std::collections::HashSet;
+
 use longshore_stats::Counters;
 use sqlx::FromRow;
 
@@ -40,6 +42,8 @@ pub struct VersionRow {
     pub bytes: i64,
     /// draft, checked, refused, approved, deprecated, retired.
     pub state: String,
+    /// Why a person moved it to its state; empty when nobody said so.
+    pub state_reason: String,
     /// JSON of what the re-check measured, or why it refused.
     pub check_result: Option<String>,
     /// Order of approval.
@@ -106,7 +110,8 @@ pub struct TrialRow {
     pub inventory: Option<String>,
 }
 
-const VERSION: &str = "SELECT model, version, bundle, manifest, bytes, state, check_result, release_counter,
+const VERSION: &str =
+    "SELECT model, version, bundle, manifest, bytes, state, state_reason, check_result, release_counter,
     approved_at, created, changed FROM bundle_version";
 
 impl Store {
@@ -120,11 +125,20 @@ impl Store {
                 (SELECT COUNT(*) FROM bundle_version v WHERE v.model = m.name AND v.state = 'checked') AS waiting,
                 COALESCE((SELECT v.version FROM bundle_version v WHERE v.model = m.name AND v.state = 'approved'
                     ORDER BY v.release_counter DESC LIMIT 1), '') AS approved,
-                (SELECT COUNT(*) FROM device_model d JOIN device x ON x.id = d.device AND x.revoked_at IS NULL
-                    WHERE d.model = m.name AND d.active IS NOT NULL) AS devices,
-                (SELECT COALESCE(SUM(t.rows), 0) FROM device_total t WHERE t.model = m.name) AS rows
+                (SELECT COALESCE(SUM(s.devices), 0) FROM serving s WHERE s.model = m.name AND s.bundle <> '') AS devices,
+                (SELECT COALESCE(SUM(t.rows), 0) FROM bundle_total t WHERE t.model = m.name) AS rows
             FROM model m ORDER BY m.name LIMIT 1000";
         Ok(sqlx::query_as(sql).fetch_all(self.read()).await?)
+    }
+
+    /// Names of all models.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn model_names(&self) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT name FROM model ORDER BY name LIMIT 1000")
+            .fetch_all(self.read())
+            .await?)
     }
 
     /// Versions of a model, newest first.
@@ -198,15 +212,13 @@ impl Store {
     pub async fn view_live(&self, model: &str) -> Result<Vec<BundleLive>, StoreError> {
         type Sums = (String, i64, i64, i64, i64, i64, i64);
         let sums: Vec<Sums> = sqlx::query_as(
-            "SELECT bundle, COUNT(*), SUM(requests), SUM(rows), SUM(errors), SUM(labelled), SUM(correct)
-             FROM device_total WHERE model = ?1 GROUP BY bundle",
+            "SELECT bundle, devices, requests, rows, errors, labelled, correct FROM bundle_total WHERE model = ?1",
         )
         .bind(model.to_owned())
         .fetch_all(self.read())
         .await?;
         let active: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT m.active, COUNT(*) FROM device_model m JOIN device d ON d.id = m.device AND d.revoked_at IS NULL
-             WHERE m.model = ?1 AND m.active IS NOT NULL GROUP BY 1",
+            "SELECT bundle, devices FROM serving WHERE model = ?1 AND bundle <> '' AND devices > 0",
         )
         .bind(model.to_owned())
         .fetch_all(self.read())
@@ -258,16 +270,19 @@ impl Store {
             .collect()
     }
 
-    /// Trial reports of a bundle, newest first, one a device, at most `limit`.
+    /// The newest trial reports of a bundle, at most `limit`: of each device the last of these.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn view_trials(&self, bundle: &str, limit: u32) -> Result<Vec<TrialRow>, StoreError> {
         let sql = "SELECT u.device, u.trial, u.state, d.inventory FROM update_report u
             LEFT JOIN device d ON d.id = u.device
-            WHERE u.id IN (SELECT MAX(id) FROM update_report WHERE bundle = ?1 AND trial IS NOT NULL GROUP BY device)
-            ORDER BY u.id DESC LIMIT ?2";
-        Ok(sqlx::query_as(sql).bind(bundle.to_owned()).bind(limit).fetch_all(self.read()).await?)
+            WHERE u.bundle = ?1 AND u.trial IS NOT NULL ORDER BY u.id DESC LIMIT ?2";
+        let mut rows: Vec<TrialRow> =
+            sqlx::query_as(sql).bind(bundle.to_owned()).bind(limit).fetch_all(self.read()).await?;
+        let mut seen = HashSet::new();
+        rows.retain(|r| seen.insert(r.device.clone()));
+        Ok(rows)
     }
 
     /// Which version a bundle digest belongs to.

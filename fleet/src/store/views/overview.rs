@@ -12,6 +12,8 @@ pub struct Totals {
     pub devices: i64,
     /// Of these, connected now.
     pub online: i64,
+    /// Of these, in quarantine.
+    pub quarantined: i64,
     /// Of these, not connected and not heard of for the configured time.
     pub silent: i64,
     /// Rows counted, of all models and versions.
@@ -126,10 +128,11 @@ impl Store {
     pub async fn view_totals(&self, silent_before: u64) -> Result<Totals, StoreError> {
         let sql = "SELECT COUNT(*) AS devices, COALESCE(SUM(online), 0) AS online,
                 COALESCE(SUM(online = 0 AND COALESCE(last_seen, enrolled_at) < ?1), 0) AS silent,
-                (SELECT COALESCE(SUM(rows), 0) FROM device_total) AS rows,
-                (SELECT COALESCE(SUM(errors), 0) FROM device_total) AS errors,
-                (SELECT COALESCE(SUM(labelled), 0) FROM device_total) AS labelled,
-                (SELECT COALESCE(SUM(correct), 0) FROM device_total) AS correct
+                (SELECT COUNT(*) FROM device q WHERE q.quarantined_at IS NOT NULL AND q.revoked_at IS NULL) AS quarantined,
+                (SELECT COALESCE(SUM(rows), 0) FROM bundle_total) AS rows,
+                (SELECT COALESCE(SUM(errors), 0) FROM bundle_total) AS errors,
+                (SELECT COALESCE(SUM(labelled), 0) FROM bundle_total) AS labelled,
+                (SELECT COALESCE(SUM(correct), 0) FROM bundle_total) AS correct
             FROM device WHERE revoked_at IS NULL";
         Ok(sqlx::query_as(sql).bind(to_i64(silent_before)).fetch_one(self.read()).await?)
     }
@@ -139,10 +142,22 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn view_version_counts(&self) -> Result<Vec<VersionCount>, StoreError> {
-        let sql = "SELECT m.model, COALESCE(v.version, m.version, '') AS version, COUNT(*) AS devices
-            FROM device_model m JOIN device d ON d.id = m.device AND d.revoked_at IS NULL
-            LEFT JOIN bundle_version v ON v.bundle = m.active
+        // A bundle that is not in the catalogue has the version its devices say.
+        let sql = "SELECT s.model, COALESCE(v.version, (SELECT m.version FROM device_model m WHERE m.model = s.model
+                AND m.active = s.bundle LIMIT 1), '') AS version, SUM(s.devices) AS devices
+            FROM serving s LEFT JOIN bundle_version v ON v.bundle = s.bundle WHERE s.devices > 0
             GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2 LIMIT 500";
+        Ok(sqlx::query_as(sql).fetch_all(self.read()).await?)
+    }
+
+    /// Retired versions that still serve somewhere, most devices first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn view_retired_serving(&self) -> Result<Vec<VersionCount>, StoreError> {
+        let sql = "SELECT v.model, v.version, s.devices FROM bundle_version v
+            JOIN serving s ON s.model = v.model AND s.bundle = v.bundle AND s.devices > 0
+            WHERE v.state = 'retired' ORDER BY 3 DESC LIMIT 20";
         Ok(sqlx::query_as(sql).fetch_all(self.read()).await?)
     }
 

@@ -56,8 +56,6 @@ pub struct RolloutFull {
     pub reason: String,
     /// The policy.
     pub policy: String,
-    /// The plan, JSON.
-    pub plan: String,
     /// When it was planned, ms.
     pub created: i64,
     /// When it was started, ms.
@@ -167,9 +165,9 @@ impl Store {
                 r.ended,
                 (SELECT COUNT(*) FROM rollout_wave w WHERE w.rollout = r.id) AS waves,
                 (SELECT COUNT(*) FROM rollout_wave w WHERE w.rollout = r.id AND w.state = 'passed') AS passed,
-                (SELECT COUNT(*) FROM rollout_device d WHERE d.rollout = r.id) AS devices,
-                (SELECT COUNT(*) FROM rollout_device d WHERE d.rollout = r.id
-                    AND d.state IN ('committed', 'already')) AS done
+                (SELECT COALESCE(SUM(c.devices), 0) FROM rollout_count c WHERE c.rollout = r.id) AS devices,
+                (SELECT COALESCE(SUM(c.devices), 0) FROM rollout_count c WHERE c.rollout = r.id
+                    AND c.state IN ('committed', 'already')) AS done
             FROM rollout r
             WHERE (?1 = '' OR r.model = ?1) AND (?2 = '' OR r.state = ?2
                 OR (?2 = 'open' AND r.state NOT IN ('completed', 'reverted', 'halted', 'superseded')))
@@ -191,7 +189,7 @@ impl Store {
     pub async fn view_rollout(&self, id: &str) -> Result<Option<RolloutFull>, StoreError> {
         let sql =
             "SELECT id, model, version, bundle, previous, generation, state, COALESCE(reason, '') AS reason,
-            policy, plan, created, started, ended, etag FROM rollout WHERE id = ?1";
+            policy, created, started, ended, etag FROM rollout WHERE id = ?1";
         Ok(sqlx::query_as(sql).bind(id.to_owned()).fetch_optional(self.read()).await?)
     }
 
@@ -209,8 +207,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn view_wave_states(&self, rollout: &str) -> Result<Vec<WaveStateCount>, StoreError> {
-        let sql = "SELECT wave, state, COUNT(*) AS devices FROM rollout_device WHERE rollout = ?1
-            GROUP BY wave, state ORDER BY wave, state";
+        let sql = "SELECT wave, state, devices FROM rollout_count WHERE rollout = ?1 AND devices > 0 ORDER BY wave, state";
         Ok(sqlx::query_as(sql).bind(rollout.to_owned()).fetch_all(self.read()).await?)
     }
 
