@@ -208,8 +208,8 @@ fn a_device_that_has_gone_on_without_this_record_is_no_success() {
     let mut d = DeviceFact::new(id(0), 0);
     d.state = DeviceState::Update(UpdateState::Probation);
     d.offer = Some(Offer {
-        version: AssignmentVersion(1),
-        at: UnixMs(1),
+        version: longshore_trust::AssignmentVersion(1),
+        at: longshore_trust::UnixMs(1),
         attempts: 1,
         committed_at: None,
         renewed_at: None,
@@ -219,7 +219,7 @@ fn a_device_that_has_gone_on_without_this_record_is_no_success() {
         passed_over: false,
     });
     d.report = Some(Report {
-        version: AssignmentVersion(9),
+        version: longshore_trust::AssignmentVersion(9),
         state: UpdateState::Committed,
         code: None,
         active: Some(OLD),

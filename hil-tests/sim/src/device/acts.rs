@@ -22,7 +22,7 @@ impl Device {
     /// Hands a fact to the update core and does what it wishes.
     pub fn feed(&mut self, env: &mut Env, input: Input) {
         let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
+        while let Some(input) = inputs.pop_front().or_else(|| self.write_waiting(env)) {
             let at = self.moment(env.now);
             let Some(run) = &mut self.run else { return };
             run.updates.handle(at, input);
@@ -61,35 +61,46 @@ impl Device {
         });
     }
 
-    /// Commits batches in their order. Answers what was confirmed.
-    pub fn write_waiting(&mut self, env: &mut Env) -> Vec<Input> {
-        let mut confirmed = Vec::new();
-        while let Some(run) = &mut self.run {
-            let Some(batch) = run.unwritten.front().cloned() else { break };
-            if self.full {
-                env.after(RETRY_MS, Event::Retry(self.ix, self.boots));
-                break;
+    /// Commits the batch that waits longest, if there is one. Answers its confirmation, which is heard before the next one is
+    /// written.
+    fn write_waiting(&mut self, env: &mut Env) -> Option<Input> {
+        let (ix, boot, full) = (self.ix, self.boots, self.full);
+        let run = self.run.as_mut()?;
+        let batch = run.unwritten.front()?.clone();
+        if full {
+            if !std::mem::replace(&mut run.retrying, true) {
+                env.after(RETRY_MS, Event::Retry(ix, boot));
             }
-            if self.rng.chance(env.faults.torn) {
-                self.power_cut(env, true);
-                break;
-            }
-            let crash = self.rng.chance(env.faults.crash);
-            if crash && self.rng.chance(0.5) {
-                env.timeline.trace(env.now, || format!("device {}: power cut before a commit", self.ix));
-                self.power_cut(env, false);
-                break;
-            }
-            run.unwritten.pop_front();
-            self.commit(env, &batch);
-            if crash {
-                env.timeline.trace(env.now, || format!("device {}: power cut after a commit", self.ix));
-                self.power_cut(env, false);
-                break;
-            }
-            confirmed.push(Input::Persisted(batch.token));
+            return None;
         }
-        confirmed
+        if self.rng.chance(env.faults.torn) {
+            self.power_cut(env, true);
+            return None;
+        }
+        let crash = self.rng.chance(env.faults.crash);
+        if crash && self.rng.chance(0.5) {
+            env.timeline.trace(env.now, || format!("device {ix}: power cut before a commit"));
+            self.power_cut(env, false);
+            return None;
+        }
+        if let Some(run) = &mut self.run {
+            run.unwritten.pop_front();
+        }
+        self.commit(env, &batch);
+        if crash {
+            env.timeline.trace(env.now, || format!("device {ix}: power cut after a commit"));
+            self.power_cut(env, false);
+            return None;
+        }
+        Some(Input::Persisted(batch.token))
+    }
+    /// The database is tried again.
+    pub fn retry(&mut self, env: &mut Env, boot: u32) {
+        let Some(run) = self.run.as_mut().filter(|_| boot == self.boots) else { return };
+        run.retrying = false;
+        if let Some(confirmed) = self.write_waiting(env) {
+            self.feed(env, confirmed);
+        }
     }
     fn commit(&mut self, env: &mut Env, batch: &Batch) {
         let old = self.disk.record.clone();

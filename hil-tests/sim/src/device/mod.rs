@@ -86,6 +86,8 @@ pub struct Run {
     /// Something was committed that the delivery core has not heard of.
     backlog: bool,
     unwritten: VecDeque<Batch>,
+    /// The database is going to be tried again.
+    retrying: bool,
     wake_updates: UnixMs,
     wake_sync: UnixMs,
     /// A wake-up is on its way for this moment.
@@ -177,6 +179,7 @@ impl Device {
             serve_ticket: 0,
             backlog: false,
             unwritten: VecDeque::new(),
+            retrying: false,
             wake_updates: NEVER,
             wake_sync: NEVER,
             waking: NEVER,
@@ -223,12 +226,12 @@ impl Device {
     /// An hour is over: windows are closed, clocks saved, deadlines looked after.
     pub fn window(&mut self, env: &mut Env) {
         env.after(3_600_000, Event::Window(self.ix));
-        let Some(run) = &self.run else { return };
-        if self.full {
+        if self.full || self.run.is_none() {
             return;
         }
-        self.engine.count(env, &mut self.disk.open, run.serving, env.now);
         self.count_shadow(env);
+        let Some(run) = &self.run else { return };
+        self.engine.count(env, &mut self.disk.open, run.serving, env.now);
         let next = env.oracle.device(self.ix).closed;
         let (used, dropped) = self.disk.close(next);
         env.oracle.device(self.ix).closed += used;

@@ -205,14 +205,7 @@ impl World {
             Event::Served(ix, boot, ticket) => self.devices[ix as usize].served(env, boot, ticket),
             Event::EngineUp(ix, boot) => self.devices[ix as usize].engine_up(env, boot),
             Event::Refreshed(ix, ticket) => self.devices[ix as usize].refreshed(env, ticket),
-            Event::Retry(ix, boot) => {
-                let device = &mut self.devices[ix as usize];
-                if boot == device.boots {
-                    for input in device.write_waiting(env) {
-                        device.feed(env, input);
-                    }
-                }
-            }
+            Event::Retry(ix, boot) => self.devices[ix as usize].retry(env, boot),
             Event::PowerOn(ix) => self.devices[ix as usize].power_on(env),
             Event::Connect(Ix::MAX, _) => self.sessions_end(),
             Event::Connect(ix, boot) => self.devices[ix as usize].connect(env, boot),
