@@ -3,7 +3,7 @@
 use longshore_agent_core::assignment::Device;
 use longshore_agent_core::assignment::{admissible, arrive};
 use longshore_agent_core::update::FetchFailure;
-use longshore_trust::{AssignmentVersion, Digest, ReleaseCounter};
+use longshore_trust::{AssignmentVersion, Digest, Generation, ReleaseCounter};
 use longshore_wire::v1::{Assignment, Commit, Header, Message, UpdateState};
 use serde_json::json;
 
@@ -33,7 +33,7 @@ fn what_is_for_somebody_else_is_refused_whoever_signed_it() {
     ];
     for (what, code, change) in cases {
         let m = message(change);
-        let refusal = arrive(&me(), AssignmentVersion(0), T0, &m).unwrap_err();
+        let refusal = arrive(&me(), AssignmentVersion(0), T0, Generation(0), &m).unwrap_err();
         assert_eq!(refusal.code(), code, "{what}");
         // And through the whole machine.
         let mut field = Field::new();
@@ -42,7 +42,7 @@ fn what_is_for_somebody_else_is_refused_whoever_signed_it() {
         assert_eq!(field.refused(), Some(code), "{what}");
         field.unharmed(what);
     }
-    assert!(arrive(&me(), AssignmentVersion(0), T0, &message(|_, _| {})).unwrap().is_some());
+    assert!(arrive(&me(), AssignmentVersion(0), T0, Generation(0), &message(|_, _| {})).unwrap().is_some());
 }
 
 #[test]
