@@ -11,4 +11,6 @@ pub mod gate;
 pub mod monitor;
 pub mod plan;
 pub mod policy;
+pub mod promotion;
 pub mod rollout;
+pub mod shadow;

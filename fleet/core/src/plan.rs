@@ -259,8 +259,13 @@ impl Plan {
         self.hash == self.compute_hash()
     }
     fn compute_hash(&self) -> Digest {
+        Digest::of(self.hashed_text().as_bytes())
+    }
+    /// The text whose SHA-256 is the hash: the plan as JSON, with zeros where its hash stands.
+    #[must_use]
+    pub fn hashed_text(&self) -> String {
         let unhashed = Self { hash: Digest::default(), ..self.clone() };
-        Digest::of(&serde_json::to_vec(&unhashed).expect("a plan always encodes"))
+        serde_json::to_string(&unhashed).expect("a plan always encodes")
     }
     /// Devices in all waves.
     #[must_use]

@@ -14,6 +14,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0008_transitions.sql"),
     include_str!("migrations/0009_rollout_depth.sql"),
     include_str!("migrations/0010_gate_evidence.sql"),
+    include_str!("migrations/0011_promotion.sql"),
 ];
 /// The step that gives the audit log its tree, which no SQL can grow.
 const AUDIT_TREE: i64 = 2;

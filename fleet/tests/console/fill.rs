@@ -337,7 +337,8 @@ async fn devices(pool: &SqlitePool, now: u64) {
         )
         .await;
         let c = counters(400 + n as u64 * 3, if version == "1.2.0" { 820 } else { 963 }, 85.0);
-        sqlx::query("INSERT INTO device_total VALUES (?1, 'meter-digits', ?2, ?3, ?3, ?4, ?5, ?6, ?7)")
+        sqlx::query("INSERT INTO device_total (device, model, bundle, requests, rows, errors, labelled, correct, counters)
+             VALUES (?1, 'meter-digits', ?2, ?3, ?3, ?4, ?5, ?6, ?7)")
             .bind(&id)
             .bind(bundle(version))
             .bind(c.rows as i64)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::Beside;
 use crate::rollout::Standing;
 
 /// Counts of one bundle on one device.
@@ -55,6 +56,8 @@ pub struct Measured {
     pub golden: Option<f64>,
     /// Its class of hardware.
     pub hardware: Option<Arc<str>>,
+    /// What it compared in shadow; `None` where its wave has no shadow run.
+    pub shadow: Option<Beside>,
 }
 
 /// What one device of the wave says.

@@ -14,6 +14,7 @@ mod harm;
 mod paired;
 mod power;
 mod quantile;
+mod shadow;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,7 @@ pub use harm::PASS_ALPHA;
 pub use paired::{MANY_DEVICES, NO_SINGLE_DEVICE};
 pub use power::{Canary, Harm, Power, power};
 pub use quantile::{normal, student};
+pub use shadow::{AGREEMENT_GATE, Beside};
 
 /// How a gate, or all of them, came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -177,6 +179,7 @@ pub fn judge_beside(
     if let Some(limit) = gate.golden_deviation {
         gates.push(golden::judge(limit, wave));
     }
+    gates.extend(shadow::judge(gate, asked, wave));
     let outcome = gates.iter().map(|g| g.outcome).max().unwrap_or(Outcome::Pass).max(Outcome::Pass);
     Verdict { outcome, counts, gates }
 }
@@ -207,6 +210,7 @@ pub fn alpha_of_one(gate: &Gate, waves: usize) -> f64 {
         gate.error_rate_increase.is_some(),
         gate.latency_p99_ratio.is_some(),
         gate.score_shift.is_some(),
+        gate.shadow_agreement.is_some(),
     ];
     let gates = asked.iter().filter(|a| **a).count().max(1);
     gate.alpha / (waves.max(1) * gates) as f64

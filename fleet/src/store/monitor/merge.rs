@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use longshore_fleet_core::monitor::{BundleShape, Cohort};
-use longshore_stats::Counters;
+use longshore_stats::{Counters, ShadowTable};
 use longshore_trust::{TimeQuality, UnixMs};
 use longshore_wire::v1::{Header, Window};
 
@@ -154,14 +154,19 @@ impl Merger {
             // Gates ask for single figures of many devices at once; they must not read all tables for them.
             let shape = shape::of_bundle(tx, &key.bundle).await?;
             let figures = shape.map(|s| s.figures(&total)).unwrap_or_default();
+            let shadow = |what: fn(&ShadowTable) -> u64| to_i64(total.shadow.as_ref().map_or(0, what));
             sqlx::query(
                 "INSERT INTO device_total (device, model, bundle, requests, rows, errors, labelled, correct, counters,
-                     p99_us, score_shift, estimated)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+                     p99_us, score_shift, estimated,
+                     shadow_rows, shadow_agreed, shadow_errors, shadow_only_candidate, shadow_only_active, shadow_labelled)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
                  ON CONFLICT (device, model, bundle) DO UPDATE SET requests = excluded.requests, rows = excluded.rows,
                      errors = excluded.errors, labelled = excluded.labelled, correct = excluded.correct,
                      counters = excluded.counters, p99_us = excluded.p99_us, score_shift = excluded.score_shift,
-                     estimated = excluded.estimated",
+                     estimated = excluded.estimated, shadow_rows = excluded.shadow_rows,
+                     shadow_agreed = excluded.shadow_agreed, shadow_errors = excluded.shadow_errors,
+                     shadow_only_candidate = excluded.shadow_only_candidate,
+                     shadow_only_active = excluded.shadow_only_active, shadow_labelled = excluded.shadow_labelled",
             )
             .bind(key.device)
             .bind(key.model)
@@ -175,6 +180,12 @@ impl Merger {
             .bind(figures.p99_us)
             .bind(figures.score_shift)
             .bind(figures.estimated)
+            .bind(shadow(|t| t.rows))
+            .bind(shadow(|t| t.agreed))
+            .bind(shadow(|t| t.errors))
+            .bind(shadow(|t| t.labelled.only_candidate))
+            .bind(shadow(|t| t.labelled.only_active))
+            .bind(shadow(|t| t.labelled.rows()))
             .execute(tx.conn())
             .await?;
         }

@@ -78,6 +78,7 @@ impl Reader {
             control: if noted { Some(tally(r, "control")?) } else { None },
             golden: r.try_get("golden")?,
             hardware,
+            shadow: None,
         })
     }
 }

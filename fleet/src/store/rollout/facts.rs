@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
-use longshore_fleet_core::gate::Tally;
+use longshore_fleet_core::gate::{Beside, Tally};
 use longshore_fleet_core::plan::Plan;
 use longshore_fleet_core::rollout::{DeviceFact, Facts, LateDevice, Offer, Report, RevertPlan, WaveFact};
 use longshore_trust::{AssignmentVersion, DeviceId, Digest, RolloutId, UnixMs};
@@ -68,6 +68,8 @@ impl OwnedFacts {
                     coalesce(d.online = 1 OR d.last_seen > ?4, 0) AS heard,
                     m.assignment_version AS said_version, m.state AS said_state, m.code AS said_code, m.active,
                     n.rows AS new_rows, n.errors AS new_errors, n.labelled AS new_labelled, n.correct AS new_correct,
+                    coalesce(n.shadow_rows, 0) AS shadow_rows, n.shadow_agreed, n.shadow_errors, n.shadow_labelled,
+                    n.shadow_only_candidate, n.shadow_only_active,
                     o.rows AS old_rows, o.errors AS old_errors, o.labelled AS old_labelled, o.correct AS old_correct
              FROM rollout_device r
              LEFT JOIN device d ON d.id = r.device
@@ -95,6 +97,9 @@ impl OwnedFacts {
                     let text = |name: &str| r.try_get::<Option<String>, _>(name);
                     fact.zone =
                         zones.place(zone_of(text("zone_label")?.as_deref(), text("zone_told")?.as_deref()));
+                }
+                if plan.policy.waves.get(fact.wave).is_some_and(|w| w.shadow_ms > 0) {
+                    fact.measured.shadow = Some(beside(r)?);
                 }
                 fact.held = held.contains(&fact.device);
                 Ok(fact)
@@ -145,6 +150,19 @@ fn digest(r: &SqliteRow, name: &str) -> Result<Option<Digest>, StoreError> {
         .map(|t| t.parse())
         .transpose()
         .map_err(|e| StoreError::corrupt("bundle digest", e))
+}
+
+/// What a device compared in shadow.
+fn beside(r: &SqliteRow) -> Result<Beside, StoreError> {
+    let n = |name: &str| Ok::<_, StoreError>(to_u64(r.try_get::<Option<i64>, _>(name)?.unwrap_or(0)));
+    Ok(Beside {
+        rows: n("shadow_rows")?,
+        agreed: n("shadow_agreed")?,
+        errors: n("shadow_errors")?,
+        labelled: n("shadow_labelled")?,
+        only_candidate: n("shadow_only_candidate")?,
+        only_active: n("shadow_only_active")?,
+    })
 }
 
 pub(super) fn tally(r: &SqliteRow, prefix: &str) -> Result<Tally, StoreError> {
@@ -206,6 +224,7 @@ fn device(r: &SqliteRow, reader: &mut Reader) -> Result<DeviceFact, StoreError> 
         candidate: tally(r, "new")?.since(&tally(r, "base")?),
         champion: champion.map(|_| tally(r, "old")).transpose()?,
         measured: reader.measured(r)?,
+        shadow_rows: to_u64(r.try_get("shadow_rows")?),
         revert: r.try_get::<Option<i64>, _>("revert_version")?.map(|v| AssignmentVersion(to_u64(v))),
         failures: u32::try_from(r.try_get::<i64, _>("failures")?).unwrap_or(u32::MAX),
         quarantined: r.try_get::<i64, _>("quarantined")? != 0,

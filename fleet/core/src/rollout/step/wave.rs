@@ -5,7 +5,7 @@ use longshore_wire::v1::UpdateState;
 use super::super::{Action, DeviceState, PauseReason, RolloutState, Standing, WaveFact, WaveState};
 use super::Step;
 use super::view::View;
-use crate::gate::{Control, Evidence, Outcome, Verdict, judge_beside};
+use crate::gate::{AGREEMENT_GATE, Control, Evidence, Outcome, Verdict, judge_beside};
 use crate::policy::OnFail;
 
 impl Step<'_> {
@@ -28,7 +28,7 @@ impl Step<'_> {
             return;
         }
         match fact.state {
-            WaveState::Shadowing if self.has_shadowed(wave) => {
+            WaveState::Shadowing if self.has_shadowed(wave) && agrees(&verdict) => {
                 self.out.push(Action::Wave { wave, state: WaveState::Offering });
             }
             WaveState::Offering if self.settled(wave) => {
@@ -123,6 +123,12 @@ fn control(d: &View<'_>, wave: usize) -> Option<Control> {
     let untouched = d.fact.wave > wave && d.fact.offer.is_none() && d.standing() == Standing::OnItsWay;
     let (before, now) = (d.fact.measured.control.filter(|_| untouched)?, d.fact.champion?);
     Some(Control { before, since: now.since(&before) })
+}
+
+/// The gate on a version in shadow stands in nobody's way.
+fn agrees(verdict: &Verdict) -> bool {
+    let gate = verdict.gates.iter().find(|g| g.gate == AGREEMENT_GATE);
+    gate.is_none_or(|g| matches!(g.outcome, Outcome::Pass | Outcome::NotApplicable))
 }
 
 /// Why a rollout pauses whose wave came out like this.

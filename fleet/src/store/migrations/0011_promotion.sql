@@ -1,0 +1,11 @@
+-- What a rollout that completed was: the text whose hash is an entry of the audit log.
+CREATE TABLE rollout_record (
+    rollout TEXT PRIMARY KEY, entry INTEGER NOT NULL, record TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+-- What gates ask of a bundle in shadow, beside the counters.
+ALTER TABLE device_total ADD COLUMN shadow_rows INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE device_total ADD COLUMN shadow_agreed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE device_total ADD COLUMN shadow_errors INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE device_total ADD COLUMN shadow_only_candidate INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE device_total ADD COLUMN shadow_only_active INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE device_total ADD COLUMN shadow_labelled INTEGER NOT NULL DEFAULT 0;
