@@ -1,6 +1,7 @@
 //! `longshore rollout`: plan, start, watch, stop. Every command takes the id that `plan` or `start` printed.
 
 mod changes;
+mod record;
 mod report;
 mod show;
 mod watch;
@@ -88,6 +89,18 @@ pub enum Command {
         #[command(flatten)]
         until: watch::Until,
     },
+    /// The promotion record of one that completed: what it was judged by, and who wanted it, sealed in the audit log
+    Record {
+        /// The rollout
+        rollout: RolloutId,
+        /// Write it, with everything that proves it, into a file
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Check a promotion record offline: its entry, the log's signature, the hash of its plan
+    ///
+    /// Exit code 1 (record.tampered): something in it is not what was sealed.
+    VerifyRecord(record::Check),
     /// Offer nothing new until resumed
     Pause {
         /// The rollout
@@ -125,6 +138,11 @@ pub enum Command {
 
 /// Runs one of them.
 pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
+    // This one asks nobody.
+    let command = match command {
+        Command::VerifyRecord(check) => return record::verify(context, &check),
+        command => command,
+    };
     let client = Client::from_context(context)?;
     match command {
         Command::Plan { what, keep } => {
@@ -169,6 +187,8 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
             print(context, &value, show::rollout);
             Ok(())
         }
+        Command::Record { rollout, out } => record::fetch(context, &client, &rollout, out.as_deref()),
+        Command::VerifyRecord(check) => record::verify(context, &check),
         Command::Watch { rollout, until } => watch::run(context, &client, &rollout, &until),
         Command::Pause { rollout } => act(context, &client, &rollout, "pause", &json!({})),
         Command::Resume { rollout, retry_wave, .. } => {

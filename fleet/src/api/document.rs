@@ -6,7 +6,8 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    alerts, audit, deliveries, devices, events, fleet, models, monitor, objects, rollouts, session, trust,
+    alerts, audit, deliveries, devices, events, fleet, models, monitor, objects, promotion, rollouts,
+    session, trust,
 };
 
 struct Security;
@@ -45,6 +46,7 @@ impl Modify for Security {
         deliveries::retraining,
         rollouts::policies, rollouts::create, rollouts::list, rollouts::show, rollouts::plan, rollouts::log, rollouts::act,
         rollouts::rehearsal, rollouts::check,
+        promotion::show,
     ),
     security(("token" = []), ("session" = [])),
     modifiers(&Security)

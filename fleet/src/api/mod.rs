@@ -18,6 +18,7 @@ mod monitor_view;
 mod objects;
 mod page;
 mod problem;
+mod promotion;
 pub mod recheck;
 mod rollouts;
 mod rollouts_view;
@@ -91,6 +92,7 @@ pub fn router(app: Shared) -> Router {
         .route("/api/v1/rollouts/{rollout}/plan", get(rollouts::plan))
         .route("/api/v1/rollouts/{rollout}/rehearsal", get(rollouts::rehearsal))
         .route("/api/v1/rollouts/{rollout}/log", get(rollouts::log))
+        .route("/api/v1/rollouts/{rollout}/record", get(promotion::show))
         .route("/api/v1/rollouts/{rollout}/{action}", post(rollouts::act))
         .route("/api/v1/openapi.json", get(document::serve))
         .layer(DefaultBodyLimit::max(idempotency::MAX_BODY))

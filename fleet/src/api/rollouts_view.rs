@@ -91,6 +91,9 @@ pub struct RolloutDetail {
     waves: Vec<Wave>,
     /// Plans of taking it back, newest first.
     reverts: Vec<Revert>,
+    /// What it did in shadow, over the whole fleet; null where it was not.
+    #[schema(value_type = Option<Object>)]
+    shadow: Option<longshore_fleet_core::shadow::ShadowResult>,
     /// Its log, newest first.
     log: Vec<LogLine>,
 }
@@ -292,7 +295,9 @@ impl RolloutDetail {
             })
             .collect();
         let log = app.store.view_rollout_events(id, 200).await?.into_iter().map(LogLine::from).collect();
+        let shadow = app.store.rollout_shadow(&rollout).await?;
         Ok(Some(Self {
+            shadow: shadow.as_ref().and_then(longshore_fleet_core::shadow::ShadowResult::of),
             summary: RolloutSummary::new(&rollout),
             policy: plan.policy.name,
             parent: plan.parent.map(|p| p.to_string()),

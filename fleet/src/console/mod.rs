@@ -28,6 +28,7 @@ mod rollout;
 mod rollout_new;
 mod rollouts;
 mod session;
+mod shadow;
 mod shell;
 mod time;
 mod version;

@@ -6,6 +6,7 @@ use askama::Template;
 use axum::extract::{Path, Query};
 use axum::response::Response;
 use longshore_fleet_core::plan::Plan;
+use longshore_fleet_core::shadow::ShadowResult;
 use serde::Deserialize;
 
 use super::badge::{Badge, Tone};
@@ -13,6 +14,7 @@ use super::bar::{Bar, Part};
 use super::error::{PageError, sentence};
 use super::figures::{bytes, count, devices, share, short, sum};
 use super::gates::{WaveVerdict, verdict};
+use super::shadow::Shadow;
 use super::shell::{Ctx, Section, Shell, encode, html};
 use super::time::{Ago, When};
 use crate::store::views::{Cursor, RolloutDeviceRow, RolloutFull, WaveRow, WaveStateCount};
@@ -112,6 +114,7 @@ struct Page {
     wrong: String,
     previous: String,
     waves: Vec<Wave>,
+    shadow: Option<Shadow>,
     filtered: bool,
     lines: Vec<Line>,
     pager: Option<Pager>,
@@ -153,6 +156,12 @@ pub(super) async fn page(
     };
     let (rows, more) = store.view_rollout_devices(&id, asked.wave, &asked.state, &cursor, PAGE).await?;
     let log = store.view_rollout_events(&id, LOG).await?;
+    let stored = store.rollout(&id).await?;
+    let counted = match &stored {
+        Some(rollout) => store.rollout_shadow(rollout).await?,
+        None => None,
+    };
+    let shadow = counted.as_ref().and_then(ShadowResult::of).map(|s| Shadow::of(&s));
     let previous = match &rollout.previous {
         None => "nothing".to_owned(),
         Some(digest) => match store.view_version_of_bundle(digest).await? {
@@ -185,6 +194,7 @@ pub(super) async fn page(
         wrong: of(&[Tone::Bad]),
         previous,
         waves: wave_lines(&ctx, &rollout.id, plan.as_ref(), &waves, &states),
+        shadow,
         filtered: asked.wave.is_some() || !asked.state.is_empty(),
         pager: pager(&id, &asked, &cursor, &rows, more),
         lines: rows.iter().map(|r| device_line(&ctx, r)).collect(),

@@ -7,7 +7,7 @@ use longshore_trust::{DeviceId, RolloutId, UnixMs};
 use longshore_wire::v1::{CommandAction, Commit, Guard, Mode, Probation, UpdateState};
 
 use super::control::{self, ControlError};
-use super::planning;
+use super::{planning, promotion};
 use crate::app::App;
 use crate::director::{AssignmentDraft, DirectorError};
 use crate::events::FleetEvent;
@@ -118,6 +118,9 @@ impl Doing<'_> {
             Action::Rollout { state, reason, pause } => {
                 tracing::info!(rollout = %id, %state, reason, "a rollout moved");
                 rollout::set_state_because(tx, id, state, &reason, pause, now).await?;
+                if state == RolloutState::Completed {
+                    promotion::write(self.app, tx, self.owned, now).await?;
+                }
             }
             Action::Begin => self.begin(tx).await?,
             Action::PlanRevert { gated } => self.plan_revert(tx, gated).await?,

@@ -8,6 +8,7 @@ pub mod control;
 pub mod executor;
 pub mod monitor;
 pub mod planning;
+mod promotion;
 
 use std::time::{Duration, Instant};
 

@@ -8,6 +8,7 @@ mod evidence;
 mod facts;
 mod inventory;
 mod plans;
+pub mod record;
 mod start;
 mod state;
 mod traffic;

@@ -82,6 +82,7 @@ async fn a_good_version_passes_its_canary_and_goes_everywhere() {
     tick_in(&fleet, 30_000).await;
     let done = show(&fleet, &id).await;
     assert_eq!(done["state"], "completed", "{done}");
+    its_record_is_sealed(&fleet, &id, new).await;
     let fleet_view = fleet.get("/fleet").await.json;
     assert_eq!(fleet_view["rows_counted"], 3 * 400 + 200 + 2 * 100);
 
@@ -90,6 +91,38 @@ async fn a_good_version_passes_its_canary_and_goes_everywhere() {
     tick_in(&fleet, 31_000).await;
     tick_in(&fleet, 32_000).await;
     assert_eq!(late.assignment().await.unwrap().slots[0].sha256, new);
+}
+
+/// What completed is written down once, and the audit log names its hash.
+async fn its_record_is_sealed(fleet: &Fleet, id: &str, bundle: Digest) {
+    let answer = fleet.get(&format!("/rollouts/{id}/record")).await.json;
+    let (text, plan) = (answer["record"].as_str().unwrap(), answer["plan"].as_str().unwrap());
+    let at = answer["entry"].as_u64().unwrap();
+    let entry = fleet.get(&format!("/audit/entries?cursor={at}&limit=1")).await.json["items"][0].clone();
+    assert_eq!((&entry["action"], &entry["object"]), (&json!("rollout.record"), &json!(id)), "{entry}");
+    let sealed = format!("sha256:{}", Digest::of(text.as_bytes()));
+    assert!(entry["detail"].as_str().unwrap().starts_with(&sealed), "{entry}");
+    let record: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(
+        record["plan_hash"],
+        Digest::of(plan.as_bytes()).to_hex(),
+        "the plan is the one that is named"
+    );
+    assert_eq!(record["bundle"], bundle.to_hex());
+    assert_eq!(record["devices"], json!({ "committed": 3 }));
+    assert_eq!((&record["candidate"]["rows"], &record["candidate"]["correct"]), (&json!(400), &json!(396)));
+    let did: Vec<&str> =
+        record["people"].as_array().unwrap().iter().filter_map(|p| p["action"].as_str()).collect();
+    assert_eq!(did, ["rollout.plan", "rollout.start"]);
+    let gates = record["waves"][0]["verdict"]["gates"].as_array().unwrap();
+    assert!(gates.iter().any(|g| g["gate"] == "accuracy" && g["outcome"] == "pass"), "{record}");
+    assert_eq!(record["approved"]["role"], "models/m");
+    assert!(!record["approved"]["keys"].as_array().unwrap().is_empty(), "{record}");
+    // Later ticks write no second one.
+    tick_in(fleet, 31_000).await;
+    assert_eq!(fleet.get(&format!("/rollouts/{id}/record")).await.json, answer);
+    let all = fleet.get("/audit/search?action=rollout.record").await.json;
+    assert_eq!(all["items"].as_array().unwrap().len(), 1, "{all}");
 }
 
 #[tokio::test]
@@ -120,6 +153,8 @@ async fn a_bad_version_is_taken_back_without_any_offline_key() {
     tick(&fleet).await;
     let shown = show(&fleet, &id).await;
     assert_eq!(shown["state"], "reverted", "{shown}");
+    let none = fleet.get(&format!("/rollouts/{id}/record")).await;
+    assert_eq!((none.status.as_u16(), &none.json["code"]), (404, &json!("rollout.no_record")));
     assert_eq!(shown["waves"][0]["devices"][0]["state"], "rolled_back");
     for other in others {
         assert!(other.assignment().await.is_none(), "nobody else ever saw it");

@@ -9,6 +9,7 @@ mod keys;
 mod kills;
 mod pipeline;
 mod quickstart;
+mod shadow;
 mod slice;
 
 use longshore_hil_tests::script::{enrol, make_keys, set_up_fleet};

@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use crate::context::{Context, Failure};
 use crate::http::Client;
 use crate::show::{table, text};
-use source::{Export, Server, Source};
+pub use memory::Memory;
+use source::Export;
+pub use source::{Server, Source, date, hashes};
+pub use verify::key as log_key;
 
 /// What can be done with the audit log.
 #[derive(clap::Subcommand)]
@@ -113,7 +116,7 @@ fn show_one(context: &Context, index: u64) -> Result<(), Failure> {
     let client = Client::from_context(context)?;
     let server = Server::new(&client);
     let memory = memory::Memory::of(context)?;
-    let (key, _) = verify::key(None, memory.as_ref(), &server)?;
+    let (key, _) = verify::key(None, memory.as_ref(), || server.claimed_key())?;
     let note = server.checkpoint()?;
     let checkpoint = Checkpoint::open(&note, &key).map_err(|e| verify::tampered(&e))?;
     let entry =

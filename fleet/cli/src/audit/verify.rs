@@ -110,7 +110,7 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
 pub fn key(
     given: Option<&str>,
     memory: Option<&Memory>,
-    source: &dyn Source,
+    claimed: impl FnOnce() -> Result<String, Failure>,
 ) -> Result<(LogKey, &'static str), Failure> {
     let remembered = memory.and_then(|m| m.said.as_ref()).map(|r| r.key.as_str());
     let parse = |text: &str| text.trim().parse::<LogKey>().map_err(|e| Failure::usage(e.to_string()));
@@ -121,14 +121,14 @@ pub fn key(
         )),
         (Some(given), _) => Ok((parse(given)?, "given")),
         (None, Some(known)) => Ok((parse(known)?, "remembered")),
-        (None, None) => Ok((parse(&source.claimed_key()?)?, "first use")),
+        (None, None) => Ok((parse(&claimed()?)?, "first use")),
     }
 }
 
 /// Checks everything, and remembers the newest checkpoint.
 pub fn verify(context: &Context, args: &Args, source: &dyn Source) -> Result<Report, Failure> {
     let memory = Memory::of(context)?;
-    let (key, key_from) = key(args.log_key.as_deref(), memory.as_ref(), source)?;
+    let (key, key_from) = key(args.log_key.as_deref(), memory.as_ref(), || source.claimed_key())?;
     // First, so that none of them is newer than the newest: a server goes on signing.
     let listed = source.checkpoints()?;
     let note = source.checkpoint()?;

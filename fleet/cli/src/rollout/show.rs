@@ -123,6 +123,9 @@ pub fn rollout(r: &Value) -> String {
             );
         }
     }
+    for said in shadow(&r["shadow"]).into_iter().flatten() {
+        line(&mut out, &format!("shadow: {said}"));
+    }
     let rows: Vec<Vec<String>> = list(r, "waves")
         .iter()
         .flat_map(|w| {
@@ -135,6 +138,38 @@ pub fn rollout(r: &Value) -> String {
         line(&mut out, &format!("\n{}", table(&["wave", "device", "state", "code"], rows)));
     }
     out
+}
+
+/// What a version did in shadow; nothing where it was not.
+pub fn shadow(s: &Value) -> Option<Vec<String>> {
+    if s["rows"].is_null() {
+        return None;
+    }
+    let percent = |f: &Value| {
+        let part = |name: &str| f[name].as_f64().unwrap_or(0.0) * 100.0;
+        format!("{:.2} % ({:.2} to {:.2}, n = {})", part("value"), part("lower"), part("upper"), f["n"])
+    };
+    let mut out = vec![format!(
+        "{} rows compared, {} skipped by the budget, {} failed in it",
+        s["rows"], s["skipped"], s["errors"]
+    )];
+    if s["agreement"].is_object() {
+        out.push(format!("the same answer: {}", percent(&s["agreement"])));
+    }
+    if let Some(kappa) = s["kappa"]["value"].as_f64() {
+        out.push(format!("agreement beyond chance (Cohen's kappa): {kappa:.3}"));
+    }
+    if let Some(ratio) = s["latency"]["ratio_p99"].as_f64() {
+        out.push(format!("p99 of a run: {ratio:.2} times the active version's"));
+    }
+    if s["accuracy_difference"].is_object() {
+        out.push(format!("accuracy less the active version's: {}", percent(&s["accuracy_difference"])));
+    }
+    if let Some(p) = s["mcnemar"]["p"].as_f64() {
+        let n = &s["mcnemar"]["discordant"];
+        out.push(format!("McNemar's test: p = {p:.4}, {n} rows on which one of them was right"));
+    }
+    Some(out)
 }
 
 /// Many rollouts.

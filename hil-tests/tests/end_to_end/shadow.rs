@@ -1,0 +1,125 @@
+//! A shadow wave over real processes: a version that answers otherwise is stopped before it ever answered one request, a good one
+//! goes on, and what it was judged by can be checked offline.
+
+use std::time::Duration;
+
+use longshore_hil_tests::load::{Load, read};
+use longshore_hil_tests::script::{
+    ALL_AT_ONCE, MODEL, await_end, await_state, build, release, roll_out, settle,
+};
+use longshore_hil_tests::stage::Stage;
+use longshore_hil_tests::{output, root};
+
+use crate::fleet;
+
+const DEVICES: usize = 2;
+const BAD: &str = "1.2.0";
+const SHADOW: &str = r#"name = "shadow-first"
+[[wave]]
+select = { count = 1 }
+shadow = "3s"
+probation = "1s"
+[[wave]]
+select = { rest = true }
+probation = "1s"
+[gate]
+min_rows = 10
+shadow_agreement = 0.85
+deadline = "2m"
+on_fail = "halt"
+on_inconclusive = "halt"
+"#;
+
+/// The next version, whose author has counted the classes from one: its golden vectors hold, because they are of numbers, and
+/// every answer has another name.
+fn build_with_labels_shifted(stage: &Stage) {
+    let example = root().join("examples").join(MODEL);
+    let file = |name: &str| example.join("1.1.0").join(name).display().to_string();
+    let (model, golden, card) = (file("model.onnx"), file("golden.npz"), file("card.md"));
+    let (reference, out) = (file("reference.csv"), format!("bundles/{BAD}"));
+    let mut args = vec!["bundle", "build", "--model", &model, "--name", MODEL, "--version", BAD];
+    args.extend(["--reference", &reference, "--golden", &golden, "--card", &card]);
+    args.extend(["--labels", "1,2,3,4,5,6,7,8,9,0", "--out", &out]);
+    stage.json(&args).unwrap();
+}
+
+#[test]
+fn a_version_that_answers_otherwise_never_answers_and_a_good_one_leaves_a_record() {
+    let mut stage = fleet(DEVICES);
+    for version in ["1.0.0", "1.1.0"] {
+        build(&stage, version).unwrap();
+        release(&stage, version).unwrap();
+    }
+    build_with_labels_shifted(&stage);
+    release(&stage, BAD).unwrap();
+    let first = roll_out(&stage, "1.0.0", ALL_AT_ONCE).unwrap();
+    await_state(&mut stage, &first, "completed", Duration::from_secs(60)).unwrap();
+    let rows = read(&root().join("examples/meter-digits/field/stream.csv")).unwrap();
+    let sockets: Vec<_> = (1..=DEVICES).map(|i| stage.socket(i)).collect();
+    let load = Load::start(&sockets, rows, Duration::from_millis(10));
+
+    let good = roll_out(&stage, "1.1.0", SHADOW).unwrap();
+    assert_eq!(await_end(&stage, &good, Duration::from_secs(110)).unwrap(), "completed");
+    let shown = stage.json(&["rollout", "show", &good]).unwrap();
+    let shadow = &shown["shadow"];
+    assert!(shadow["rows"].as_u64().unwrap() >= 100 && shadow["errors"] == 0, "{shadow}");
+    assert!(shadow["agreement"]["value"].as_f64().unwrap() > 0.85, "{shadow}");
+    assert!(shadow["latency"]["ratio_p99"].as_f64().unwrap() > 0.0, "{shadow}");
+    let log = stage.api(&format!("/api/v1/rollouts/{good}/log")).unwrap();
+    let codes: Vec<&str> =
+        log["items"].as_array().unwrap().iter().filter_map(|l| l["code"].as_str()).collect();
+    let at =
+        |code: &str| codes.iter().position(|c| *c == code).unwrap_or_else(|| panic!("{code}: {codes:?}"));
+    assert!(at("wave_shadowing") < at("wave_offering"), "{codes:?}");
+
+    let bad = roll_out(&stage, BAD, SHADOW).unwrap();
+    assert_eq!(await_end(&stage, &bad, Duration::from_secs(110)).unwrap(), "halted");
+    let shown = stage.json(&["rollout", "show", &bad]).unwrap();
+    let gates = shown["waves"][0]["gates"].as_array().unwrap();
+    let gate = gates.iter().find(|g| g["gate"] == "shadow_agreement").unwrap();
+    assert_eq!(gate["verdict"], "fail", "{gate}");
+    let tally = load.stop();
+    assert_eq!((tally.aborted(), tally.refused()), (0, 0), "nobody felt it");
+    settle(&mut stage, DEVICES).unwrap();
+    let shown = stage.json(&["rollout", "show", &bad]).unwrap();
+    let waves = shown["waves"].as_array().unwrap();
+    let devices: Vec<_> = waves.iter().flat_map(|w| w["devices"].as_array().unwrap()).collect();
+    assert_eq!(devices.len(), DEVICES);
+    assert!(devices.iter().all(|d| d["rows"] == 0), "it never answered: {shown}");
+    for i in 1..=DEVICES {
+        assert_eq!(stage.status(i).unwrap()["models"][0]["version"], "1.1.0");
+    }
+
+    // Labels came for both on the same rows.
+    let labelled = &shown["shadow"]["labelled"];
+    assert!(labelled["only_active"].as_u64().unwrap() > 0, "{labelled}");
+    assert!(shown["shadow"]["mcnemar"]["p"].as_f64().is_some(), "{}", shown["shadow"]);
+
+    the_record_verifies_offline(&stage, &good, &bad);
+    stage.strike();
+}
+
+fn the_record_verifies_offline(stage: &Stage, good: &str, bad: &str) {
+    let written = stage.json(&["rollout", "record", good, "--out", "record.json"]).unwrap();
+    assert_eq!(written["record"]["version"], "1.1.0", "{written}");
+    let said = stage.json(&["rollout", "verify-record", "record.json"]).unwrap();
+    assert_eq!(
+        (&said["ok"], &said["record"]["devices"]["committed"]),
+        (&true.into(), &(DEVICES as u64).into())
+    );
+    assert!(said["record"]["shadow"]["rows"].as_u64().unwrap() > 0);
+    // Nobody is asked: there is no server at all.
+    let key = said["key"].as_str().unwrap().to_owned();
+    let mut offline = stage.longshore(&["rollout", "verify-record", "record.json", "--log-key", &key]);
+    offline.env("LONGSHORE_URL", "http://127.0.0.1:9");
+    assert!(output(offline).unwrap().contains("whose signature holds"));
+    let text = std::fs::read_to_string(stage.dir.join("record.json")).unwrap();
+    let changed = text.replacen("\\\"committed\\\":2", "\\\"committed\\\":3", 1);
+    assert_ne!(text, changed);
+    std::fs::write(stage.dir.join("changed.json"), changed).unwrap();
+    let refused =
+        output(stage.longshore(&["rollout", "verify-record", "changed.json"])).unwrap_err().to_string();
+    assert!(refused.contains("does not hold"), "{refused}");
+    let none = output(stage.longshore(&["rollout", "record", bad])).unwrap_err().to_string();
+    assert!(none.contains("no promotion record"), "{none}");
+}
