@@ -73,7 +73,8 @@ impl Shadow {
                 "only it was right on {}, only the active version on {}; {how}",
                 labelled.only_candidate, labelled.only_active
             );
-            fact("McNemar's test", (format!("p = {:.4}", m.p), more));
+            let p = if m.p < 1e-4 { "p < 0.0001".to_owned() } else { format!("p = {:.4}", m.p) };
+            fact("McNemar's test", (p, more));
         }
         let classes: Vec<u32> = if s.matrix.is_empty() { Vec::new() } else { (0..s.classes).collect() };
         let cell = |active: u32, candidate: u32| {

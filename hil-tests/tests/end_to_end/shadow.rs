@@ -52,7 +52,9 @@ fn a_version_that_answers_otherwise_never_answers_and_a_good_one_leaves_a_record
     }
     build_with_labels_shifted(&stage);
     release(&stage, BAD).unwrap();
-    let first = roll_out(&stage, "1.0.0", ALL_AT_ONCE).unwrap();
+    // A device on which nothing serves yet would have nothing to compare.
+    let everybody = ALL_AT_ONCE.replace("min_devices = 1", "min_devices = 2");
+    let first = roll_out(&stage, "1.0.0", &everybody).unwrap();
     await_state(&mut stage, &first, "completed", Duration::from_secs(60)).unwrap();
     let rows = read(&root().join("examples/meter-digits/field/stream.csv")).unwrap();
     let sockets: Vec<_> = (1..=DEVICES).map(|i| stage.socket(i)).collect();

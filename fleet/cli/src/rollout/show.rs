@@ -167,7 +167,8 @@ pub fn shadow(s: &Value) -> Option<Vec<String>> {
     }
     if let Some(p) = s["mcnemar"]["p"].as_f64() {
         let n = &s["mcnemar"]["discordant"];
-        out.push(format!("McNemar's test: p = {p:.4}, {n} rows on which one of them was right"));
+        let p = if p < 1e-4 { "p < 0.0001".to_owned() } else { format!("p = {p:.4}") };
+        out.push(format!("McNemar's test: {p}, {n} rows on which one of them was right"));
     }
     Some(out)
 }
