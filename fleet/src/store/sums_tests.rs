@@ -33,7 +33,8 @@ const HAPPENS: [&str; 11] = [
     "INSERT INTO device_model (device, model, active, state, changed) VALUES (?1, 'n', ?2, 'committed', ?3)
          ON CONFLICT (device, model) DO UPDATE SET active = NULL",
     "DELETE FROM device_model WHERE device = ?1 AND ?3 = 3 AND ?2 <> ''",
-    "INSERT INTO device_total VALUES (?1, 'm', ?2, 1, ?3, 0, 1, 1, x'00') ON CONFLICT (device, model, bundle)
+    "INSERT INTO device_total (device, model, bundle, requests, rows, errors, labelled, correct, counters)
+         VALUES (?1, 'm', ?2, 1, ?3, 0, 1, 1, x'00') ON CONFLICT (device, model, bundle)
          DO UPDATE SET rows = rows + excluded.rows, correct = correct + 1",
     "DELETE FROM device_total WHERE device = ?1 AND bundle = ?2 AND ?3 = 5",
     "INSERT INTO rollout_device (rollout, device, wave, state, changed) VALUES (?2, ?1, ?3 % 3, 'waiting', 0)

@@ -39,7 +39,7 @@ async fn policies_and_plans_that_cannot_be_are_refused_with_a_code() {
     let (fleet, _) = two_versions().await;
     for (more, status, code) in [
         (json!({ "policy": POLICY.replace("soak", "soack") }), 422, "policy.invalid"),
-        (json!({ "policy": POLICY.replace("min_rows = 100", "score_shift = 0.1") }), 422, "policy.invalid"),
+        (json!({ "policy": POLICY.replace("min_rows = 100", "score_shift = -0.1") }), 422, "policy.invalid"),
         (json!({ "policy": null, "policy_name": "reckless" }), 422, "policy.unknown"),
         (json!({ "policy_name": "fast" }), 422, "policy.twice"),
         (json!({ "version": "7.0.0" }), 404, "version.unknown"),

@@ -112,7 +112,7 @@ pub fn to_file(scenario: &Scenario, outcome: &Outcome) -> String {
         text.push_str(&format!("# {line}\n"));
     }
     text.push_str("\n# What happened last, device by device:\n");
-    for line in &outcome.trace {
+    for line in outcome.trace.iter().flat_map(|l| l.lines()) {
         text.push_str(&format!("# {line}\n"));
     }
     text
