@@ -6,8 +6,8 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    alerts, audit, deliveries, devices, events, fleet, history, models, monitor, objects, promotion, rollouts,
-    session, trust,
+    alerts, audit, deliveries, devices, events, fleet, history, models, monitor, objects, promotion,
+    rollouts, session, trust,
 };
 
 struct Security;

@@ -281,8 +281,8 @@ impl Places {
                 .fold(0, |out, (row, v)| out | u64::from(!self.number(feature, v, count)) << row);
         };
         match &scale.edges {
-            Edges::Few(edges) => scale.numbers(&**edges, *first, values, count),
-            Edges::Many(edges) => scale.numbers(&**edges, *first, values, count),
+            Edges::Few(edges) => scale.numbers(edges, *first, values, count),
+            Edges::Many(edges) => scale.numbers(edges, *first, values, count),
         }
     }
     /// The same for any value.

@@ -134,7 +134,11 @@ mod tests {
     #[test]
     fn a_version_that_answers_otherwise_fails_and_one_that_agrees_passes() {
         let chance = agreement(&asked(0.15), &[beside(600, 460)]);
-        assert_eq!(chance.outcome, Outcome::NotYet, "one device proves a moderate difference badly: {chance:?}");
+        assert_eq!(
+            chance.outcome,
+            Outcome::NotYet,
+            "one device proves a moderate difference badly: {chance:?}"
+        );
         let bad = agreement(&asked(0.15), &[beside(600, 360)]);
         assert_eq!(bad.outcome, Outcome::Fail, "{bad:?}");
         let good = agreement(&asked(0.15), &[beside(600, 560)]);
