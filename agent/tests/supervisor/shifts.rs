@@ -70,7 +70,7 @@ fn a_better_version_stays() {
 fn a_sensor_that_broke_before_condemns_no_candidate() {
     let device = device();
     // A camera that is covered: nearly the same dark picture again and again.
-    let dark = |i: usize| (0..64).map(|p| if (p + i) % 37 == 0 { 2.0 } else { 0.0 }).collect();
+    let dark = |i: usize| (0..64).map(|p| if (p + i).is_multiple_of(37) { 2.0 } else { 0.0 }).collect();
     let rows: Vec<Vec<f32>> = (0..800).map(dark).collect();
     let answered = on_probation(&device, &rows, &compared_digits("1.1.0", "1.1.0", |_| {}), "committed");
     assert!(answered >= 500, "{answered} answers say nothing");

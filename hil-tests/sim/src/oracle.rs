@@ -239,9 +239,9 @@ impl Oracle {
         let truth = self.device(ix);
         (truth.generation, truth.halted) = Default::default();
     }
-    /// A device has obeyed a halt. Answers which one it had obeyed before.
-    pub fn halts(&mut self, ix: Ix, version: AssignmentVersion) -> AssignmentVersion {
-        std::mem::replace(&mut self.device(ix).halted, version)
+    /// A device has obeyed a halt, durably.
+    pub fn halts(&mut self, ix: Ix, version: AssignmentVersion) {
+        self.device(ix).halted = version;
     }
     /// What a device remembers has changed, durably.
     pub fn records(&mut self, now: UnixMs, ix: Ix, old: Option<&ModelRecord>, new: &ModelRecord) {

@@ -53,7 +53,7 @@ fn a_fleet_that_is_killed_at_random_moments_brings_every_rollout_to_its_right_en
     let load = Load::start(&sockets, rows, Duration::from_millis(15));
 
     let mut running = version(0);
-    let mut assigned = vec![0; DEVICES];
+    let mut assigned = [0; DEVICES];
     for n in 1..=rollouts {
         // The first and every third after it has learnt from few hands: it is sure of itself, and wrong.
         let is_bad = n % 3 == 1;

@@ -93,7 +93,7 @@ fn a_first_version_has_no_accuracy_gate() {
 fn a_clearly_worse_version_fails_on_one_and_on_two_devices() {
     let g = gate("accuracy_drop = 0.02");
     let bad = pair(labelled(400, 390), labelled(200, 150));
-    let one = judge(&g, &[bad.clone()], 0, 2);
+    let one = judge(&g, std::slice::from_ref(&bad), 0, 2);
     assert_eq!(one.outcome, Outcome::Fail, "{one:?}");
     assert!(of(&one, "accuracy").method.as_deref().unwrap().contains("one device"));
     assert!(

@@ -105,6 +105,7 @@ impl Device {
     fn commit(&mut self, env: &mut Env, batch: &Batch) {
         let old = self.disk.record.clone();
         self.disk.apply(batch, |write| row_of(env, write));
+        self.note_halts(env, batch);
         for write in &batch.writes {
             match write {
                 Write::Record(new) => {
@@ -129,6 +130,19 @@ impl Device {
         self.note_lease(env, old.as_ref());
         if let Some(run) = &mut self.run {
             run.backlog = true;
+        }
+    }
+    /// What a device did before it wrote a halt down may still be waiting to be written: a halt holds from its own batch on.
+    fn note_halts(&mut self, env: &mut Env, batch: &Batch) {
+        let Some(run) = &mut self.run else { return };
+        for write in &batch.writes {
+            let Write::Commanded(epoch, seq) = write else { continue };
+            let obeyed =
+                run.halting.iter().find(|(at, _)| *at == (*epoch, *seq)).map(|(_, version)| *version);
+            run.halting.retain(|(at, _)| *at > (*epoch, *seq));
+            if let Some(version) = obeyed {
+                env.oracle.halts(self.ix, version);
+            }
         }
     }
     /// By true time, when what runs on a lease has to go back.

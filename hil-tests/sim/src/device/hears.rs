@@ -156,20 +156,17 @@ impl Device {
             }
             Down::Command(signed) => {
                 if let Some(message) = self.verified(env, &signed) {
-                    let action = message.body.action.clone();
                     let at = (message.header.stream.0, message.header.seq.0);
-                    let halted = match action {
-                        CommandAction::Halt { version } => Some(env.oracle.halts(self.ix, version)),
-                        CommandAction::Commit { version } => {
-                            self.word = version;
-                            None
+                    match message.body.action {
+                        CommandAction::Halt { version } => {
+                            if let Some(run) = &mut self.run {
+                                run.halting.push((at, version));
+                            }
                         }
-                        _ => None,
-                    };
-                    self.feed(env, Input::Command(message));
-                    if let Some(before) = halted.filter(|_| self.disk.commanded != at) {
-                        env.oracle.halts(self.ix, before);
+                        CommandAction::Commit { version } => self.word = version,
+                        _ => {}
                     }
+                    self.feed(env, Input::Command(message));
                 }
             }
         }

@@ -86,6 +86,8 @@ pub struct Run {
     /// Something was committed that the delivery core has not heard of.
     backlog: bool,
     unwritten: VecDeque<Batch>,
+    /// Halts that were heard and are not written down yet: which command halts which assignment.
+    halting: Vec<((u64, u64), AssignmentVersion)>,
     /// The database is going to be tried again.
     retrying: bool,
     wake_updates: UnixMs,
@@ -179,6 +181,7 @@ impl Device {
             serve_ticket: 0,
             backlog: false,
             unwritten: VecDeque::new(),
+            halting: Vec::new(),
             retrying: false,
             wake_updates: NEVER,
             wake_sync: NEVER,
