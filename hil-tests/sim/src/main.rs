@@ -227,7 +227,12 @@ fn tell(outcome: &Outcome, scenario: &Scenario, output: &Output) -> Result<bool>
         show(outcome, output.json);
         return Ok(true);
     }
-    eprintln!("seed {} fails; looking for the smallest run that fails like it", outcome.seed);
+    let what = match (&outcome.broken, &outcome.unexpected) {
+        (Some(b), _) => format!("{} at {}: {}", b.rule, b.at, b.what),
+        (None, Some(u)) => u.clone(),
+        (None, None) => String::new(),
+    };
+    eprintln!("seed {} fails ({what}); looking for the smallest run that fails like it", outcome.seed);
     let (small, told) = shrink::shrink(scenario, outcome.seed)?;
     show(&told, output.json);
     let path = output.out.join(format!("sim-failure-{}.toml", outcome.seed));
