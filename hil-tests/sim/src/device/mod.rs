@@ -281,7 +281,9 @@ impl Device {
     fn check_lease(&mut self, env: &mut Env) {
         let (ix, ends) = (self.ix, self.lease_ends);
         let over = ends.is_some_and(|end| end != NEVER && env.now > end.plus_ms(600_000));
-        let holds = !over || !self.on_probation() || self.full;
+        // A database that has room again is tried again a moment later.
+        let stuck = self.full || self.run.as_ref().is_some_and(|r| !r.unwritten.is_empty());
+        let holds = !over || !self.on_probation() || stuck;
         env.oracle.holds(holds, env.now, "lease", || {
             format!("device {ix} goes on with what runs on a lease that has lapsed")
         });
