@@ -9,6 +9,8 @@ mod ingest;
 mod people;
 mod tell;
 
+pub(crate) use self::execute::counted;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
