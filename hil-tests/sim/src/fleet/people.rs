@@ -97,7 +97,7 @@ impl Fleet {
             format!(
                 "{id} brings {} to {} in waves of {}",
                 plan.version,
-                super::execute::counted(plan.devices()),
+                super::counted(plan.devices()),
                 sizes.join(", ")
             ),
         );
