@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use longshore_fleet_core::rollout::{Action, DeviceState, RolloutState, plan_revert, step};
+use longshore_fleet_core::rollout::{
+    Action, DeviceState, OFFER_GOOD_FOR_MS, RolloutState, plan_revert, step,
+};
 use longshore_trust::{DeviceId, RolloutId, UnixMs};
 use longshore_wire::v1::{CommandAction, Commit, Guard, Mode, Probation, UpdateState};
 
@@ -17,7 +19,7 @@ use crate::store::{self, StoreError, Tx, catalogue};
 /// A device that was heard of so recently counts as reachable although it is not connected, ms.
 const HEARD_MS: u64 = 60_000;
 /// How long an offer or command is good, ms: a device that comes back after weeks still gets it.
-const GOOD_FOR_MS: u64 = 30 * 86_400_000;
+const GOOD_FOR_MS: u64 = OFFER_GOOD_FOR_MS;
 /// State changes that follow from one another are carried out in one tick, up to this many.
 const STEPS_A_TICK: usize = 16;
 

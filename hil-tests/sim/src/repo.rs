@@ -73,7 +73,7 @@ fn role(keys: &[SigningKey], threshold: u32) -> RoleKeys {
 
 impl Repo {
     /// The catalogue: number 0 is the version that is never rolled out again, 1 the one that runs, the others come after it.
-    /// The last one is not approved by anybody. With `way_back`, each approved version names the one before it.
+    /// The last one is not approved by anybody. With `way_back`, each approved version names all that came before it.
     #[must_use]
     pub fn new(seed: u64, versions: u8, way_back: bool) -> Self {
         let key = |n: u8| {
@@ -88,7 +88,7 @@ impl Repo {
             path: format!("{model}/{n}.0.0/manifest.json"),
             length: 1_000 + u64::from(n),
             counter: ReleaseCounter(u64::from(n) + 1),
-            ways_back: if way_back && n >= 2 { vec![n - 1] } else { vec![] },
+            ways_back: if way_back && n >= 2 { (1..n).rev().collect() } else { vec![] },
             approved: n < versions,
         };
         let bundles = (0..=versions).map(bundle).collect();

@@ -24,13 +24,19 @@ pub struct Scenario {
     pub rigs: u32,
     /// So many approved versions exist; number 1 runs at the start.
     pub versions: u8,
-    /// Offline keys signed the way back from each version to the one before.
+    /// Offline keys signed the way back from each version to all before it.
     pub way_back: bool,
     /// Every so many-th device checks signatures itself; the others share checks of the same signer.
     pub verify_every: u32,
     /// How the last rollout ends; anything else fails the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expect: Option<String>,
+    /// How the waves of the last rollout end, one after the other; anything else fails the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expect_waves: Option<String>,
+    /// What devices serve in the end, as the last line tells it (`2 run 1.0.0, 38 run 2.0.0`); anything else fails the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expect_runs: Option<String>,
     /// How versions behave.
     pub model: Model,
     /// What goes wrong all the time.
@@ -53,6 +59,8 @@ impl Default for Scenario {
             way_back: true,
             verify_every: 16,
             expect: None,
+            expect_waves: None,
+            expect_runs: None,
             model: Model::default(),
             faults: Faults::default(),
             at: Vec::new(),
@@ -82,6 +90,8 @@ pub struct Model {
     pub trial_failures: f64,
     /// Share of devices on which the new version crashes the engine within the hour.
     pub crashes: f64,
+    /// Share of rows in shadow on which the new version answers as the active one does.
+    pub agreement: f64,
     /// Bytes a device downloads.
     pub bytes: u64,
 }
@@ -98,6 +108,7 @@ impl Default for Model {
             error_rate: 0.0,
             trial_failures: 0.0,
             crashes: 0.0,
+            agreement: 0.97,
             bytes: 8_000_000,
         }
     }

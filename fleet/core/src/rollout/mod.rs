@@ -14,7 +14,7 @@ pub use revert::{RevertPlan, RevertTarget, plan_revert};
 pub use state::{
     DeviceState, LONGEST_SCHEDULE_MS, PauseReason, RolloutState, Standing, UnknownState, WaveState,
 };
-pub use step::{QUARANTINE_FAILURES, offering_ms, step};
+pub use step::{OFFER_GOOD_FOR_MS, QUARANTINE_FAILURES, offering_ms, step};
 
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,9 @@ const COMMAND_AGAIN_MS: u64 = 60_000;
 /// So many assignments in a row that a device could not carry out, where others could, put it into quarantine.
 pub const QUARANTINE_FAILURES: u32 = 3;
 
+/// How long an offer is good, ms. A device that comes back later is offered the version anew.
+pub const OFFER_GOOD_FOR_MS: u64 = 30 * 86_400_000;
+
 /// What to do now.
 #[must_use]
 pub fn step(now: UnixMs, facts: &Facts<'_>) -> Vec<Action> {

@@ -73,6 +73,27 @@ fn devices_that_are_away_do_not_hold_the_last_wave_open_and_get_it_later() {
 }
 
 #[test]
+fn an_offer_that_ran_out_unheard_is_made_again_when_the_device_is_back() {
+    let plan = make(policy("on_fail = \"pause\""), 6);
+    let away = plan.waves[1].devices[0].device.clone();
+    let mut w = World::new(plan, &[]);
+    w.natures.insert(away.clone(), Nature::Away);
+    w.run(60);
+    assert_eq!((w.state, w.offers), (RolloutState::Completed, 6));
+    for _ in 0..10 {
+        w.pass(OFFER_GOOD_FOR_MS + 1);
+    }
+    assert_eq!(w.offers, 6, "nothing is signed again and again for a device that nobody hears of");
+    w.device(&away).online = true;
+    w.settle();
+    assert_eq!(w.offers, 7);
+    assert_eq!(w.device(&away).offer.unwrap().attempts, 1, "its sleep uses up no attempt");
+    w.natures.insert(away.clone(), Nature::Good);
+    w.pass(500);
+    assert_eq!(w.device(&away).state, DeviceState::Update(UpdateState::Committed));
+}
+
+#[test]
 fn a_canary_that_was_away_is_committed_when_it_comes_after_its_wave_has_passed() {
     let plan = make(policy("min_devices = 1\non_fail = \"pause\""), 5);
     let away = plan.waves[0].devices[0].device.clone();

@@ -2,18 +2,20 @@
 
 use longshore_fleet_core::plan::exclusion;
 use longshore_fleet_core::rollout::{
-    Action, DeviceState, Facts, LateDevice, Offer, RolloutState, Standing, WaveState, plan_revert, step,
+    Action, DeviceState, Facts, LateDevice, OFFER_GOOD_FOR_MS, Offer, RolloutState, Standing, WaveState,
+    plan_revert, step,
 };
 use longshore_trust::{AssignmentVersion, DeviceId, UnixMs};
 use longshore_wire::v1::{CommandAction, Commit, Guard, Mode, Probation, UpdateState};
 
 use super::tell::Draft;
+use super::told::told;
 use super::{Fleet, Rollout};
 use crate::env::Env;
 use crate::queue::{Event, Ix};
 
 /// How long an offer or command is good, ms: as the executor says.
-pub(super) const GOOD_FOR_MS: u64 = 30 * 86_400_000;
+pub(super) const GOOD_FOR_MS: u64 = OFFER_GOOD_FOR_MS;
 /// State changes that follow from one another are carried out in one tick, up to this many.
 const STEPS_A_TICK: usize = 16;
 /// A deadline is kept when it is looked at soon after it, ms.
@@ -73,7 +75,10 @@ impl Fleet {
         }
         let only_numbers = actions.iter().all(|a| matches!(a, Action::Verdict { .. }));
         let mut push = Vec::new();
-        for action in actions {
+        // What a wave leaves a stage for is known before it is told.
+        let (verdicts, others): (Vec<_>, Vec<_>) =
+            actions.into_iter().partition(|a| matches!(a, Action::Verdict { .. }));
+        for action in verdicts.into_iter().chain(others) {
             self.carry_out(env, at, action, &mut push);
         }
         push.sort_unstable();
@@ -283,7 +288,12 @@ impl Fleet {
         (r.state, r.since, r.reason) = (state, env.now, reason.to_owned());
         let text = format!("{} is {state}: {reason}", self.rollouts[at].id);
         self.record(env, &text);
-        self.say(env, text);
+        // The lines of its wave, just above, said what its gates found.
+        let end = reason.match_indices(": ").nth(1).filter(|_| reason.contains(": wave ")).map(|(at, _)| at);
+        self.say(
+            env,
+            format!("{} is {state}: {}", self.rollouts[at].id, &reason[..end.unwrap_or(reason.len())]),
+        );
         self.dirty = true;
     }
     /// A wave is in this state from now on.
@@ -293,6 +303,7 @@ impl Fleet {
         }
         let r = &mut self.rollouts[at];
         let w = &mut r.waves[wave];
+        let beside = (w.state == WaveState::Shadowing).then_some("shadow_");
         (w.state, w.since) = (state, env.now);
         match state {
             WaveState::Offering => w.opened = Some(env.now),
@@ -300,7 +311,7 @@ impl Fleet {
             _ => {}
         }
         let r = &self.rollouts[at];
-        let text = format!("{} wave {wave} is {state}: {}", r.id, told(r, wave));
+        let text = format!("{} wave {wave} is {state}: {}", r.id, told(r, wave, beside));
         self.record(env, &text);
         self.say(env, text);
         self.dirty = true;
@@ -390,32 +401,6 @@ fn guard(r: &Rollout) -> Guard {
         max_p99_percent: guard.p99_percent,
         max_score_shift_permille: (guard.score_shift * 1000.0).round() as u16,
     }
-}
-
-/// Counts and gates of a wave, for people.
-fn told(r: &Rollout, wave: usize) -> String {
-    let w = &r.waves[wave];
-    let Some(v) = w.verdict.as_ref().filter(|_| !matches!(w.state, WaveState::Offering | WaveState::Waiting))
-    else {
-        return format!("{} devices", r.members(wave).count());
-    };
-    let c = &v.counts;
-    let mut text = format!(
-        "{} devices, {} run it, {} failed, {} unreachable, {} rows",
-        c.devices, c.ok, c.failed, c.unreachable, c.rows
-    );
-    if !w.state.is_open() {
-        for g in v.gates.iter().filter(|g| g.outcome != longshore_fleet_core::gate::Outcome::NotApplicable) {
-            let outcome = serde_json::to_value(g.outcome).ok().and_then(|v| v.as_str().map(str::to_owned));
-            text.push_str(&format!(
-                "\n                  {} {}: {}",
-                g.gate,
-                outcome.unwrap_or_default(),
-                g.text
-            ));
-        }
-    }
-    text
 }
 
 /// No generation of an epoch is below this.

@@ -1,5 +1,6 @@
 //! What devices say: stored once, in one transaction with what it changes, and only then answered.
 
+use longshore_fleet_core::gate::Beside;
 use longshore_fleet_core::rollout::Report;
 use longshore_trust::{AssignmentVersion, Seq, StreamId};
 use longshore_wire::v1::Receipt;
@@ -121,6 +122,12 @@ impl Fleet {
         });
         (fact.failures, fact.quarantined) = (known.failures, known.quarantined);
         fact.shadow_rows = known.shadow.iter().find(|(b, _)| *b == r.bundle).map_or(0, |(_, n)| *n);
+        let beside = r.plan.policy.waves[fact.wave].shadow_ms > 0;
+        fact.measured.shadow = beside.then(|| Beside {
+            rows: fact.shadow_rows,
+            agreed: (fact.shadow_rows as f64 * env.model.agreement) as u64,
+            ..Beside::default()
+        });
         let of = |b| known.totals.iter().find(|(n, _)| *n == b).map(|(_, t)| *t).unwrap_or_default();
         fact.candidate = of(r.bundle).since(&more.base);
         fact.champion = more.champion.map(of);

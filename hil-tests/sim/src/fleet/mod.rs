@@ -8,6 +8,7 @@ mod execute;
 mod ingest;
 mod people;
 mod tell;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use longshore_wire::v1::{Assignment, Command, Message};
 
 pub use audit::Log;
 pub use tell::sign;
+pub(crate) use told::counted;
 
 use crate::env::Env;
 use crate::message::{BundleNo, Told, Window};

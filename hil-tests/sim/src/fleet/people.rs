@@ -95,9 +95,9 @@ impl Fleet {
         self.say(
             env,
             format!(
-                "{id} brings {} to {} devices in waves of {}",
+                "{id} brings {} to {} in waves of {}",
                 plan.version,
-                plan.devices(),
+                super::counted(plan.devices()),
                 sizes.join(", ")
             ),
         );

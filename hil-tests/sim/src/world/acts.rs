@@ -2,6 +2,7 @@
 
 use super::World;
 use crate::env::purpose;
+use crate::fleet::counted;
 use crate::queue::{Event, Ix};
 use crate::rng::Rng;
 use crate::scenario::{Act, Who, policy};
@@ -49,8 +50,10 @@ impl World {
         let h = self.scenario.at[n].clone();
         let length = h.length_ms().unwrap_or(0);
         let chosen = self.chosen(n);
-        let said = |what: &str| format!("{what}: {} devices", chosen.len());
+        let said = |what: &str| format!("{what}: {}", counted(chosen.len()));
         let now = self.env.now;
+        let running =
+            if matches!(h.act, Act::Broker | Act::FleetDown) { self.running() } else { String::new() };
         let mut lasts = true;
         match h.act {
             Act::Start | Act::Supersede => {
@@ -96,7 +99,7 @@ impl World {
                 chosen.iter().for_each(|ix| self.devices[*ix as usize].wall += days * 86_400_000);
             }
             Act::Broker => {
-                self.env.timeline.say(now, "the broker is gone");
+                self.env.timeline.say(now, format!("the broker is gone; {}", running));
                 self.env.broker = false;
                 self.sessions_end();
             }
@@ -106,7 +109,7 @@ impl World {
                 self.sessions_end();
             }
             Act::FleetDown => {
-                self.env.timeline.say(now, "the fleet is killed");
+                self.env.timeline.say(now, format!("the fleet is killed; {}", running));
                 self.env.fleet = false;
                 self.fleet.killed();
                 self.sessions_end();
@@ -144,7 +147,7 @@ impl World {
                     Ok(Who::Count(count)) => count,
                     _ => 1,
                 };
-                self.env.timeline.say(now, format!("{count} new devices"));
+                self.env.timeline.say(now, format!("enrolled: {}", counted(count as usize)));
                 for _ in 0..count {
                     self.env.oracle.enrol();
                     self.enrol(false, 120);
@@ -174,9 +177,12 @@ impl World {
         self.acts_left -= 1;
         let now = self.env.now;
         let chosen = std::mem::take(&mut self.befallen[n]);
-        match self.scenario.at[n].act {
+        let act = self.scenario.at[n].act;
+        let running =
+            if matches!(act, Act::Broker | Act::FleetDown) { self.running() } else { String::new() };
+        match act {
             Act::Partition => {
-                self.env.timeline.say(now, format!("can be reached again: {} devices", chosen.len()));
+                self.env.timeline.say(now, format!("can be reached again: {}", counted(chosen.len())));
                 for ix in chosen {
                     let device = &mut self.devices[ix as usize];
                     device.cut -= 1;
@@ -186,7 +192,7 @@ impl World {
                 }
             }
             Act::Off => {
-                self.env.timeline.say(now, format!("switched on again: {} devices", chosen.len()));
+                self.env.timeline.say(now, format!("switched on again: {}", counted(chosen.len())));
                 for ix in chosen {
                     let device = &mut self.devices[ix as usize];
                     device.off -= 1;
@@ -195,16 +201,16 @@ impl World {
                 }
             }
             Act::DiskFull => {
-                self.env.timeline.say(now, format!("room on the disk again: {} devices", chosen.len()));
+                self.env.timeline.say(now, format!("room on the disk again: {}", counted(chosen.len())));
                 chosen.iter().for_each(|ix| self.devices[*ix as usize].full = false);
             }
             Act::Broker => {
-                self.env.timeline.say(now, "the broker is back");
+                self.env.timeline.say(now, format!("the broker is back; {}", running));
                 self.env.broker = true;
                 self.all_reconnect();
             }
             Act::FleetDown => {
-                self.env.timeline.say(now, "the fleet is back");
+                self.env.timeline.say(now, format!("the fleet is back; {}", running));
                 self.env.fleet = true;
                 self.all_reconnect();
             }
@@ -270,7 +276,8 @@ impl World {
     fn restore(&mut self) {
         let Some(backup) = self.backup.clone() else { return };
         let (epoch, process) = (self.fleet.epoch + 1, self.fleet.process + 1);
-        self.env.timeline.say(self.env.now, "the fleet is restored from its last backup");
+        let running = self.running();
+        self.env.timeline.say(self.env.now, format!("the fleet is restored from its last backup; {running}"));
         let known = self.fleet.devices.len();
         self.fleet = backup.restored(epoch, process);
         self.fleet.enrolled_since(&self.devices[..known]);

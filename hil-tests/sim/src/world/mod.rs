@@ -269,9 +269,10 @@ impl World {
         }
     }
 
-    fn outcome(mut self, seed: u64) -> Outcome {
+    /// How many devices serve each version; those that left the fleet are not counted.
+    fn runs(&self) -> Vec<(String, usize)> {
         let mut runs: Vec<(String, usize)> = Vec::new();
-        for device in &self.devices {
+        for device in self.devices.iter().filter(|d| !d.decommissioned) {
             let serving =
                 device.disk.record.as_ref().and_then(|r| r.serving()).map_or("nothing", |i| &i.version);
             match runs.iter_mut().find(|(v, _)| v == serving) {
@@ -280,6 +281,20 @@ impl World {
             }
         }
         runs.sort();
+        runs
+    }
+    /// The same, for people.
+    fn running(&self) -> String {
+        let mut told: Vec<String> = self.runs().iter().map(|(v, n)| format!("{n} run {v}")).collect();
+        let gone = self.devices.iter().filter(|d| d.decommissioned).count();
+        if gone > 0 {
+            told.push(format!("{gone} decommissioned"));
+        }
+        told.join(", ")
+    }
+
+    fn outcome(mut self, seed: u64) -> Outcome {
+        let runs = self.runs();
         let rollouts: Vec<Ended> = self
             .fleet
             .rollouts
@@ -294,14 +309,20 @@ impl World {
             })
             .collect();
         let last = rollouts.last().map_or("none", |r| r.state.as_str());
-        let unexpected = match &self.scenario.expect {
-            Some(expected) if expected != last && self.env.oracle.broken.is_none() => {
-                Some(format!("the last rollout was to end as {expected}, and is {last}"))
-            }
-            _ => None,
-        };
-        let running: Vec<String> = runs.iter().map(|(v, n)| format!("{n} run {v}")).collect();
-        let end = format!("end: {}; {}", last, running.join(", "));
+        let waves: Vec<&str> =
+            rollouts.last().map_or(Vec::new(), |r| r.waves.iter().map(|w| w.as_str()).collect());
+        let of = &self.scenario;
+        let expected = [
+            ("the last rollout was to end as", &of.expect, last.to_owned()),
+            ("its waves were to end as", &of.expect_waves, waves.join(" ")),
+            ("in the end it was to be", &of.expect_runs, self.running()),
+        ];
+        let unexpected = expected.into_iter().filter(|_| self.env.oracle.broken.is_none()).find_map(
+            |(what, to_be, is)| {
+                to_be.as_ref().filter(|e| **e != is).map(|e| format!("{what} {e}, and is {is}"))
+            },
+        );
+        let end = format!("end: {last}; {}", self.running());
         self.env.timeline.say(self.env.now, end);
         Outcome {
             seed,

@@ -4,7 +4,7 @@ use longshore_trust::{Digest, UnixMs};
 use longshore_wire::v1::UpdateState;
 
 use super::super::{DeviceFact, DeviceState, Offer, Standing};
-use super::{Action, Opening};
+use super::{Action, OFFER_GOOD_FOR_MS, Opening};
 use crate::broken::{Rule, broken};
 
 /// A device whose offer lapsed through no fault of the version gets at most so many.
@@ -145,6 +145,12 @@ impl<'a> View<'a> {
             }
             DeviceState::Update(U::Offered) if over && next_window => lapsed(),
             DeviceState::Update(U::Offered) if offer.passed_over => again,
+            // It was away for so long that the offer itself ran out: nobody sends it any more, and no attempt was made.
+            DeviceState::Update(U::Offered)
+                if self.fact.online && now.since(offer.at) > OFFER_GOOD_FOR_MS =>
+            {
+                Some(Wish { attempt: offer.attempts.max(1) })
+            }
             DeviceState::Update(U::Expired | U::TooLate) if opening.is_some() && !next_window => None,
             DeviceState::Update(U::Expired | U::TooLate) => lapsed(),
             DeviceState::Update(U::RolledBack) if self.lapsed => again,
