@@ -271,6 +271,8 @@ impl Supervisor {
 
     /// Remembers who gave the numbers that count now, before they do.
     fn note_director(&mut self, signer: KeyId) {
+        // A run that ended between a new root and its consequences has not drawn them yet.
+        self.follow_director();
         let signer = u64::from_be_bytes(signer.0);
         if self.director != signer {
             match self.store.set_number("director", signer) {

@@ -266,7 +266,9 @@ async fn resume(tx: &mut Tx, r: &Rollout, skip: bool, now: UnixMs) -> Result<(),
             }
             rollout::skip_wave(tx, &r.id, wave).await?;
         } else {
-            rollout::retry_wave(tx, &r.id, wave, now).await?;
+            let plan = rollout::plan(tx, &r.id).await?;
+            let has_shadow = plan.is_some_and(|p| p.policy.waves.get(wave).is_some_and(|w| w.shadow_ms > 0));
+            rollout::retry_wave(tx, &r.id, wave, has_shadow, now).await?;
         }
     }
     let how = if skip {

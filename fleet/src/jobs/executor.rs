@@ -20,6 +20,8 @@ use crate::store::{self, StoreError, Tx, catalogue};
 const HEARD_MS: u64 = 60_000;
 /// How long an offer or command is good, ms: a device that comes back after weeks still gets it.
 const GOOD_FOR_MS: u64 = OFFER_GOOD_FOR_MS;
+/// The way back is good for five years, ms: whoever slept through a revert must not wake up with what was taken back.
+const REVERT_GOOD_FOR_MS: u64 = 5 * 365 * 86_400_000;
 /// State changes that follow from one another are carried out in one tick, up to this many.
 const STEPS_A_TICK: usize = 16;
 
@@ -224,7 +226,9 @@ impl Doing<'_> {
     /// was approved.
     async fn plan_revert(&self, tx: &mut Tx, gated: bool) -> Result<(), ExecutorError> {
         let generation = rollout::next_generation(tx).await?;
-        let plan = plan_revert(&self.owned.plan, &self.owned.devices, generation, gated, self.now);
+        // A tick may have begun before the person's word was stored: a plan is never older than what it carries out.
+        let made = self.now.max(self.owned.rollout.since);
+        let plan = plan_revert(&self.owned.plan, &self.owned.devices, generation, gated, made);
         let id = &self.owned.rollout.id;
         rollout::put_revert(tx, id, &plan).await?;
         let text = format!(
@@ -284,7 +288,7 @@ impl Doing<'_> {
             );
         };
         let Some(generation) = self.owned.revert.as_ref().map(|r| r.generation) else { return Ok(()) };
-        let until = self.now.plus_ms(GOOD_FOR_MS);
+        let until = self.now.plus_ms(REVERT_GOOD_FOR_MS);
         let draft = AssignmentDraft {
             device: device.clone(),
             generation,

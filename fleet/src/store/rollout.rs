@@ -104,7 +104,7 @@ pub enum Mark {
 }
 
 /// Each epoch of the fleet has this many generations of its own, as a power of two.
-const EPOCH_GENERATIONS: u32 = 20;
+const EPOCH_GENERATIONS: u32 = 32;
 
 const COLUMNS: &str =
     "id, model, version, bundle, generation, state, reason, since, created, started, ended, etag, planned_by,
@@ -497,7 +497,7 @@ impl Store {
                             AND d.state IN ('offered', 'accepted', 'downloading', 'verified', 'staged', 'trial',
                                 'shadowing', 'probation', 'deferred')))
                 OR (NOT ?1 AND state = 'completed'
-                    AND generation = (SELECT max(generation) FROM rollout n WHERE n.model = r.model AND n.state = 'completed')
+                    AND started = (SELECT max(started) FROM rollout n WHERE n.model = r.model AND n.state = 'completed')
                     AND NOT EXISTS (SELECT 1 FROM rollout n WHERE n.model = r.model
                         AND n.state IN ('running', 'paused', 'halting', 'reverting')))
              ORDER BY generation",

@@ -18,6 +18,8 @@ pub use paired::{Agreement, EXACT_BELOW, Judged, McNemar, Method, mcnemar, paire
 
 /// Most classes whose answers are tabled against each other; of more, only whether both answered alike is counted.
 pub const MATRIX_CLASSES_MAX: u32 = 32;
+/// Classes of any table that is read: beyond these nobody's model goes.
+const MOST_CLASSES: u32 = 1 << 16;
 /// Bins of the difference of two answers: the middle one is no difference, each other one step to either side; the last
 /// ones hold everything beyond.
 pub const DIFFERENCE_BINS: usize = 41;
@@ -77,6 +79,10 @@ impl TryFrom<Raw> for ShadowTable {
     fn try_from(raw: Raw) -> Result<Self, Self::Error> {
         let Raw { classes, rows, agreed, nan, errors, skipped, active_us, candidate_us, labelled, .. } = raw;
         let (mut matrix, mut differences) = (raw.matrix, raw.differences);
+        // No model that fits a device has more; whoever claims it wants memory.
+        if classes > MOST_CLASSES {
+            return Err("a shadow table has too many classes");
+        }
         // An empty cell says nothing.
         matrix.retain(|_, n| *n > 0);
         if matrix.last_key_value().is_some_and(|(cell, _)| usize::from(*cell) >= cells(classes)) {

@@ -48,6 +48,8 @@ pub(super) fn success(gate: &Gate, c: &Counts) -> GateResult {
     // Even if all that are still on their way come up, is it out of reach?
     let all = decided + c.pending + c.unreachable;
     let best = if all == 0 { 1.0 } else { (all - c.failed) as f64 / all as f64 };
+    // If none of those that can be heard came up, is it still reached? Then one that is slow or defers stops nobody.
+    let worst = c.ok as f64 / (decided + c.pending).max(1) as f64;
     let (outcome, text) = if c.failed > 0 && best < gate.success {
         let text = format!(
             "{} of {decided} devices failed: {:.1} % came up, {:.1} % is asked for",
@@ -56,7 +58,7 @@ pub(super) fn success(gate: &Gate, c: &Counts) -> GateResult {
             gate.success * 100.0
         );
         (Outcome::Fail, text)
-    } else if c.pending > 0 {
+    } else if c.pending > 0 && worst < gate.success {
         (Outcome::NotYet, format!("not yet (needs the answer of {} more devices)", c.pending))
     } else if decided == 0 {
         (Outcome::NotYet, "not yet (needs a device that can be reached)".to_owned())

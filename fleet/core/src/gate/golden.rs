@@ -21,7 +21,7 @@ fn median(values: &mut [f64]) -> f64 {
 pub(super) fn judge(limit: f64, wave: &[Evidence]) -> GateResult {
     let mut classes: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for e in wave {
-        if let Some(deviation) = e.measured.golden.filter(|d| d.is_finite()) {
+        if let Some(deviation) = e.measured.golden.filter(|d| d.is_finite() && *d >= 0.0) {
             classes
                 .entry(e.measured.hardware.as_deref().unwrap_or("unknown hardware"))
                 .or_default()

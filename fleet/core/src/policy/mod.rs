@@ -96,7 +96,12 @@ pub struct GuardPolicy {
     pub p99_percent: u16,
     /// Answers whose PSI from the bundle's own reference exceeds the previous bundle's from its own by more than this; 0 is
     /// off.
+    #[serde(default, skip_serializing_if = "is_off")]
     pub score_shift: f64,
+}
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_off(limit: &f64) -> bool {
+    *limit == 0.0
 }
 impl Default for GuardPolicy {
     fn default() -> Self {

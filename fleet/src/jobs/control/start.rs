@@ -113,7 +113,13 @@ pub(in crate::jobs) async fn begin(
         if devices == 0 {
             continue;
         }
-        if supersede {
+        if supersede && matches!(other.state, RolloutState::Halting | RolloutState::Reverting) {
+            let why = format!(
+                "{} is {} and has {devices} of its devices: wait for its end, so that none keeps what is taken back",
+                other.id, other.state
+            );
+            return Err(refused(r, why));
+        } else if supersede {
             replaced.push(other.id);
         } else if plan.policy.priority <= other.priority {
             return Err(ControlError::Occupied {

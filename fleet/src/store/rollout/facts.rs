@@ -6,7 +6,9 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use longshore_fleet_core::gate::{Beside, Tally};
 use longshore_fleet_core::plan::Plan;
-use longshore_fleet_core::rollout::{DeviceFact, Facts, LateDevice, Offer, Report, RevertPlan, WaveFact};
+use longshore_fleet_core::rollout::{
+    DeviceFact, Facts, LateDevice, Offer, Report, RevertPlan, RolloutState, WaveFact,
+};
 use longshore_trust::{AssignmentVersion, DeviceId, Digest, RolloutId, UnixMs};
 use longshore_wire::v1::UpdateState;
 use sqlx::Row as _;
@@ -132,7 +134,8 @@ async fn held(tx: &mut Tx, rollout: &Rollout) -> Result<BTreeSet<DeviceId>, Stor
         "SELECT d.device FROM rollout o JOIN rollout_device d ON d.rollout = o.id
          WHERE o.model = ?1 AND o.id <> ?2
            AND ((o.state IN ('running', 'paused', 'halting', 'reverting')
-                 AND (o.priority > ?3 OR (o.priority = ?3 AND o.generation < ?4)))
+                 AND (o.priority > ?3 OR (o.priority = ?3 AND o.generation < ?4))
+                 AND (?6 OR d.offered_at IS NOT NULL))
              OR (o.state = 'completed' AND d.offered_at IS NOT NULL AND o.started > ?5))",
     )
     .bind(rollout.model.as_str())
@@ -140,6 +143,8 @@ async fn held(tx: &mut Tx, rollout: &Rollout) -> Result<BTreeSet<DeviceId>, Stor
     .bind(rollout.priority)
     .bind(to_i64(rollout.generation.0))
     .bind(rollout.started.map_or(i64::MAX, |t| to_i64(t.0)))
+    // What is taken back is taken back from every device that the other has not offered anything yet.
+    .bind(!matches!(rollout.state, RolloutState::Halting | RolloutState::Reverting))
     .fetch_all(tx.conn())
     .await?;
     ids.into_iter().map(|id| id.parse().map_err(|e| StoreError::corrupt("device id", e))).collect()
@@ -175,6 +180,8 @@ pub(super) fn tally(r: &SqliteRow, prefix: &str) -> Result<Tally, StoreError> {
 
 fn device(r: &SqliteRow, reader: &mut Reader) -> Result<DeviceFact, StoreError> {
     let champion = digest(r, "champion")?;
+    let accepted = r.try_get::<i64, _>("accepted")?;
+    let said_version = r.try_get::<Option<i64>, _>("said_version")?;
     let offer = match (r.try_get::<Option<i64>, _>("assignment_version")?, time(r, "offered_at")?) {
         (Some(version), Some(at)) => Some(Offer {
             version: AssignmentVersion(to_u64(version)),
@@ -185,8 +192,7 @@ fn device(r: &SqliteRow, reader: &mut Reader) -> Result<DeviceFact, StoreError> 
             halted_at: time(r, "halted_at")?,
             until: time(r, "activate_by")?,
             shadow: r.try_get::<i64, _>("shadow")? != 0,
-            passed_over: r.try_get::<i64, _>("accepted")? > version
-                && r.try_get::<Option<i64>, _>("said_version")?.is_none_or(|said| said < version),
+            passed_over: accepted > version && said_version.is_none_or(|said| said < version),
         }),
         _ => None,
     };
@@ -197,9 +203,7 @@ fn device(r: &SqliteRow, reader: &mut Reader) -> Result<DeviceFact, StoreError> 
             .ok()
             .map(|state| {
                 Ok::<_, StoreError>(Report {
-                    version: AssignmentVersion(to_u64(
-                        r.try_get::<Option<i64>, _>("said_version")?.unwrap_or(0),
-                    )),
+                    version: AssignmentVersion(to_u64(said_version.unwrap_or(0))),
                     state,
                     code: r.try_get("said_code")?,
                     active: digest(r, "active")?,
@@ -225,7 +229,11 @@ fn device(r: &SqliteRow, reader: &mut Reader) -> Result<DeviceFact, StoreError> 
         champion: champion.map(|_| tally(r, "old")).transpose()?,
         measured: reader.measured(r)?,
         shadow_rows: to_u64(r.try_get("shadow_rows")?),
-        revert: r.try_get::<Option<i64>, _>("revert_version")?.map(|v| AssignmentVersion(to_u64(v))),
+        // One that another model's assignment overtook is refused as old: it is signed once more.
+        revert: r
+            .try_get::<Option<i64>, _>("revert_version")?
+            .filter(|v| accepted <= *v || said_version.is_some_and(|said| said >= *v))
+            .map(|v| AssignmentVersion(to_u64(v))),
         failures: u32::try_from(r.try_get::<i64, _>("failures")?).unwrap_or(u32::MAX),
         quarantined: r.try_get::<i64, _>("quarantined")? != 0,
         ..DeviceFact::new(device, wave)

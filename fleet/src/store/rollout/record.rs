@@ -99,8 +99,12 @@ async fn shadow_of(
         let Some(table) = decode_counters(&bytes)?.shadow else { continue };
         match &mut sum {
             None => sum = Some(table),
-            // Hours of one bundle have one shape.
-            Some(sum) => sum.merge(&table).map_err(|e| StoreError::corrupt("shadow table", e))?,
+            // Hours of one bundle have one shape, but for what devices said before the bundle was known here.
+            Some(sum) => {
+                if let Err(error) = sum.merge(&table) {
+                    tracing::warn!(%error, rollout = %rollout.id, "an hour of shadow counts has another shape: left out");
+                }
+            }
         }
     }
     Ok(sum)

@@ -4,11 +4,11 @@ use longshore_fleet_core::rollout::RevertPlan;
 use longshore_trust::{DeviceId, Generation, RolloutId, UnixMs};
 use sqlx::SqliteConnection;
 
-use super::{EPOCH_GENERATIONS, last_generation, touch};
-use crate::store::{Store, StoreError, Tx, audit, set_meta, to_i64};
+use super::{first_generation, last_generation, touch};
+use crate::store::{Store, StoreError, Tx, audit, get_meta, set_meta, to_i64};
 
-/// A device that has worse to tell is not believed: it could use the numbers up.
-const MOST_AHEAD: u64 = 1 << EPOCH_GENERATIONS;
+/// The audit log says at most so often that devices are ahead of this record, ms.
+const SAID_AGAIN_MS: u64 = 3_600_000;
 
 /// A device told of a generation. One that this record never gave out is proof that the record is older than what devices
 /// hold: generations go on after it, and the audit log says so.
@@ -25,10 +25,19 @@ pub async fn heard_generation(
         return Ok(());
     }
     let known = last_generation(tx).await?;
-    if told <= known || told.0 - known.0 > MOST_AHEAD {
+    // No fleet gave out what belongs to a later epoch: a device that tells of it could otherwise use the numbers up, and
+    // after a restore nobody would accept a plan.
+    let epoch: u64 = get_meta(tx, "epoch").await?.and_then(|t| t.parse().ok()).unwrap_or(1);
+    if told <= known || told.0 >= first_generation(epoch.saturating_add(1)) {
         return Ok(());
     }
     set_meta(tx, "generation", &told.to_string()).await?;
+    // One device must not fill the log.
+    let said: u64 = get_meta(tx, "behind_devices_said").await?.and_then(|t| t.parse().ok()).unwrap_or(0);
+    if now.since(UnixMs(said)) < SAID_AGAIN_MS {
+        return Ok(());
+    }
+    set_meta(tx, "behind_devices_said", &now.to_string()).await?;
     let text = format!(
         "{device} holds generation {told}, this record knows of {known}: it is older than what devices hold (restored from \
          a backup?); new plans come after {told}"

@@ -102,7 +102,39 @@ pub async fn skip_wave(tx: &mut Tx, id: &RolloutId, wave: usize) -> Result<(), S
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn retry_wave(tx: &mut Tx, id: &RolloutId, wave: usize, now: UnixMs) -> Result<(), StoreError> {
+pub async fn retry_wave(
+    tx: &mut Tx,
+    id: &RolloutId,
+    wave: usize,
+    has_shadow: bool,
+    now: UnixMs,
+) -> Result<(), StoreError> {
+    // A wave whose devices only ran the version beside the active one has not earned more.
+    let served: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM rollout_device
+         WHERE rollout = ?1 AND wave = ?2 AND offered_at IS NOT NULL AND shadow = 0",
+    )
+    .bind(id.as_str())
+    .bind(to_i64(wave as u64))
+    .fetch_one(tx.conn())
+    .await?;
+    let reopened = if has_shadow && served == 0 { WaveState::Shadowing } else { WaveState::Offering };
+    // Tried again, it is judged by what comes from now on.
+    sqlx::query(
+        "UPDATE rollout_device AS r SET
+             (base_rows, base_errors, base_labelled, base_correct) =
+               (SELECT coalesce(sum(t.rows), 0), coalesce(sum(t.errors), 0), coalesce(sum(t.labelled), 0),
+                       coalesce(sum(t.correct), 0)
+                FROM device_total t JOIN rollout o ON o.id = r.rollout
+                WHERE t.device = r.device AND t.model = o.model AND t.bundle = o.bundle)
+         WHERE rollout = ?1 AND wave = ?2 AND offered_at IS NOT NULL
+           AND EXISTS (SELECT 1 FROM rollout_wave w
+               WHERE w.rollout = ?1 AND w.wave = ?2 AND w.state = 'failed')",
+    )
+    .bind(id.as_str())
+    .bind(to_i64(wave as u64))
+    .execute(tx.conn())
+    .await?;
     sqlx::query(
         "UPDATE rollout_device SET state = 'waiting', code = NULL, attempts = 0, changed = ?3
          WHERE rollout = ?1 AND wave = ?2 AND state IN
@@ -118,7 +150,7 @@ pub async fn retry_wave(tx: &mut Tx, id: &RolloutId, wave: usize, now: UnixMs) -
         .bind(to_i64(wave as u64))
         .execute(tx.conn())
         .await?;
-    set_wave(tx, id, wave, WaveState::Offering, now).await
+    set_wave(tx, id, wave, reopened, now).await
 }
 
 /// Writes what is known of a wave.

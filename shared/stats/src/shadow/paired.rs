@@ -169,6 +169,9 @@ pub struct Agreement {
 pub(super) fn kappa(classes: usize, cells: impl Iterator<Item = ((u32, u32), u64)>) -> Option<Agreement> {
     let cells: Vec<((usize, usize), u64)> = cells.map(|((a, c), n)| ((a as usize, c as usize), n)).collect();
     let rows = cells.iter().fold(0u64, |sum, (_, n)| sum.saturating_add(*n));
+    if rows == 0 {
+        return None;
+    }
     let n = rows as f64;
     let (mut active, mut candidate) = (vec![0.0; classes], vec![0.0; classes]);
     let mut observed = 0.0;
@@ -179,7 +182,7 @@ pub(super) fn kappa(classes: usize, cells: impl Iterator<Item = ((u32, u32), u64
         observed += if a == c { share } else { 0.0 };
     }
     let by_chance: f64 = active.iter().zip(&candidate).map(|(a, c)| a * c).sum();
-    if rows == 0 || by_chance >= 1.0 {
+    if by_chance >= 1.0 {
         return None;
     }
     let (beyond, missed) = (1.0 - by_chance, 1.0 - observed);

@@ -46,11 +46,14 @@ impl Step<'_> {
             (0..self.facts.waves.len()).for_each(|w| self.offers(w, &mut pace));
         }
         let mut open = (0usize, 0usize);
-        for d in self.devices.iter().filter(|d| !d.fact.held) {
+        for d in &self.devices {
             let Some(offer) = d.fact.offer.filter(|_| !d.state.is_terminal()) else {
                 continue;
             };
-            count(&mut open, d);
+            // A halt names its assignment: one that another rollout gave the device since is not touched by it.
+            if !d.fact.held {
+                count(&mut open, d);
+            }
             if offer.halted_at.is_none_or(|t| self.now.since(t) >= COMMAND_AGAIN_MS) {
                 self.out.push(Action::Halt { device: d.fact.device.clone(), version: offer.version });
             }
@@ -109,7 +112,7 @@ impl Step<'_> {
         let stage = self.stage(plan, &stage_open);
         if let Some(least) = plan.success
             && unsent.iter().any(|(s, ..)| *s > 0)
-            && let (back, stuck @ 1..) = first
+            && let (back, stuck @ 2..) = first
             && (back as f64) < least * (back + stuck) as f64
         {
             let reason = format!(
