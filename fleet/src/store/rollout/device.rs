@@ -87,6 +87,14 @@ pub struct Offered {
     pub attempt: u32,
 }
 
+/// Devices are judged by what they count with the rollout's bundle from now on; which ones, a condition behind it says.
+pub(super) const COUNT_FROM_NOW: &str = "UPDATE rollout_device AS r SET
+    (base_rows, base_errors, base_labelled, base_correct) =
+      (SELECT coalesce(sum(t.rows), 0), coalesce(sum(t.errors), 0), coalesce(sum(t.labelled), 0),
+              coalesce(sum(t.correct), 0)
+       FROM device_total t JOIN rollout o ON o.id = r.rollout
+       WHERE t.device = r.device AND t.model = o.model AND t.bundle = o.bundle)";
+
 /// Writes an offer; with the first one, what the device had counted with the bundle before.
 ///
 /// # Errors
@@ -98,15 +106,9 @@ pub async fn set_offer(
     offered: Offered,
     now: UnixMs,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE rollout_device AS r SET
-             (base_rows, base_errors, base_labelled, base_correct) =
-               (SELECT coalesce(sum(t.rows), 0), coalesce(sum(t.errors), 0), coalesce(sum(t.labelled), 0),
-                       coalesce(sum(t.correct), 0)
-                FROM device_total t JOIN rollout o ON o.id = r.rollout
-                WHERE t.device = r.device AND t.model = o.model AND t.bundle = o.bundle)
-         WHERE rollout = ?1 AND device = ?2 AND offered_at IS NULL",
-    )
+    sqlx::query(sqlx::AssertSqlSafe(format!(
+        "{COUNT_FROM_NOW} WHERE rollout = ?1 AND device = ?2 AND offered_at IS NULL"
+    )))
     .bind(id.as_str())
     .bind(device.as_str())
     .execute(tx.conn())

@@ -4,6 +4,7 @@ use longshore_fleet_core::gate::Verdict;
 use longshore_fleet_core::rollout::{PauseReason, RolloutState, WaveState};
 use longshore_trust::{RolloutId, UnixMs};
 
+use super::device::COUNT_FROM_NOW;
 use super::{evidence, log, log_of, touch};
 use crate::store::{StoreError, Tx, to_i64};
 
@@ -120,17 +121,11 @@ pub async fn retry_wave(
     .await?;
     let reopened = if has_shadow && served == 0 { WaveState::Shadowing } else { WaveState::Offering };
     // Tried again, it is judged by what comes from now on.
-    sqlx::query(
-        "UPDATE rollout_device AS r SET
-             (base_rows, base_errors, base_labelled, base_correct) =
-               (SELECT coalesce(sum(t.rows), 0), coalesce(sum(t.errors), 0), coalesce(sum(t.labelled), 0),
-                       coalesce(sum(t.correct), 0)
-                FROM device_total t JOIN rollout o ON o.id = r.rollout
-                WHERE t.device = r.device AND t.model = o.model AND t.bundle = o.bundle)
-         WHERE rollout = ?1 AND wave = ?2 AND offered_at IS NOT NULL
+    sqlx::query(sqlx::AssertSqlSafe(format!(
+        "{COUNT_FROM_NOW} WHERE rollout = ?1 AND wave = ?2 AND offered_at IS NOT NULL
            AND EXISTS (SELECT 1 FROM rollout_wave w
-               WHERE w.rollout = ?1 AND w.wave = ?2 AND w.state = 'failed')",
-    )
+               WHERE w.rollout = ?1 AND w.wave = ?2 AND w.state = 'failed')"
+    )))
     .bind(id.as_str())
     .bind(to_i64(wave as u64))
     .execute(tx.conn())
