@@ -2,6 +2,7 @@
 
 use longshore_bundle::Manifest;
 use longshore_stats::bounds::Interval;
+use longshore_stats::quality::calibration::ROWS_MIN;
 use longshore_stats::quality::cbpe::{self, FeatureState, NotEstimable};
 use longshore_stats::quality::confusion::Confusion;
 use longshore_stats::quality::proportion::{Share, Z95};
@@ -142,10 +143,10 @@ pub fn estimate(
         return no("this is a regression; only labels tell how good it is");
     }
     let Some(quality) = reference.and_then(|r| r.quality.as_ref()) else {
-        return no(
-            "the bundle's reference has no labelled rows to calibrate scores with; build it with a reference table that \
-             has a column `label`",
-        );
+        return no(&format!(
+            "the bundle's reference has fewer than {ROWS_MIN} labelled rows to calibrate scores with; build it with a \
+             reference table that has at least so many, and a column `label`"
+        ));
     };
     let Some(profile) = counters.profile.as_ref().filter(|p| p.rows > 0 && !drift.is_empty()) else {
         return no("no feature was counted, so nothing shows whether the inputs are still the reference's");
