@@ -140,7 +140,7 @@ impl Stage {
         std::fs::create_dir_all(&dir)?;
         let site = ["amsterdam", "rotterdam"][i % 2];
         let text = format!(
-            "state_dir = \"{0}/state\"\nrun_dir = \"{0}/run\"\n\n[labels]\nsite = \"{site}\"\n\n[intervals]\njournal = \"500ms\"\nwindow = \"2s\"\nhealth = \"5s\"\n\n[link]\nspread = \"200ms\"\n",
+            "state_dir = \"{0}/state\"\nrun_dir = \"{0}/run\"\n\n[labels]\nsite = \"{site}\"\n\n[intervals]\njournal = \"500ms\"\nwindow = \"2s\"\nhealth = \"5s\"\n\n[link]\nspread = \"200ms\"\nretry_max = \"10s\"\n",
             dir.display()
         );
         let path = dir.join("agent.toml");

@@ -111,6 +111,7 @@ impl Store {
                 COALESCE(c.labelled, 0) AS champion_labelled, COALESCE(c.correct, 0) AS champion_correct
             FROM rollout_device r JOIN rollout o ON o.id = r.rollout
             LEFT JOIN device_total t ON t.device = r.device AND t.model = o.model AND t.bundle = o.bundle
+                AND r.state <> 'waiting'
             LEFT JOIN device_total c ON c.device = r.device AND c.model = o.model AND c.bundle = r.champion
             WHERE r.rollout = ?1 AND r.device = ?2";
         Ok(sqlx::query_as(sql)

@@ -240,6 +240,7 @@ impl Store {
             FROM rollout_device r JOIN rollout o ON o.id = r.rollout
             LEFT JOIN device d ON d.id = r.device
             LEFT JOIN device_total t ON t.device = r.device AND t.model = o.model AND t.bundle = o.bundle
+                AND r.state <> 'waiting'
             WHERE r.rollout = ?1 AND (?2 IS NULL OR r.wave = ?2) AND (?3 = '' OR r.state = ?3) AND r.device {compare} ?4
             ORDER BY r.device {order} LIMIT ?5"
         );
