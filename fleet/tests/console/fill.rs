@@ -622,6 +622,15 @@ async fn rollouts(pool: &SqlitePool, now: u64) {
         &[json!(now - 5 * MINUTE)],
     )
     .await;
+    // It ran that version once, long before.
+    run(
+        pool,
+        "INSERT INTO device_total (device, model, bundle, requests, rows, errors, labelled, correct, counters)
+         SELECT 'meter-000', model, bundle, requests, rows, errors, labelled, correct, counters FROM device_total
+         WHERE device = 'meter-050'",
+        &[],
+    )
+    .await;
     for (i, text) in ["started by admin", "wave 0 opened", "wave 0 passed", "wave 1 opened", HOSTILE]
         .into_iter()
         .enumerate()

@@ -230,6 +230,21 @@ async fn a_rollout_shows_its_gates_with_their_numbers_and_what_can_be_done() {
 }
 
 #[tokio::test]
+async fn what_a_waiting_device_answered_with_the_version_before_is_not_of_the_rollout() {
+    let server = Server::filled().await;
+    let browser = Browser::signed_in(&server).await;
+    let cells = |page: &str| {
+        let line = page.split("<tbody>").last().unwrap().split("</tr>").next().unwrap().to_owned();
+        line.split("<td class=\"num\">")
+            .skip(2)
+            .map(|c| c.split('<').next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(cells(&browser.get("/rollouts/r-4").await.text), ["0", "–", "0"]);
+    assert_eq!(cells(&browser.get("/rollouts/r-3?wave=0").await.text)[0], "400");
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_said_to_be_missing() {
     let server = Server::filled().await;
     let browser = Browser::signed_in(&server).await;
