@@ -78,6 +78,17 @@ pub enum Command {
         /// The rollout
         rollout: RolloutId,
     },
+    /// List the devices of one, all or those of a wave or in a state
+    Devices {
+        /// The rollout
+        rollout: RolloutId,
+        /// Only those of this wave, from 0 on
+        #[arg(long)]
+        wave: Option<u32>,
+        /// Only those in this state, such as rolled_back or waiting
+        #[arg(long)]
+        state: Option<String>,
+    },
     /// Follow one to its end; with --json, a stream of events
     ///
     /// Exit codes: 0 completed; 1 refused; 2 usage; 3 the server cannot be reached; 10 paused, a person must decide;
@@ -185,6 +196,18 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Show { rollout } => {
             let value: Value = client.get(&format!("/rollouts/{rollout}"))?;
             print(context, &value, show::rollout);
+            Ok(())
+        }
+        Command::Devices { rollout, wave, state } => {
+            if let Some(odd) =
+                state.as_ref().filter(|s| !s.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+            {
+                return Err(Failure::usage(format!("{odd:?} is no state of a device; one is rolled_back")));
+            }
+            let asked = [wave.map(|w| format!("wave={w}")), state.map(|s| format!("state={s}"))];
+            let asked: Vec<String> = asked.into_iter().flatten().collect();
+            let devices = client.pages(&format!("/rollouts/{rollout}/devices?{}", asked.join("&")))?;
+            print(context, &json!({ "items": devices }), show::devices);
             Ok(())
         }
         Command::Record { rollout, out } => record::fetch(context, &client, &rollout, out.as_deref()),

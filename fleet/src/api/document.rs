@@ -7,7 +7,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::{
     alerts, audit, deliveries, devices, events, fleet, history, models, monitor, objects, promotion,
-    rollouts, session, trust,
+    rollout_devices, rollouts, session, trust,
 };
 
 struct Security;
@@ -45,7 +45,7 @@ impl Modify for Security {
         deliveries::rules, deliveries::list, deliveries::retry_all, deliveries::retry, deliveries::test,
         deliveries::retraining,
         rollouts::policies, rollouts::create, rollouts::list, rollouts::show, rollouts::plan, rollouts::log, rollouts::act,
-        rollouts::rehearsal, rollouts::check,
+        rollouts::rehearsal, rollouts::check, rollout_devices::list,
         promotion::show,
         history::show,
     ),

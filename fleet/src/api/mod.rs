@@ -21,6 +21,7 @@ mod page;
 mod problem;
 mod promotion;
 pub mod recheck;
+mod rollout_devices;
 mod rollouts;
 mod rollouts_view;
 mod session;
@@ -92,6 +93,7 @@ pub fn router(app: Shared) -> Router {
         .route("/api/v1/rollouts/{rollout}", get(rollouts::show))
         .route("/api/v1/rollouts/{rollout}/plan", get(rollouts::plan))
         .route("/api/v1/rollouts/{rollout}/rehearsal", get(rollouts::rehearsal))
+        .route("/api/v1/rollouts/{rollout}/devices", get(rollout_devices::list))
         .route("/api/v1/rollouts/{rollout}/log", get(rollouts::log))
         .route("/api/v1/rollouts/{rollout}/record", get(promotion::show))
         .route("/api/v1/rollouts/{rollout}/{action}", post(rollouts::act))

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::store::StoreError;
 use crate::store::rollout::Rollout;
-use crate::store::views::{Cursor, RolloutEventRow};
+use crate::store::views::{Cursor, RolloutDeviceRow, RolloutEventRow};
 
 /// Devices shown of one rollout; more are in `device_counts`.
 pub(super) const DEVICES: u32 = 5_000;
@@ -201,6 +201,22 @@ pub struct WaveDevice {
     correct: i64,
 }
 
+impl From<RolloutDeviceRow> for WaveDevice {
+    fn from(d: RolloutDeviceRow) -> Self {
+        Self {
+            device: d.device,
+            state: d.state,
+            code: d.code,
+            detail: d.detail,
+            online: d.online.unwrap_or(false),
+            changed: d.changed,
+            rows: d.rows,
+            labelled: d.labelled,
+            correct: d.correct,
+        }
+    }
+}
+
 /// A line of the log.
 #[derive(Serialize, ToSchema)]
 pub struct LogLine {
@@ -258,17 +274,7 @@ impl RolloutDetail {
         let Some(plan) = app.store.plan_brief(id).await? else { return Ok(None) };
         let mut devices: BTreeMap<usize, Vec<WaveDevice>> = BTreeMap::new();
         for d in app.store.view_rollout_devices(id, None, "", &Cursor::Start, most.min(DEVICES)).await?.0 {
-            devices.entry(usize::try_from(d.wave).unwrap_or(0)).or_default().push(WaveDevice {
-                device: d.device,
-                state: d.state,
-                code: d.code,
-                detail: d.detail,
-                online: d.online.unwrap_or(false),
-                changed: d.changed,
-                rows: d.rows,
-                labelled: d.labelled,
-                correct: d.correct,
-            });
+            devices.entry(usize::try_from(d.wave).unwrap_or(0)).or_default().push(d.into());
         }
         let mut counts: BTreeMap<usize, BTreeMap<String, u64>> = BTreeMap::new();
         for c in app.store.view_wave_states(id).await? {

@@ -167,3 +167,27 @@ async fn acts_that_make_no_sense_are_refused() {
         "halted starts nothing"
     );
 }
+
+#[tokio::test]
+async fn devices_of_a_rollout_come_in_pages_by_wave_and_state() {
+    let (fleet, id) = two_versions().await;
+    let of = |page: &Value| -> Vec<String> {
+        page["items"].as_array().unwrap().iter().map(|d| format!("{} {}", d["wave"], d["device"])).collect()
+    };
+    let all = fleet.get(&format!("/rollouts/{id}/devices")).await.json;
+    assert_eq!((of(&all).len(), &all["next"]), (3, &Value::Null));
+    let first = fleet.get(&format!("/rollouts/{id}/devices?limit=2")).await.json;
+    let cursor = first["next"].as_str().unwrap();
+    let second = fleet.get(&format!("/rollouts/{id}/devices?limit=2&cursor={cursor}")).await.json;
+    assert_eq!([of(&first), of(&second)].concat(), of(&all));
+    let canaries = fleet.get(&format!("/rollouts/{id}/devices?wave=0")).await.json;
+    assert_eq!(of(&canaries).len(), 1);
+    assert_eq!(canaries["items"][0]["state"], "waiting");
+    assert!(of(&fleet.get(&format!("/rollouts/{id}/devices?state=committed")).await.json).is_empty());
+    let odd = fleet.get(&format!("/rollouts/{id}/devices?state=lost")).await;
+    assert_eq!(
+        (odd.status, &odd.json["code"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("rollout.device_state"))
+    );
+    assert_eq!(fleet.get("/rollouts/none/devices").await.json["code"], "rollout.unknown");
+}

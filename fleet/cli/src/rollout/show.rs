@@ -8,6 +8,9 @@ use crate::show::{ago, list, table, text};
 
 /// Devices that are left out and named; more are only counted.
 const MOST_LEFT_OUT: usize = 20;
+/// Devices that `show` lists.
+const MOST_DEVICES: usize = 200;
+const DEVICE_COLUMNS: [&str; 7] = ["wave", "device", "state", "code", "online", "rows", "changed"];
 
 /// A plan before it is started.
 pub fn plan(p: &Value) -> String {
@@ -126,18 +129,51 @@ pub fn rollout(r: &Value) -> String {
     for said in shadow(&r["shadow"]).into_iter().flatten() {
         line(&mut out, &format!("shadow: {said}"));
     }
-    let rows: Vec<Vec<String>> = list(r, "waves")
+    let mut rows: Vec<Vec<String>> = list(r, "waves")
         .iter()
-        .flat_map(|w| {
-            list(w, "devices")
-                .iter()
-                .map(move |d| vec![text(w, "wave"), text(d, "device"), text(d, "state"), text(d, "code")])
-        })
+        .flat_map(|w| list(w, "devices").iter().map(move |d| device(&text(w, "wave"), d)))
         .collect();
+    let all: usize = list(r, "waves").iter().map(size).sum();
+    rows.truncate(MOST_DEVICES);
     if !rows.is_empty() {
-        line(&mut out, &format!("\n{}", table(&["wave", "device", "state", "code"], rows)));
+        let more = all.saturating_sub(rows.len());
+        line(&mut out, &format!("\n{}", table(&DEVICE_COLUMNS, rows)));
+        if more > 0 {
+            let id = text(r, "id");
+            line(&mut out, &format!("and {more} more: `longshore rollout devices {id}`"));
+        }
     }
     out
+}
+
+/// Devices of a rollout.
+pub fn devices(value: &Value) -> String {
+    let devices = list(value, "items");
+    if devices.is_empty() {
+        return "No such device in this rollout.\n".into();
+    }
+    let rows = devices.iter().map(|d| device(&text(d, "wave"), d)).collect();
+    format!("{}\n", table(&DEVICE_COLUMNS, rows))
+}
+
+fn device(wave: &str, d: &Value) -> Vec<String> {
+    let online = if d["online"] == Value::Bool(true) { "yes" } else { "no" };
+    vec![
+        wave.to_owned(),
+        text(d, "device"),
+        text(d, "state"),
+        text(d, "code"),
+        online.to_owned(),
+        text(d, "rows"),
+        ago(d, "changed"),
+    ]
+}
+
+/// All devices of a wave, also those that are not listed.
+fn size(wave: &Value) -> usize {
+    let counted = wave["device_counts"].as_object().into_iter().flatten();
+    let counted: u64 = counted.filter_map(|(_, n)| n.as_u64()).sum();
+    list(wave, "devices").len().max(usize::try_from(counted).unwrap_or(0))
 }
 
 /// What a version did in shadow; nothing where it was not.
@@ -199,10 +235,12 @@ fn waves(out: &mut String, value: &Value) {
         .iter()
         .enumerate()
         .map(|(i, w)| {
-            let devices = list(w, "devices");
+            let (devices, all) = (list(w, "devices"), size(w));
             let offline = devices.iter().filter(|d| d["online"] == Value::Bool(false)).count();
+            // Of a wave that is listed in part it is not known here.
+            let offline = if devices.len() < all { "-".to_owned() } else { offline.to_string() };
             let state = if w["state"].is_string() { text(w, "state") } else { "-".into() };
-            vec![i.to_string(), text(w, "select"), devices.len().to_string(), offline.to_string(), state]
+            vec![i.to_string(), text(w, "select"), all.to_string(), offline, state]
         })
         .collect();
     line(out, &table(&["wave", "select", "devices", "offline", "state"], rows).to_string());
