@@ -58,11 +58,15 @@ impl Voices {
     }
     /// How many more must be heard before the wave passes. One that is slow or defers is not waited for.
     pub fn wanted_to_pass(&self) -> usize {
-        self.able().min(NO_SINGLE_DEVICE).saturating_sub(self.heard)
+        self.wanted_of(self.able())
     }
     /// How many more must be heard before it fails: the first that comes up does not stop it for those on their way.
     pub fn wanted_to_fail(&self) -> usize {
-        (self.able() + self.coming).min(NO_SINGLE_DEVICE).saturating_sub(self.heard)
+        self.wanted_of(self.able() + self.coming)
+    }
+    /// A wave that truly has one device or two is decided by those that are heard.
+    fn wanted_of(&self, all: usize) -> usize {
+        if all < NO_SINGLE_DEVICE { 0 } else { NO_SINGLE_DEVICE.saturating_sub(self.heard) }
     }
 }
 impl FromIterator<Voice> for Voices {

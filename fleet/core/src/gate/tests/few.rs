@@ -46,6 +46,7 @@ fn one_device_that_tells_much_neither_passes_nor_fails_a_wave_of_three() {
             for few in 1..=2 {
                 assert_eq!(asked(keys, &vec![loud.clone(); few]).outcome, alone, "{keys}");
             }
+            assert_eq!(asked(keys, &[loud, says(0, true)]).outcome, alone, "{keys}: of two, one is enough");
         }
     }
 }
