@@ -15,3 +15,4 @@ pub mod policy;
 pub mod promotion;
 pub mod rollout;
 pub mod shadow;
+mod wording;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::broken::{Rule, broken};
 use crate::policy::{Policy, Select};
+use crate::wording::counted;
 
 pub use candidate::{Candidate, Elsewhere};
 pub use lint::policy_lint;
@@ -141,7 +142,8 @@ pub enum PlanError {
     },
     /// The policy reverts, but no offline key signed a way back.
     #[error(
-        "the policy takes a bad version back by itself, but for {devices} device(s) (first: {first}) no offline key signed the way back from {model}@{version} to what they run ({to}): approve the version with that way back, or use a policy with on_fail = \"pause\""
+        "the policy takes a bad version back by itself, but for {} (first: {first}) no offline key signed the way back from {model}@{version} to what runs there ({to}): approve the version with that way back, or use a policy with on_fail = \"pause\"",
+        counted(*.devices, "device")
     )]
     NoWayBack {
         /// The model.
@@ -192,6 +194,7 @@ pub fn plan(request: Request<'_>, inventory: &[Candidate]) -> Result<Plan, PlanE
     if pool.is_empty() {
         let why = match (inventory.len(), excluded.first()) {
             (0, _) => "the fleet has no devices; enrol one first (`longshore devices token`)".to_owned(),
+            (1, Some(e)) => format!("the only device is left out ({}: {})", e.device, e.reason),
             (n, Some(e)) => format!("all {n} devices are left out (first: {}: {})", e.device, e.reason),
             (_, None) => "all devices are left out".to_owned(),
         };
@@ -356,12 +359,15 @@ fn warnings(request: &Request<'_>, waves: &[PlannedWave], previous: Option<Diges
     for (i, wave) in waves.iter().enumerate() {
         let off = wave.devices.iter().filter(|d| !d.online).count();
         if off > 0 {
-            out.push(format!("wave {i}: {off} of {} devices are not connected now", wave.devices.len()));
+            out.push(format!(
+                "wave {i}: {off} of {} not connected now",
+                counted(wave.devices.len(), "device")
+            ));
         }
         if !wave.devices.is_empty() && wave.devices.len() < gate.min_devices as usize {
             out.push(format!(
-                "wave {i} has {} device(s), fewer than min_devices = {}: all of them must run the version",
-                wave.devices.len(),
+                "wave {i} has {}, fewer than min_devices = {}: all of them must run the version",
+                counted(wave.devices.len(), "device"),
                 gate.min_devices
             ));
         }

@@ -104,6 +104,7 @@ impl World {
             accuracy: self.accuracy,
             error_rate: self.error_rate,
             soak_ms,
+            has_shadow: false,
         }
     }
 

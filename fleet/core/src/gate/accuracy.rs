@@ -4,9 +4,10 @@
 //! harm it proves. It never passes one: it holds only while truth relates to inputs as it did in the reference data.
 
 use super::control::{self, Shift};
-use super::harm::{Asked, Said, Wording, answer, silent};
-use super::paired::{NO_SINGLE_DEVICE, Pair};
+use super::harm::{Asked, Said, Wording, answer, more_rows, silent};
+use super::paired::{NO_SINGLE_DEVICE, Pair, Voice, Voices};
 use super::{Control, Evidence, GateResult, Outcome, Tally};
+use crate::wording::counted;
 
 /// Correlation, within a device, of the difference between two versions. For one version 0.01 to 0.02 was found; but what
 /// a device's surroundings do to accuracy falls on both versions alike and cancels in the pair. A tenth is left for what
@@ -61,11 +62,11 @@ fn change(controls: &[Control]) -> Option<Shift> {
     control::shift(both.map(|(old, new)| share(&old).0 - share(&new).0).collect())
 }
 
-/// Devices that can be compared, and how many labelled rows are missing.
-fn compared(min_labelled: u64, both: &[(Tally, Tally)]) -> (Vec<(Tally, Tally)>, u64) {
+/// Devices that can be compared, and how many labelled rows are missing, where so many devices are `able` to bring them.
+fn compared(min_labelled: u64, both: &[(Tally, Tally)], able: usize) -> (Vec<(Tally, Tally)>, u64) {
     let usable: Vec<(Tally, Tally)> = both.iter().copied().filter(is_comparable).collect();
     // Where there are others, one device brings at most half of what is asked for.
-    let most = if usable.len() >= NO_SINGLE_DEVICE { min_labelled.div_ceil(2) } else { u64::MAX };
+    let most = if able >= NO_SINGLE_DEVICE { min_labelled.div_ceil(2) } else { u64::MAX };
     let counted = both.iter().fold(0u64, |sum, (_, new)| sum.saturating_add(new.labelled.min(most)));
     (usable, min_labelled.saturating_sub(counted))
 }
@@ -75,13 +76,16 @@ fn pairs(min_labelled: u64, usable: &[(Tally, Tally)]) -> Vec<Pair> {
     usable.iter().map(|(old, new)| pair(old, new, each)).collect()
 }
 
-/// The outcome alone, of devices without control devices: previous version and new one.
+/// The outcome alone, of devices that all run the version, without control devices: previous version and new one.
 pub(super) fn outcome(min_labelled: u64, asked: &Asked, both: &[(Tally, Tally)]) -> Outcome {
-    let (usable, missing) = compared(min_labelled, both);
+    let could = |(old, _): &&(Tally, Tally)| old.labelled >= MIN_CHAMPION_LABELS;
+    let voice = |pair: &(Tally, Tally)| if is_comparable(pair) { Voice::Heard } else { Voice::Silent };
+    let voices: Voices = both.iter().filter(could).map(voice).collect();
+    let (usable, missing) = compared(min_labelled, both, voices.able());
     if usable.is_empty() {
         return Outcome::NotYet;
     }
-    super::harm::outcome(&LABELLED, asked, &pairs(min_labelled, &usable), missing > 0)
+    super::harm::outcome(&LABELLED, asked, &pairs(min_labelled, &usable), &voices, missing > 0)
 }
 
 pub(super) fn judge(min_labelled: u64, asked: &Asked, wave: &[Evidence], controls: &[Control]) -> GateResult {
@@ -90,8 +94,13 @@ pub(super) fn judge(min_labelled: u64, asked: &Asked, wave: &[Evidence], control
         let text = "not applicable: no device of this wave ran a version before".to_owned();
         return silent("accuracy", Outcome::NotApplicable, asked.margin, text);
     }
-    let (usable, missing) = compared(min_labelled, &both);
-    let missing = (missing > 0).then(|| format!("{missing} more labelled rows"));
+    let voice = |e: &Evidence| {
+        let old = e.champion.unwrap_or_default();
+        Voice::of(e, is_comparable(&(old, e.candidate)), old.labelled >= MIN_CHAMPION_LABELS)
+    };
+    let voices: Voices = wave.iter().map(voice).collect();
+    let (usable, missing) = compared(min_labelled, &both, voices.able());
+    let missing = (missing > 0).then(|| more_rows(missing, LABELLED.rows));
     if usable.is_empty() {
         let needs = missing.unwrap_or_else(|| {
             format!(
@@ -104,13 +113,13 @@ pub(super) fn judge(min_labelled: u64, asked: &Asked, wave: &[Evidence], control
     let labelled = both.iter().fold(0u64, |n, (_, new)| n.saturating_add(new.labelled));
     let (old, new) = (pooled(usable.iter().map(|p| p.0)), pooled(usable.iter().map(|p| p.1)));
     let seen = format!(
-        "{:.1} % right, {:.1} % with the version before, on {} device(s)",
+        "{:.1} % right, {:.1} % with the version before, on {}",
         new * 100.0,
         old * 100.0,
-        usable.len()
+        counted(usable.len(), "device")
     );
     let pairs = pairs(min_labelled, &usable);
-    let said = Said { pairs, control: change(controls), missing, seen, rows: labelled };
+    let said = Said { pairs, voices, control: change(controls), missing, seen, rows: labelled };
     let mut result = answer(&LABELLED, asked, &said);
     let more = [("accuracy", new), ("accuracy_before", old), ("labelled", labelled as f64)];
     result.numbers.extend(more.map(|(k, v)| (k.to_owned(), v)));
@@ -122,6 +131,13 @@ pub(super) fn judge_estimate(asked: &Asked, wave: &[Evidence]) -> Option<GateRes
     let mut sums = (0.0, 0.0);
     let mut rows = 0u64;
     let mut pairs = Vec::new();
+    let voice = |e: &Evidence| {
+        let was = e.measured.before.estimated;
+        let could = was.is_some() && e.champion.is_some_and(|t| t.rows >= MIN_ESTIMATED_ROWS);
+        let rows = e.candidate.rows >= MIN_ESTIMATED_ROWS;
+        Voice::of(e, could && rows && e.measured.now.estimated.is_some(), could && !rows)
+    };
+    let voices: Voices = wave.iter().map(voice).collect();
     for e in wave {
         let old = e.champion.filter(|t| t.rows >= MIN_ESTIMATED_ROWS);
         let new = Some(e.candidate).filter(|t| t.rows >= MIN_ESTIMATED_ROWS);
@@ -149,15 +165,16 @@ pub(super) fn judge_estimate(asked: &Asked, wave: &[Evidence]) -> Option<GateRes
         return None;
     }
     let seen = format!(
-        "scores suggest {:.1} % right, {:.1} % with the version before, on {n} device(s)",
+        "scores suggest {:.1} % right, {:.1} % with the version before, on {}",
         sums.1 / n * 100.0,
-        sums.0 / n * 100.0
+        sums.0 / n * 100.0,
+        counted(pairs.len(), "device")
     );
-    let said = Said { pairs, control: None, missing: None, seen: seen.clone(), rows };
+    let said = Said { pairs, voices, control: None, missing: None, seen: seen.clone(), rows };
     let mut result = answer(&ESTIMATED, asked, &said);
     if result.outcome != Outcome::Fail {
         result.outcome = Outcome::NotApplicable;
-        result.text = format!("{seen}: that proves no loss, and an estimate passes nothing");
+        result.text = format!("{seen}: that does not prove a loss, and an estimate passes nothing");
     }
     Some(result)
 }

@@ -8,6 +8,7 @@ use super::paired::NO_SINGLE_DEVICE;
 use super::{Counts, Evidence, GateResult, Outcome};
 use crate::policy::Gate;
 use crate::rollout::Standing;
+use crate::wording::counted;
 
 /// The interval that is shown with a share errs so often.
 const SHOWN_ALPHA: f64 = 0.05;
@@ -52,21 +53,23 @@ pub(super) fn success(gate: &Gate, c: &Counts) -> GateResult {
     let worst = c.ok as f64 / (decided + c.pending).max(1) as f64;
     let (outcome, text) = if c.failed > 0 && best < gate.success {
         let text = format!(
-            "{} of {decided} devices failed: {:.1} % came up, {:.1} % is asked for",
+            "{} of {} failed: {:.1} % came up, {:.1} % is asked for",
             c.failed,
+            counted(decided, "device"),
             share * 100.0,
             gate.success * 100.0
         );
         (Outcome::Fail, text)
     } else if c.pending > 0 && worst < gate.success {
-        (Outcome::NotYet, format!("not yet (needs the answer of {} more devices)", c.pending))
+        (Outcome::NotYet, format!("not yet (needs the answer of {})", counted(c.pending, "more device")))
     } else if decided == 0 {
         (Outcome::NotYet, "not yet (needs a device that can be reached)".to_owned())
     } else if share < gate.success {
-        let text = format!("{} of {decided} devices failed: {:.1} % came up", c.failed, share * 100.0);
+        let text =
+            format!("{} of {} failed: {:.1} % came up", c.failed, counted(decided, "device"), share * 100.0);
         (Outcome::Fail, text)
     } else {
-        (Outcome::Pass, format!("{} of {decided} devices came up with it", c.ok))
+        (Outcome::Pass, format!("{} of {} came up with it", c.ok, counted(decided, "device")))
     };
     let mut result = result("success", outcome, share, gate.success, text);
     if let Ok(i) = bernoulli::interval(c.ok, decided, SHOWN_ALPHA) {
@@ -81,11 +84,11 @@ pub(super) fn devices(gate: &Gate, c: &Counts) -> GateResult {
     // A wave smaller than the minimum must show all of its devices.
     let need = u64::from(gate.min_devices).min(c.devices.saturating_sub(c.out)).max(1);
     let (outcome, text) = if c.ok >= need {
-        (Outcome::Pass, format!("{} devices run it, {need} are asked for", c.ok))
+        (Outcome::Pass, format!("it runs on {}, {need} asked for", counted(c.ok, "device")))
     } else {
         let away =
             if c.unreachable > 0 { format!("; {} cannot be reached", c.unreachable) } else { String::new() };
-        (Outcome::NotYet, format!("not yet (needs {} more devices that run it{away})", need - c.ok))
+        (Outcome::NotYet, format!("not yet (needs to run on {}{away})", counted(need - c.ok, "more device")))
     };
     result("devices", outcome, c.ok as f64, need as f64, text)
 }
@@ -95,9 +98,9 @@ pub(super) fn rows(gate: &Gate, c: &Counts, wave: &[Evidence]) -> GateResult {
     let speaking = wave.iter().filter(|e| e.candidate.rows > 0).count();
     let up = wave.iter().filter(|e| e.standing == Standing::Ok).count();
     let most = if up >= NO_SINGLE_DEVICE { gate.min_rows.div_ceil(2) } else { u64::MAX };
-    let counted = wave.iter().fold(0u64, |sum, e| sum.saturating_add(e.candidate.rows.min(most)));
-    let (outcome, text) = if counted >= gate.min_rows {
-        (Outcome::Pass, format!("{} rows answered, {} are asked for", c.rows, gate.min_rows))
+    let sum = wave.iter().fold(0u64, |sum, e| sum.saturating_add(e.candidate.rows.min(most)));
+    let (outcome, text) = if sum >= gate.min_rows {
+        (Outcome::Pass, format!("{} answered, {} asked for", counted(c.rows, "row"), gate.min_rows))
     } else if c.rows >= gate.min_rows {
         let text = format!(
             "not yet (needs rows of more devices: {speaking} answered, and one counts for at most {most} of {} rows)",
@@ -105,16 +108,13 @@ pub(super) fn rows(gate: &Gate, c: &Counts, wave: &[Evidence]) -> GateResult {
         );
         (Outcome::NotYet, text)
     } else {
-        (Outcome::NotYet, format!("not yet (needs {} more rows)", gate.min_rows - c.rows))
+        (Outcome::NotYet, format!("not yet (needs {})", counted(gate.min_rows - c.rows, "more row")))
     };
     result("rows", outcome, c.rows as f64, gate.min_rows as f64, text)
 }
 
 pub(super) fn failed_devices(max: u32, failed: u64) -> GateResult {
-    let (outcome, text) = if failed > u64::from(max) {
-        (Outcome::Fail, format!("{failed} devices of the rollout failed, at most {max} are allowed"))
-    } else {
-        (Outcome::Pass, format!("{failed} devices of the rollout failed, at most {max} are allowed"))
-    };
+    let outcome = if failed > u64::from(max) { Outcome::Fail } else { Outcome::Pass };
+    let text = format!("{} of the rollout failed, at most {max} allowed", counted(failed, "device"));
     result("failed_devices", outcome, failed as f64, f64::from(max), text)
 }

@@ -5,8 +5,9 @@
 
 use super::control;
 use super::harm::{Asked, Said, Wording, answer, silent};
-use super::paired::Pair;
+use super::paired::{Pair, Voice, Voices};
 use super::{Control, Evidence, Figures, GateResult, ICC, Outcome, Tally};
+use crate::wording::counted;
 
 /// Fewest rows of either version for a rate of errors.
 const MIN_ERROR_ROWS: u64 = 50;
@@ -78,6 +79,16 @@ fn with_rows(wave: &[Evidence], least: u64) -> impl Iterator<Item = (&Evidence, 
         .filter(move |(_, old, new)| attempts(old) >= least && attempts(new) >= least)
 }
 
+/// Who is compared by `of`, and who could be with so many rows. Rows enough without the figure will not bring it.
+fn voices(wave: &[Evidence], least: u64, of: fn(&Figures) -> Option<f64>) -> Voices {
+    let voice = |e: &Evidence| {
+        let could = e.champion.is_some_and(|t| attempts(&t) >= least) && of(&e.measured.before).is_some();
+        let rows = attempts(&e.candidate) >= least;
+        Voice::of(e, could && rows && of(&e.measured.now).is_some(), could && !rows)
+    };
+    wave.iter().map(voice).collect()
+}
+
 /// What to say when no device can be compared.
 fn nobody(w: &Wording, margin: f64, wave: &[Evidence], least: u64) -> GateResult {
     if wave.iter().all(|e| e.champion.is_none()) {
@@ -93,11 +104,18 @@ fn nobody(w: &Wording, margin: f64, wave: &[Evidence], least: u64) -> GateResult
     silent(w.gate, Outcome::NotYet, margin, text)
 }
 
-/// The outcome alone, of devices without control devices: previous version and new one.
+/// The outcome alone, of devices that all run the version, without control devices: previous version and new one.
 pub(super) fn errors_outcome(asked: &Asked, both: &[(Tally, Tally)]) -> Outcome {
-    let usable = both.iter().filter(|(old, new)| attempts(old).min(attempts(new)) >= MIN_ERROR_ROWS);
-    let pairs: Vec<Pair> = usable.map(|(old, new)| error_pair(old, new)).collect();
-    if pairs.is_empty() { Outcome::NotYet } else { super::harm::outcome(&ERRORS, asked, &pairs, false) }
+    let could = both.iter().filter(|(old, _)| attempts(old) >= MIN_ERROR_ROWS);
+    let (heard, silent): (Vec<&(Tally, Tally)>, Vec<_>) =
+        could.partition(|(_, new)| attempts(new) >= MIN_ERROR_ROWS);
+    let voices = Voices { heard: heard.len(), silent: silent.len(), coming: 0 };
+    let pairs: Vec<Pair> = heard.iter().map(|(old, new)| error_pair(old, new)).collect();
+    if pairs.is_empty() {
+        Outcome::NotYet
+    } else {
+        super::harm::outcome(&ERRORS, asked, &pairs, &voices, false)
+    }
 }
 
 pub(super) fn errors(asked: &Asked, wave: &[Evidence], controls: &[Control]) -> GateResult {
@@ -112,13 +130,14 @@ pub(super) fn errors(asked: &Asked, wave: &[Evidence], controls: &[Control]) -> 
     let changes = controls.iter().filter(comparable).map(|c| rate(&c.since) - rate(&c.before)).collect();
     let said = Said {
         pairs: both.iter().map(|(old, new)| error_pair(old, new)).collect(),
+        voices: voices(wave, MIN_ERROR_ROWS, |_| Some(0.0)),
         control: control::shift(changes),
         missing: None,
         seen: format!(
-            "{:.2} % of rows fail, {:.2} % with the version before, on {} device(s)",
+            "{:.2} % of rows fail, {:.2} % with the version before, on {}",
             new * 100.0,
             old * 100.0,
-            both.len()
+            counted(both.len(), "device")
         ),
         rows: both.iter().fold(0u64, |n, (_, new)| n.saturating_add(attempts(new))),
     };
@@ -132,8 +151,7 @@ fn figures(wave: &[Evidence], least: u64, of: fn(&Figures) -> Option<f64>) -> Ve
     with_rows(wave, least)
         .filter_map(|(e, old, new)| {
             let (was, is) = (of(&e.measured.before)?, of(&e.measured.now)?);
-            (was.is_finite() && is.is_finite())
-                .then(|| (was, is, attempts(&old) as f64, attempts(&new) as f64))
+            Some((was, is, attempts(&old) as f64, attempts(&new) as f64))
         })
         .collect()
 }
@@ -145,7 +163,8 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 
 /// `asked.margin` is the logarithm of the greatest ratio.
 pub(super) fn latency(asked: &Asked, wave: &[Evidence]) -> GateResult {
-    let both = figures(wave, MIN_LATENCY_ROWS, |f| f.p99_us.filter(|us| *us > 0.0));
+    let p99 = |f: &Figures| f.p99_us.filter(|us| us.is_finite() && *us > 0.0);
+    let both = figures(wave, MIN_LATENCY_ROWS, p99);
     let mut result = if both.is_empty() {
         nobody(&LATENCY, asked.margin, wave, MIN_LATENCY_ROWS)
     } else {
@@ -164,13 +183,14 @@ pub(super) fn latency(asked: &Asked, wave: &[Evidence]) -> GateResult {
             (mean(both.iter().map(|b| b.0.ln())).exp(), mean(both.iter().map(|b| b.1.ln())).exp());
         let said = Said {
             pairs: both.iter().map(pair).collect(),
+            voices: voices(wave, MIN_LATENCY_ROWS, p99),
             control: None,
             missing: None,
             seen: format!(
-                "p99 {} us, {} us with the version before, on {} device(s)",
+                "p99 {} us, {} us with the version before, on {}",
                 is.round(),
                 was.round(),
-                both.len()
+                counted(both.len(), "device")
             ),
             rows: both.iter().map(|b| b.3 as u64).fold(0, u64::saturating_add),
         };
@@ -191,7 +211,8 @@ pub(super) fn latency(asked: &Asked, wave: &[Evidence]) -> GateResult {
 }
 
 pub(super) fn scores(asked: &Asked, wave: &[Evidence]) -> GateResult {
-    let both = figures(wave, MIN_SCORE_ROWS, |f| f.score_shift);
+    let shift = |f: &Figures| f.score_shift.filter(|psi| psi.is_finite());
+    let both = figures(wave, MIN_SCORE_ROWS, shift);
     if both.is_empty() {
         return nobody(&SCORES, asked.margin, wave, MIN_SCORE_ROWS);
     }
@@ -207,11 +228,12 @@ pub(super) fn scores(asked: &Asked, wave: &[Evidence]) -> GateResult {
     let (was, is) = (mean(both.iter().map(|b| b.0)), mean(both.iter().map(|b| b.1)));
     let said = Said {
         pairs: both.iter().map(pair).collect(),
+        voices: voices(wave, MIN_SCORE_ROWS, shift),
         control: None,
         missing: None,
         seen: format!(
-            "scores are {is:.3} PSI from the reference, {was:.3} with the version before, on {} device(s)",
-            both.len()
+            "scores are {is:.3} PSI from the reference, {was:.3} with the version before, on {}",
+            counted(both.len(), "device")
         ),
         rows: both.iter().map(|b| b.3 as u64).fold(0, u64::saturating_add),
     };

@@ -2,14 +2,17 @@
 //!
 //! `fail`: the lower bound of the harm is beyond the margin, also without the device that shows the most of it. `pass`: the
 //! minimums are met, the harm shown is not beyond the margin by more than half of its standard error, and, where proof is
-//! asked for, its upper bound is within the margin; also without the device that speaks most for the version. Everything else is
-//! `not yet`, with what is missing.
+//! asked for, its upper bound is within the margin; also without the device that speaks most for the version. Neither is said
+//! by fewer devices than [`super::NO_SINGLE_DEVICE`] where others could still speak. Everything else is `not yet`, with what is
+//! missing.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use super::control::Shift;
-use super::paired::{MANY_DEVICES, Pair, Shown, betting_proves, without};
+use super::paired::{MANY_DEVICES, Pair, Shown, Voices, betting_proves, without};
 use super::{GateResult, Outcome};
+use crate::wording::counted;
 
 /// How sure a proof of no harm is. A version that passes by chance meets the next wave; one that is stopped by chance does
 /// not, so that has the policy's (smaller) alpha.
@@ -46,6 +49,8 @@ pub(super) struct Asked {
 /// What the devices of a wave say about one harm.
 pub(super) struct Said {
     pub pairs: Vec<Pair>,
+    /// These, and those that could join them.
+    pub voices: Voices,
     pub control: Option<Shift>,
     /// Minimums that are not met, in words.
     pub missing: Option<String>,
@@ -72,6 +77,8 @@ pub(super) fn silent(gate: &str, outcome: Outcome, margin: f64, text: String) ->
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Why {
     Proven,
+    /// It would be proven, but by too few of the wave.
+    Few,
     Missing,
     Beyond,
     Unproven,
@@ -89,8 +96,20 @@ struct Weighed {
     why: Why,
 }
 
+/// No proof of harm, and yet the harm shown is beyond the margin.
+fn beyond(shown: &Shown, margin: f64) -> bool {
+    shown.harm - shown.se * DOUBT > margin
+}
+
 /// Weighs at least one pair; `is_missing` when a minimum is not met.
-fn weigh(asked: &Asked, pairs: &[Pair], control: Option<&Shift>, is_missing: bool, cap: f64) -> Weighed {
+fn weigh(
+    asked: &Asked,
+    pairs: &[Pair],
+    voices: &Voices,
+    control: Option<&Shift>,
+    is_missing: bool,
+    cap: f64,
+) -> Weighed {
     let margin = asked.margin;
     let shown = Shown::of(pairs, control);
     let reach = shown.reach(asked.alpha);
@@ -105,19 +124,18 @@ fn weigh(asked: &Asked, pairs: &[Pair], control: Option<&Shift>, is_missing: boo
         && pairs.len() >= MANY_DEVICES
         && bets(pairs)
         && without(pairs, true).is_some_and(|rest| rest.len() < MANY_DEVICES || bets(&rest));
-    let beyond = |s: &Shown| s.harm - s.se * DOUBT > margin;
     let unproven = |s: &Shown| asked.proof && s.harm + s.reach(PASS_ALPHA) > margin;
     let leans = || {
         without(pairs, false).is_some_and(|rest| {
             let rest = Shown::of(&rest, control);
-            beyond(&rest) || unproven(&rest)
+            beyond(&rest, margin) || unproven(&rest)
         })
     };
     let why = if by_spread || by_bets {
-        Why::Proven
-    } else if is_missing {
+        if voices.wanted_to_fail() == 0 { Why::Proven } else { Why::Few }
+    } else if is_missing || voices.wanted_to_pass() > 0 {
         Why::Missing
-    } else if beyond(&shown) {
+    } else if beyond(&shown, margin) {
         Why::Beyond
     } else if unproven(&shown) {
         Why::Unproven
@@ -134,48 +152,70 @@ impl Why {
     fn outcome(self) -> Outcome {
         match self {
             Self::Proven => Outcome::Fail,
-            Self::Missing | Self::Beyond | Self::Unproven | Self::Leans => Outcome::NotYet,
+            Self::Few | Self::Missing | Self::Beyond | Self::Unproven | Self::Leans => Outcome::NotYet,
             Self::Holds => Outcome::Pass,
         }
     }
 }
 
 /// The outcome alone, of at least one pair, without control devices.
-pub(super) fn outcome(w: &Wording, asked: &Asked, pairs: &[Pair], is_missing: bool) -> Outcome {
-    weigh(asked, pairs, None, is_missing, w.cap).why.outcome()
+pub(super) fn outcome(
+    w: &Wording,
+    asked: &Asked,
+    pairs: &[Pair],
+    voices: &Voices,
+    is_missing: bool,
+) -> Outcome {
+    weigh(asked, pairs, voices, None, is_missing, w.cap).why.outcome()
 }
 
 /// The answer, of at least one pair.
 pub(super) fn answer(w: &Wording, asked: &Asked, said: &Said) -> GateResult {
     let (margin, control) = (asked.margin, said.control.as_ref());
-    let found = weigh(asked, &said.pairs, control, said.missing.is_some(), w.cap);
+    let found = weigh(asked, &said.pairs, &said.voices, control, said.missing.is_some(), w.cap);
     let Weighed { shown, reach, lower, upper, .. } = found;
     let (seen, show) = (&said.seen, w.show);
     let text = match found.why {
         Why::Proven => {
             format!("{}: {seen}; {} is at least {}, {} is allowed", w.bad, w.harm, show(lower), show(margin))
         }
+        Why::Few => format!(
+            "not yet (needs {} of {}: {} is at least {}, {} is allowed, but so few devices do not decide for the others); \
+             so far {seen}",
+            w.rows,
+            counted(said.voices.wanted_to_fail(), "more device"),
+            w.harm,
+            show(lower),
+            show(margin)
+        ),
         Why::Missing => {
-            let missing = said.missing.as_deref().unwrap_or("more");
-            format!("not yet (needs {missing}); so far {seen}")
+            let devices = match said.voices.wanted_to_pass() {
+                0 => None,
+                n => Some(format!("{} of {}", w.rows, counted(n, "more device"))),
+            };
+            let missing: Vec<String> = said.missing.clone().into_iter().chain(devices).collect();
+            format!("not yet (needs {}); so far {seen}", missing.join(", and "))
         }
         Why::Beyond => format!(
-            "not yet (needs {}: {} looks like {}, {} is allowed, but that may be chance); so far {seen}",
+            "not yet (needs {}: {} looks like {}, {} is allowed, but that may be chance{}); so far {seen}",
             more(w, &shown, reach, shown.harm - margin, said.rows),
             w.harm,
             show(shown.harm),
-            show(margin)
+            show(margin),
+            behind(w, asked, said)
         ),
         Why::Unproven => format!(
-            "not yet (needs {} to show that {} is at most {}; it may be {}); so far {seen}",
+            "not yet (needs {} to show that {} is at most {}; it may be {}{}); so far {seen}",
             more(w, &shown, shown.reach(PASS_ALPHA), margin - shown.harm, said.rows),
             w.harm,
             show(margin),
-            show(upper)
+            show(upper),
+            behind(w, asked, said)
         ),
         Why::Leans => format!(
-            "not yet (needs more {}: without the device that speaks most for it, the version does not hold); so far {seen}",
-            w.rows
+            "not yet (needs more {}: without the device that speaks most for it, the version does not hold{}); so far {seen}",
+            w.rows,
+            behind(w, asked, said)
         ),
         Why::Holds => {
             let proof = if upper <= margin { "no harm" } else { "no proof of harm" };
@@ -192,6 +232,7 @@ pub(super) fn answer(w: &Wording, asked: &Asked, said: &Said) -> GateResult {
         ("standard_error", shown.se),
         ("alpha", asked.alpha),
         ("devices", shown.pairs as f64),
+        ("devices_beyond", devices_beyond(margin, said) as f64),
     ];
     if let Some(c) = control {
         numbers.extend([("control_devices", c.devices as f64), ("control_change", c.mean)]);
@@ -199,6 +240,32 @@ pub(super) fn answer(w: &Wording, asked: &Asked, said: &Said) -> GateResult {
     result.numbers =
         numbers.into_iter().filter(|(_, v)| v.is_finite()).map(|(k, v)| (k.to_owned(), v)).collect();
     result
+}
+
+/// Devices that each show more than is allowed.
+fn devices_beyond(margin: f64, said: &Said) -> usize {
+    let moved = said.control.as_ref().map_or(0.0, |c| c.mean);
+    said.pairs.iter().filter(|p| p.harm - moved > margin).count()
+}
+
+/// Who is behind a harm that holds a wave up: a person looks at one broken device first, and at the version second.
+fn behind(w: &Wording, asked: &Asked, said: &Said) -> String {
+    let (n, all) = (devices_beyond(asked.margin, said), said.pairs.len());
+    if n == 0 {
+        return String::new();
+    }
+    let of = counted(all, "device");
+    let is = if n == 1 { "is" } else { "are" };
+    let mut text = format!("; {n} of {of} {is} beyond {}", (w.show)(asked.margin));
+    let rest = without(&said.pairs, true).map(|rest| Shown::of(&rest, said.control.as_ref()));
+    if let Some(rest) = rest.filter(|rest| rest.harm <= asked.margin) {
+        text.push_str(&format!(
+            ", and without the one that shows the most of it {} looks like {}",
+            w.harm,
+            (w.show)(rest.harm)
+        ));
+    }
+    text
 }
 
 fn method(shown: &Shown, by_bets: bool, control: Option<&Shift>) -> String {
@@ -216,16 +283,26 @@ fn more(w: &Wording, shown: &Shown, reach: f64, distance: f64, rows: u64) -> Str
     match (by_rows, devices) {
         (Some(n), d) if d <= TOO_MANY * shown.pairs as f64 => {
             format!(
-                "about {:.0} more {} on these devices, or about {:.0} more devices",
-                n.max(1.0),
-                w.rows,
-                d.max(1.0)
+                "about {} on these devices, or about {}",
+                more_rows(n.max(1.0), w.rows),
+                counted(d.max(1.0), "more device")
             )
         }
-        (Some(n), _) => format!("about {:.0} more {}", n.max(1.0), w.rows),
-        (None, d) if d <= TOO_MANY * shown.pairs as f64 => format!("about {:.0} more devices", d.max(1.0)),
+        (Some(n), _) => format!("about {}", more_rows(n.max(1.0), w.rows)),
+        (None, d) if d <= TOO_MANY * shown.pairs as f64 => {
+            format!("about {}", counted(d.max(1.0), "more device"))
+        }
         (None, _) => {
             format!("more {} or devices than are likely to come: it is about as large as allowed", w.rows)
         }
+    }
+}
+
+/// "1 more labelled row", "2 more labelled rows".
+pub(super) fn more_rows<N: Display + PartialEq + From<u8>>(n: N, rows: &str) -> String {
+    if n == N::from(1) {
+        format!("1 more {}", rows.replacen("rows", "row", 1))
+    } else {
+        format!("{n} more {rows}")
     }
 }

@@ -106,12 +106,12 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// The sentences of the gates that stand in the way: failures first, else what is missing.
+    /// The gates that stand in the way, each with its name and its sentence: failures first, else what is missing.
     #[must_use]
     pub fn reasons(&self) -> String {
         let of = |o: Outcome| {
-            let all: Vec<&str> =
-                self.gates.iter().filter(|g| g.outcome == o).map(|g| g.text.as_str()).collect();
+            let told = |g: &GateResult| format!("{}: {}", g.gate, g.text);
+            let all: Vec<String> = self.gates.iter().filter(|g| g.outcome == o).map(told).collect();
             all.join("; ")
         };
         [Outcome::Fail, Outcome::Inconclusive, Outcome::NotYet]
@@ -127,6 +127,14 @@ pub const LARGE_WAVE: usize = 30;
 
 /// What scores estimate is a second chance to err about accuracy: it has this part of that gate's alpha.
 const ESTIMATE_SHARE: f64 = 0.1;
+/// What labels say of a version in shadow is a third one, in waves with a shadow run. It sees both versions on the same rows
+/// and needs little.
+const SHADOW_SHARE: f64 = 0.2;
+
+/// The part of the accuracy gate's alpha that is left to labelled rows of devices on which the version serves.
+fn labels_share(has_shadow: bool) -> f64 {
+    1.0 - ESTIMATE_SHARE - if has_shadow { SHADOW_SHARE } else { 0.0 }
+}
 
 /// Asks all gates about a wave that has no control devices. `failed_in_rollout` counts failed devices of all waves; `waves`
 /// is how many waves share the policy's alpha.
@@ -161,11 +169,13 @@ pub fn judge_beside(
         gates.push(counts::failed_devices(max, failed_in_rollout));
     }
     let alpha = alpha_of_one(gate, waves);
-    let asked = |margin| Asked { margin, alpha, proof: wants_proof(gate, wave.len()) };
+    let part =
+        |margin, share: f64| Asked { margin, alpha: alpha * share, proof: wants_proof(gate, wave.len()) };
+    let asked = |margin| part(margin, 1.0);
     if let Some(margin) = gate.accuracy_drop {
-        let of = |share: f64| Asked { alpha: alpha * share, ..asked(margin) };
-        gates.push(accuracy::judge(gate.min_labelled, &of(1.0 - ESTIMATE_SHARE), wave, controls));
-        gates.extend(accuracy::judge_estimate(&of(ESTIMATE_SHARE), wave));
+        let labels = part(margin, labels_share(shadow::is_run(wave)));
+        gates.push(accuracy::judge(gate.min_labelled, &labels, wave, controls));
+        gates.extend(accuracy::judge_estimate(&part(margin, ESTIMATE_SHARE), wave));
     }
     if let Some(margin) = gate.error_rate_increase {
         gates.push(figures::errors(&asked(margin), wave, controls));
@@ -179,7 +189,7 @@ pub fn judge_beside(
     if let Some(limit) = gate.golden_deviation {
         gates.push(golden::judge(limit, wave));
     }
-    gates.extend(shadow::judge(gate, asked, wave));
+    gates.extend(shadow::judge(gate, asked, |margin| part(margin, SHADOW_SHARE), wave));
     let outcome = gates.iter().map(|g| g.outcome).max().unwrap_or(Outcome::Pass).max(Outcome::Pass);
     Verdict { outcome, counts, gates }
 }
@@ -194,12 +204,13 @@ fn wants_proof(gate: &Gate, devices: usize) -> bool {
 }
 
 /// What the gate on this harm asks of a wave; `None` when the policy has none.
-fn harm_of(gate: &Gate, waves: usize, devices: usize, harm: Harm) -> Option<Asked> {
+fn harm_of(gate: &Gate, waves: usize, canary: &Canary, harm: Harm) -> Option<Asked> {
     let (margin, share) = match harm {
-        Harm::Accuracy(_) => (gate.accuracy_drop?, 1.0 - ESTIMATE_SHARE),
+        Harm::Accuracy(_) => (gate.accuracy_drop?, labels_share(canary.has_shadow)),
         Harm::Errors(_) => (gate.error_rate_increase?, 1.0),
     };
-    Some(Asked { margin, alpha: alpha_of_one(gate, waves) * share, proof: wants_proof(gate, devices) })
+    let proof = wants_proof(gate, canary.devices as usize);
+    Some(Asked { margin, alpha: alpha_of_one(gate, waves) * share, proof })
 }
 
 /// The part of the rollout's alpha that one gate has in one wave.

@@ -12,12 +12,77 @@
 use longshore_stats::sequence::{betting, mixture};
 
 use super::control::Shift;
-use super::{normal, student};
+use super::{Evidence, normal, student};
+use crate::rollout::Standing;
 
 /// From so many devices on, the verdict must stand without any one of them.
 pub const NO_SINGLE_DEVICE: usize = 3;
 /// From so many devices on, nothing needs to be assumed about rows within one.
 pub const MANY_DEVICES: usize = 30;
+
+/// What one device of a wave has to say to a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Voice {
+    /// It is compared with itself.
+    Heard,
+    /// It runs the version and could be compared, once it has told enough.
+    Silent,
+    /// It can be heard and is on its way to the version, and could be compared then.
+    Coming,
+    /// It cannot be compared, whatever it does: nobody waits for it.
+    Mute,
+}
+impl Voice {
+    /// Of a device that is compared already, or `could` be.
+    pub fn of(e: &Evidence, is_heard: bool, could: bool) -> Self {
+        match e.standing {
+            _ if is_heard => Self::Heard,
+            Standing::Ok if could => Self::Silent,
+            Standing::OnItsWay if could && e.reachable => Self::Coming,
+            _ => Self::Mute,
+        }
+    }
+}
+
+/// The devices of a wave, as one gate hears them: where three could speak, fewer do not answer for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Voices {
+    pub heard: usize,
+    pub silent: usize,
+    pub coming: usize,
+}
+impl Voices {
+    /// Devices that run the version and are or could be compared.
+    pub fn able(&self) -> usize {
+        self.heard + self.silent
+    }
+    /// How many more must be heard before the wave passes. One that is slow or defers is not waited for.
+    pub fn wanted_to_pass(&self) -> usize {
+        self.wanted_of(self.able())
+    }
+    /// How many more must be heard before it fails: the first that comes up does not stop it for those on their way.
+    pub fn wanted_to_fail(&self) -> usize {
+        self.wanted_of(self.able() + self.coming)
+    }
+    /// A wave that truly has one device or two is decided by those that are heard.
+    fn wanted_of(&self, all: usize) -> usize {
+        if all < NO_SINGLE_DEVICE { 0 } else { NO_SINGLE_DEVICE.saturating_sub(self.heard) }
+    }
+}
+impl FromIterator<Voice> for Voices {
+    fn from_iter<I: IntoIterator<Item = Voice>>(all: I) -> Self {
+        let mut voices = Self::default();
+        for voice in all {
+            match voice {
+                Voice::Heard => voices.heard += 1,
+                Voice::Silent => voices.silent += 1,
+                Voice::Coming => voices.coming += 1,
+                Voice::Mute => {}
+            }
+        }
+        voices
+    }
+}
 
 /// One device against itself. Variances are of `harm`.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -27,6 +27,8 @@ pub struct Canary {
     pub error_rate: f64,
     /// How long the wave soaks, ms; it is judged from then to its deadline.
     pub soak_ms: u64,
+    /// The version runs in shadow first: that has a part of the accuracy gate's alpha.
+    pub has_shadow: bool,
 }
 
 /// A harm that the version may do.
@@ -93,7 +95,7 @@ impl Dice {
 /// is known of the previous version.
 #[must_use]
 pub fn power(gate: &Gate, waves: usize, canary: &Canary, harm: Harm) -> Option<Power> {
-    let asked = harm_of(gate, waves, canary.devices as usize, harm)?;
+    let asked = harm_of(gate, waves, canary, harm)?;
     let labelled = matches!(harm, Harm::Accuracy(_));
     let per_hour = canary.rows_per_hour * if labelled { canary.labelled_share } else { 1.0 };
     let deadline_h = gate.deadline_ms as f64 / 3_600_000.0;

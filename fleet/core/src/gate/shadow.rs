@@ -4,10 +4,12 @@
 //! The rows are the same for both versions, so no device needs to be compared with its own past, and no control devices are
 //! asked: what the world does, it does to both. A device is still one witness, however many rows it has.
 
-use super::harm::{Asked, Said, Wording, answer, silent};
-use super::paired::Pair;
-use super::{Evidence, GateResult, ICC, Outcome};
+use super::harm::{Asked, Said, Wording, answer, more_rows, silent};
+use super::paired::{Pair, Voice, Voices};
+use super::{Evidence, GateResult, ICC, Outcome, Tally};
 use crate::policy::Gate;
+use crate::rollout::Standing;
+use crate::wording::counted;
 
 /// What the gate on agreement is called.
 pub const AGREEMENT_GATE: &str = "shadow_agreement";
@@ -70,42 +72,80 @@ fn accuracy_of(b: &Beside) -> Pair {
     pair(harm, v.max(1.0 / (n + 2.0)), b.labelled)
 }
 
-/// What the gates on a version in shadow say; none where the policy asks for none.
-pub(super) fn judge(gate: &Gate, asked: impl Fn(f64) -> Asked, wave: &[Evidence]) -> Vec<GateResult> {
+/// Whether these devices have a shadow run: all of a wave have, or none.
+pub(super) fn is_run(wave: &[Evidence]) -> bool {
+    wave.iter().any(|e| e.measured.shadow.is_some())
+}
+
+/// Who compares rows in shadow, and who could still: of `n` rows with the version, where the one before had `old`. Nobody
+/// waits for a device that came when the shadow run was over; but where it has begun to compare, one alone stops nothing.
+fn voice(e: &Evidence, n: u64, old: u64) -> Voice {
+    let has_begun = e.measured.shadow.is_some_and(|b| compared(&b) > 0);
+    match e.standing {
+        _ if n >= MIN_ROWS => Voice::Heard,
+        _ if n == 0 && old < MIN_ROWS => Voice::Mute,
+        Standing::OnItsWay if e.reachable => Voice::Silent,
+        Standing::OnItsWay | Standing::Ok if has_begun => Voice::Coming,
+        _ => Voice::Mute,
+    }
+}
+
+/// What the gates on a version in shadow say; none where the policy asks for none. Each is asked by its
+/// margin.
+pub(super) fn judge(
+    gate: &Gate,
+    asked_agreement: impl Fn(f64) -> Asked,
+    asked_accuracy: impl Fn(f64) -> Asked,
+    all: &[Evidence],
+) -> Vec<GateResult> {
     let mut out = Vec::new();
-    let wave: Vec<Beside> = wave.iter().filter_map(|e| e.measured.shadow).collect();
-    if wave.is_empty() {
+    let wave: Vec<Beside> = all.iter().filter_map(|e| e.measured.shadow).collect();
+    if !is_run(all) {
         let limit = gate.shadow_agreement.map(|least| 1.0 - least);
         let text = "this wave has no shadow run".to_owned();
         return limit.map(|l| silent(AGREEMENT_GATE, Outcome::NotApplicable, l, text)).into_iter().collect();
     }
     let wave = &wave[..];
+    let voices = |n: fn(&Beside) -> u64, old: fn(&Tally) -> u64| -> Voices {
+        let of = |e: &Evidence| Some(voice(e, n(&e.measured.shadow?), e.champion.map_or(0, |t| old(&t))));
+        all.iter().filter_map(of).collect()
+    };
     if let Some(least) = gate.shadow_agreement {
-        out.push(agreement(&asked(1.0 - least), wave));
+        out.push(agreement(&asked_agreement(1.0 - least), wave, voices(compared, |old| old.rows)));
     }
     if let Some(margin) = gate.accuracy_drop {
         // Labels may come late or not at all: what they do not show yet holds nothing up, and the gate on accuracy follows.
-        out.extend(accuracy(&asked(margin), wave).filter(|g| g.outcome == Outcome::Fail));
+        let voices = voices(|b| b.labelled, |old| old.labelled);
+        out.extend(accuracy(&asked_accuracy(margin), wave, voices).filter(|g| g.outcome == Outcome::Fail));
     }
     out
 }
 
-fn agreement(asked: &Asked, wave: &[Beside]) -> GateResult {
-    let total = |f: fn(&Beside) -> u64| wave.iter().map(f).fold(0, u64::saturating_add);
-    let rows = total(|b| b.rows.saturating_add(b.errors));
-    let pairs: Vec<Pair> = wave.iter().filter(|b| b.rows + b.errors >= MIN_ROWS).map(agreement_of).collect();
-    let least = 2 * MIN_ROWS;
-    let agreed = total(|b| b.agreed);
-    let seen = format!("{agreed} of {rows} rows in shadow have the same answer, on {} devices", pairs.len());
-    if pairs.is_empty() {
-        let text = format!("not yet (needs {} more rows in shadow)", least.saturating_sub(rows).max(1));
-        return silent(AGREEMENT.gate, Outcome::NotYet, asked.margin, text);
-    }
-    let missing = (rows < least).then(|| format!("{} more rows in shadow", least - rows));
-    answer(&AGREEMENT, asked, &Said { pairs, control: None, missing, seen, rows })
+/// Rows that the version answered or failed at.
+fn compared(b: &Beside) -> u64 {
+    b.rows.saturating_add(b.errors)
 }
 
-fn accuracy(asked: &Asked, wave: &[Beside]) -> Option<GateResult> {
+fn agreement(asked: &Asked, wave: &[Beside], voices: Voices) -> GateResult {
+    let total = |f: fn(&Beside) -> u64| wave.iter().map(f).fold(0, u64::saturating_add);
+    let rows = total(compared);
+    let pairs: Vec<Pair> = wave.iter().filter(|b| compared(b) >= MIN_ROWS).map(agreement_of).collect();
+    let least = 2 * MIN_ROWS;
+    let agreed = total(|b| b.agreed);
+    let seen = format!(
+        "{agreed} of {rows} rows in shadow have the same answer, on {}",
+        counted(pairs.len(), "device")
+    );
+    if pairs.is_empty() {
+        let text =
+            format!("not yet (needs {})", more_rows(least.saturating_sub(rows).max(1), AGREEMENT.rows));
+        return silent(AGREEMENT.gate, Outcome::NotYet, asked.margin, text);
+    }
+    let missing = (rows < least).then(|| more_rows(least - rows, AGREEMENT.rows));
+    answer(&AGREEMENT, asked, &Said { pairs, voices, control: None, missing, seen, rows })
+}
+
+fn accuracy(asked: &Asked, wave: &[Beside], voices: Voices) -> Option<GateResult> {
     let total = |f: fn(&Beside) -> u64| wave.iter().map(f).fold(0, u64::saturating_add);
     let pairs: Vec<Pair> = wave.iter().filter(|b| b.labelled >= MIN_ROWS).map(accuracy_of).collect();
     if pairs.is_empty() {
@@ -113,11 +153,12 @@ fn accuracy(asked: &Asked, wave: &[Beside]) -> Option<GateResult> {
     }
     let rows = total(|b| b.labelled);
     let seen = format!(
-        "of {rows} labelled rows in shadow, only it was right on {}, only the active version on {}",
+        "of {} in shadow, only it was right on {}, only the active version on {}",
+        counted(rows, "labelled row"),
         total(|b| b.only_candidate),
         total(|b| b.only_active)
     );
-    Some(answer(&ACCURACY, asked, &Said { pairs, control: None, missing: None, seen, rows }))
+    Some(answer(&ACCURACY, asked, &Said { pairs, voices, control: None, missing: None, seen, rows }))
 }
 
 #[cfg(test)]
@@ -126,6 +167,13 @@ mod tests {
 
     fn asked(margin: f64) -> Asked {
         Asked { margin, alpha: 0.005, proof: false }
+    }
+    /// Of devices that all compare.
+    fn agreement(asked: &Asked, wave: &[Beside]) -> GateResult {
+        super::agreement(asked, wave, Voices { heard: wave.len(), ..Voices::default() })
+    }
+    fn accuracy(asked: &Asked, wave: &[Beside]) -> Option<GateResult> {
+        super::accuracy(asked, wave, Voices { heard: wave.len(), ..Voices::default() })
     }
     fn beside(rows: u64, agreed: u64) -> Beside {
         Beside { rows, agreed, ..Beside::default() }

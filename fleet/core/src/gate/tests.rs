@@ -1,3 +1,5 @@
+mod few;
+
 use super::*;
 use crate::policy::Policy;
 use crate::rollout::Standing;
@@ -79,7 +81,7 @@ fn an_absolute_number_of_failures_stops_the_rollout() {
 fn rows_are_asked_for() {
     let v = judge(&gate("min_rows = 10"), &[device(Standing::Ok, true)], 0, 1);
     assert_eq!(v.outcome, Outcome::NotYet);
-    assert_eq!(v.reasons(), "not yet (needs 10 more rows)");
+    assert_eq!(v.reasons(), "rows: not yet (needs 10 more rows)");
 }
 
 #[test]
@@ -97,7 +99,7 @@ fn a_clearly_worse_version_fails_on_one_and_on_two_devices() {
     assert_eq!(one.outcome, Outcome::Fail, "{one:?}");
     assert!(of(&one, "accuracy").method.as_deref().unwrap().contains("one device"));
     assert!(
-        one.reasons().starts_with("accuracy fell: 75.0 % right, 97.5 % with the version before"),
+        one.reasons().starts_with("accuracy: accuracy fell: 75.0 % right, 97.5 % with the version before"),
         "{}",
         one.reasons()
     );
@@ -142,7 +144,7 @@ fn an_equal_version_passes_without_proof_in_a_small_wave_and_needs_proof_in_a_la
 fn without_labels_the_gate_says_what_it_needs() {
     let g = gate("accuracy_drop = 0.02\nmin_labelled = 50");
     let v = judge(&g, &[pair(labelled(100, 95), labelled(0, 0))], 0, 1);
-    assert_eq!(v.reasons(), "not yet (needs 50 more labelled rows)");
+    assert_eq!(v.reasons(), "accuracy: not yet (needs 50 more labelled rows)");
     let v = judge(&g, &[pair(labelled(3, 3), labelled(60, 60))], 0, 1);
     assert!(v.reasons().contains("of the previous version"), "{}", v.reasons());
 }
@@ -278,7 +280,7 @@ fn hardware_that_computes_differently_fails_when_its_devices_agree() {
     assert_eq!(judge(&g, &wave, 0, 1).outcome, Outcome::Pass);
     wave.push(on("aarch64", 0.02));
     let v = judge(&g, &wave, 0, 1);
-    assert!(v.reasons().contains("needs 2 more device(s) of aarch64"), "one may lie: {}", v.reasons());
+    assert!(v.reasons().contains("needs 2 more devices of aarch64"), "one may lie: {}", v.reasons());
     wave.extend(vec![on("aarch64", 0.02); 2]);
     let v = judge(&g, &wave, 0, 1);
     assert_eq!(v.outcome, Outcome::Fail, "{v:?}");
@@ -312,6 +314,30 @@ fn one_alpha_is_split_over_gates_and_waves() {
     let all =
         gate("accuracy_drop = 0.02\nerror_rate_increase = 0.01\nlatency_p99_ratio = 1.5\nscore_shift = 0.2");
     assert!((one - 0.01).abs() < 1e-12 && (alpha_of_one(&all, 5) - 0.01 / 20.0).abs() < 1e-12);
+}
+
+#[test]
+fn all_that_a_wave_is_asked_shares_one_alpha_also_in_shadow() {
+    let g = gate(
+        "accuracy_drop = 0.02\nerror_rate_increase = 0.01\nlatency_p99_ratio = 1.5\nscore_shift = 0.2\n\
+         shadow_agreement = 0.9\nalpha = 0.05",
+    );
+    // Everything is wrong with it, so that every gate speaks.
+    let figures = |p99_us: f64, score_shift: f64, estimated: f64| Figures {
+        p99_us: Some(p99_us),
+        score_shift: Some(score_shift),
+        estimated: Some(estimated),
+    };
+    let counted = |errors: u64, correct: u64| Tally { rows: 4000, errors, labelled: 4000, correct };
+    for shadow in [None, Some(Beside { rows: 900, labelled: 900, only_active: 400, ..Beside::default() })] {
+        let (before, now) = (figures(1e3, 0.0, 0.95), figures(9e3, 2.0, 0.5));
+        let measured = Measured { before, now, shadow, ..Measured::default() };
+        let bad = Evidence { measured, ..pair(counted(0, 3800), counted(2000, 2000)) };
+        let v = judge(&g, &vec![bad; 4], 0, 3);
+        let alphas: Vec<f64> = v.gates.iter().filter_map(|g| g.numbers.get("alpha").copied()).collect();
+        assert_eq!(alphas.len(), if shadow.is_some() { 7 } else { 5 }, "{v:?}");
+        assert!(alphas.iter().sum::<f64>() <= 0.05 / 3.0 + 1e-12, "{alphas:?}");
+    }
 }
 
 #[test]

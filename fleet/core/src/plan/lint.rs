@@ -8,6 +8,7 @@ use longshore_trust::UnixMs;
 use super::rehearsal::rows_ms;
 use super::{Candidate, Plan, Traffic, WaveRehearsal};
 use crate::policy::{Policy, Select, human_duration};
+use crate::wording::counted;
 
 /// Names a few of many.
 const FEW: usize = 3;
@@ -63,25 +64,29 @@ pub(super) fn lint(
             out.push(format!("wave {i} ({}) selects nothing: it will be passed over", wave.select));
             continue;
         }
+        let devices = counted(n, "device");
         let rows = rows_ms(plan, n, traffic);
         if rows >= gate.deadline_ms
             && let Some(t) = traffic
         {
             out.push(format!(
-                "wave {i}: the gate needs more rows than {n} device(s) make in {} (about {:.0} rows an hour each, {:.0} % of \
-                 them labelled): it would be inconclusive",
+                "wave {i}: the gate needs more rows than {devices} make in {} (about {:.0} rows an hour each, {:.0} % of them \
+                 labelled): it would be inconclusive",
                 human_duration(gate.deadline_ms),
                 t.rows_per_hour,
                 t.labelled_share * 100.0
             ));
         }
-        if waves[i].offering_ms >= gate.deadline_ms {
+        let offering = waves[i].offering_ms;
+        if offering >= gate.deadline_ms {
             out.push(format!(
-                "wave {i}: its caps, bandwidth and windows let {n} device(s) have it in {} at the earliest, and the gate's \
+                "wave {i}: its caps, bandwidth and windows let {devices} have it in {} at the earliest, and the gate's \
                  deadline is {}",
-                human_duration(waves[i].offering_ms / 60_000 * 60_000),
+                minutes(offering),
                 human_duration(gate.deadline_ms)
             ));
+        } else if rows < gate.deadline_ms {
+            out.extend(soaks_too_long(plan, i, &devices, offering, rows));
         }
         for power in waves[i].power.iter().filter(|p| p.power.stopped < 0.5) {
             out.push(format!("wave {i} would rather not notice a harm: {}", power.text));
@@ -95,6 +100,36 @@ pub(super) fn lint(
         out.push("nothing was counted with the present version: neither the time nor the canary's power can be told".to_owned());
     }
     out
+}
+
+/// In whole minutes.
+fn minutes(ms: u64) -> String {
+    human_duration(ms / 60_000 * 60_000)
+}
+
+/// A wave is judged when it has been offered, has run in shadow and has soaked: if its deadline comes first, it is
+/// inconclusive whatever the version does. (Soak and shadow alone are held against the deadline where the policy is read.)
+fn soaks_too_long(plan: &Plan, wave: usize, devices: &str, offering: u64, rows: u64) -> Option<String> {
+    let (policy, gate) = (&plan.policy.waves[wave], &plan.policy.gate);
+    let serving = policy.soak_ms.max(rows);
+    if offering.saturating_add(policy.shadow_ms).saturating_add(serving) < gate.deadline_ms {
+        return None;
+    }
+    let mut parts = vec![format!("offering it to {devices} takes {} at least", minutes(offering))];
+    if policy.shadow_ms > 0 {
+        parts.push(format!("its shadow run {}", human_duration(policy.shadow_ms)));
+    }
+    let rest = if rows > policy.soak_ms { "the rows that the gate asks for" } else { "its soak" };
+    parts.push(format!(
+        "{rest} {}",
+        if rows > policy.soak_ms { minutes(rows) } else { human_duration(serving) }
+    ));
+    Some(format!(
+        "wave {wave}: {}: together not less than the gate's deadline of {}, and a wave that is still soaking then is \
+         inconclusive; give `deadline` more, or the wave less",
+        parts.join(", "),
+        human_duration(gate.deadline_ms)
+    ))
 }
 
 fn labels(policy: &Policy, inventory: &[Candidate], out: &mut Vec<String>) {
@@ -113,7 +148,8 @@ fn zones(policy: &Policy, inventory: &[Candidate], out: &mut Vec<String>) {
     let silent = inventory.iter().filter(|c| c.zone.is_none() && c.bad_zone.is_none()).count();
     if silent > 0 {
         out.push(format!(
-            "{silent} device(s) have no label `tz` and report no time zone: their window is taken in UTC"
+            "no label `tz` and no time zone that is reported, of {}: the window is taken in UTC there",
+            counted(silent, "device")
         ));
     }
     let mut bad: BTreeMap<&str, usize> = BTreeMap::new();
@@ -122,7 +158,8 @@ fn zones(policy: &Policy, inventory: &[Candidate], out: &mut Vec<String>) {
     }
     for (name, n) in bad {
         out.push(format!(
-            "{name:?} is no time zone that this server knows: the window of {n} device(s) is taken in UTC"
+            "{name:?} is no time zone that this server knows: the window of {} is taken in UTC",
+            counted(n, "device")
         ));
     }
 }
@@ -133,8 +170,9 @@ fn ways_back(plan: &Plan, out: &mut Vec<String>) {
     let n = stuck.count();
     if n > 0 {
         out.push(format!(
-            "for {n} device(s) no offline key signed the way back to what they run: this rollout cannot be reverted, only \
-             halted; approve the version with that way back (`rollback_ok`) to change that"
+            "for {} no offline key signed the way back to what runs there: this rollout cannot be reverted, only \
+             halted; approve the version with that way back (`rollback_ok`) to change that",
+            counted(n, "device")
         ));
     }
 }
@@ -150,16 +188,17 @@ fn elsewhere(plan: &Plan, inventory: &[Candidate], out: &mut Vec<String>) {
     for ((rollout, priority), devices) in by {
         let named = devices.iter().take(FEW).copied().collect::<Vec<_>>().join(", ");
         let more = if devices.len() > FEW { ", …" } else { "" };
-        let n = devices.len();
+        let n = counted(devices.len(), "device");
+        let are = if devices.len() == 1 { "is" } else { "are" };
         out.push(if plan.policy.priority > priority {
             format!(
-                "{n} device(s) ({named}{more}) are in rollout {rollout} (priority {priority}); this one has priority {} and \
-                 takes them over when it starts",
+                "{n} ({named}{more}) {are} in rollout {rollout} (priority {priority}); this one has priority {} and \
+                 takes over when it starts",
                 plan.policy.priority
             )
         } else {
             format!(
-                "{n} device(s) ({named}{more}) are in rollout {rollout} (priority {priority}), and a device is in one \
+                "{n} ({named}{more}) {are} in rollout {rollout} (priority {priority}), and a device is in one \
                  rollout of a model at a time: this one cannot start before that has ended, or in its place"
             )
         });

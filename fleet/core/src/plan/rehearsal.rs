@@ -14,6 +14,7 @@ use super::{Candidate, Plan};
 use crate::gate::{Canary, Harm, Power, power};
 use crate::policy::Schedule;
 use crate::rollout::offering_ms;
+use crate::wording::counted;
 
 const HOUR_MS: u64 = 3_600_000;
 /// A device counts as reached once it was there with this probability.
@@ -267,6 +268,7 @@ fn powers(plan: &Plan, wave: usize, devices: u64, traffic: Option<Traffic>) -> V
         accuracy: t.accuracy,
         error_rate: t.error_rate,
         soak_ms: plan.policy.waves[wave].soak_ms,
+        has_shadow: plan.policy.waves[wave].shadow_ms > 0,
     };
     let mut out = Vec::new();
     for harm in HARMS {
@@ -276,7 +278,8 @@ fn powers(plan: &Plan, wave: usize, devices: u64, traffic: Option<Traffic>) -> V
             Harm::Errors(d) => (format!("{:.0} points more errors", d * 100.0), "rows"),
         };
         let text = format!(
-            "{devices} device(s) x {:.0} {rows} prove {what} {:.0} % of the time, and do not pass it {:.0} % of the time",
+            "{} x {:.0} {rows}: {what} are proven {:.0} % of the time, and do not pass {:.0} % of the time",
+            counted(devices, "device"),
             power.rows / devices as f64,
             power.proven * 100.0,
             power.stopped * 100.0

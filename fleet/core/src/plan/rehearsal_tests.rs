@@ -82,7 +82,7 @@ fn a_rehearsal_counts_devices_verdicts_bytes_and_time() {
     assert_eq!(r.waves[0].passes_ms, Some(HOUR_MS));
     assert_eq!(r.eta_ms, Some(HOUR_MS + 20 * 60_000));
     assert_eq!(r.waves[1].passes_ms, r.eta_ms);
-    assert!(r.waves[0].power.iter().all(|p| p.text.starts_with("2 device(s)")));
+    assert!(r.waves[0].power.iter().all(|p| p.text.starts_with("2 devices x ")));
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn lint_names_what_is_probably_not_meant() {
     let inventory: Vec<_> = (0..2).map(candidate).collect();
     let lint = |text: &str, traffic| rehearsed(text, &inventory, traffic).1;
     let r = lint(&format!("name = \"p\"\n{CANARY}{}", gate("min_rows = 100000")), Some(busy()));
-    assert!(says(&r, "wave 0: the gate needs more rows than 2 device(s) make in 1d"), "{:?}", r.lint);
+    assert!(says(&r, "wave 0: the gate needs more rows than 2 devices make in 1d"), "{:?}", r.lint);
     assert!(says(&r, "wave 1 (the rest) selects nothing"), "{:?}", r.lint);
     assert_eq!(r.waves[0].passes_ms, None);
     let r = lint(&format!("name = \"p\"\n{CANARY}{}", gate("")), None);
@@ -165,14 +165,44 @@ fn lint_names_what_is_probably_not_meant() {
 }
 
 #[test]
+fn lint_names_a_wave_that_would_still_soak_at_its_deadline() {
+    let inventory: Vec<_> = (0..600).map(candidate).collect();
+    // 599 minutes (9 h 59 min) to offer it, 8 h of shadow and 6 of soak: a minute less than a day.
+    let wave = "[[wave]]\nselect = { rest = true }\nmax_per_minute = 1\nsoak = \"6h\"\nshadow = \"8h\"\n";
+    let lint = |wave: &str, keys: &str| {
+        rehearsed(&format!("name = \"p\"\n{wave}{}", gate(keys)), &inventory, Some(busy())).1
+    };
+    let says_so = |r: &Rehearsal| says(r, "still soaking then is inconclusive");
+    let r = lint(wave, "");
+    assert!(!says_so(&r) && r.waves[0].passes_ms.is_some(), "{:?}", r.lint);
+    let r = lint(&wave.replace("6h", "361m"), "");
+    assert!(says_so(&r) && r.waves[0].passes_ms.is_none(), "{:?}", r.lint);
+    assert!(
+        says(
+            &r,
+            "wave 0: offering it to 600 devices takes 599m at least, its shadow run 8h, its soak 361m: together"
+        ),
+        "{:?}",
+        r.lint
+    );
+    // 720,600 rows of 600 devices at 200 an hour take longer than the soak.
+    let r = lint(wave, "min_rows = 722000");
+    assert!(says_so(&r) && says(&r, "the rows that the gate asks for 361m"), "{:?}", r.lint);
+}
+
+#[test]
 fn devices_without_a_way_back_or_in_another_rollout_are_named() {
     let mut inventory: Vec<_> = (0..3).map(candidate).collect();
     inventory[0].active = Some(Digest([9; 32]));
     inventory[1].elsewhere = Some(Elsewhere { rollout: "r-0".parse().unwrap(), priority: 5 });
     let all = "[[wave]]\nselect = { rest = true }\n";
     let (_, r) = rehearsed(&format!("name = \"p\"\n{all}{}", gate("")), &inventory, None);
-    assert!(says(&r, "for 1 device(s) no offline key signed the way back"), "{:?}", r.lint);
-    assert!(says(&r, "dev-1) are in rollout r-0 (priority 5)") && says(&r, "cannot start"), "{:?}", r.lint);
+    assert!(says(&r, "for 1 device no offline key signed the way back"), "{:?}", r.lint);
+    assert!(
+        says(&r, "1 device (dev-1) is in rollout r-0 (priority 5)") && says(&r, "cannot start"),
+        "{:?}",
+        r.lint
+    );
     let (_, r) = rehearsed(&format!("name = \"p\"\npriority = 6\n{all}{}", gate("")), &inventory, None);
-    assert!(says(&r, "takes them over when it starts"), "{:?}", r.lint);
+    assert!(says(&r, "takes over when it starts"), "{:?}", r.lint);
 }

@@ -10,6 +10,7 @@ use super::explain::explain;
 use super::gate::{Gate, RawGate, gate};
 use super::lines::{Lines, PolicyError};
 use super::{Expression, GuardPolicy, Policy, Select, WavePolicy, Window, parse_bandwidth};
+use crate::wording::counted;
 
 /// No policy of a person is longer.
 const LONGEST: usize = 100_000;
@@ -180,7 +181,8 @@ fn wave(lines: &Lines<'_>, raw: &RawWave, gate: &Gate, index: usize) -> Result<W
         && n < gate.min_devices
     {
         let message = format!(
-            "wave {index} takes {n} device(s), but the gate asks for min_devices = {}: it could never pass",
+            "wave {index} takes {}, but the gate asks for min_devices = {}: it could never pass",
+            counted(n, "device"),
             gate.min_devices
         );
         return Err(lines.error(&span, message));

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Expression;
+use crate::wording::counted;
 
 /// Which devices a wave takes, of those that no wave before it took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,7 +61,7 @@ impl fmt::Display for Select {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Count(1) => f.write_str("1 device"),
-            Self::Count(n) => write!(f, "{n} devices"),
+            Self::Count(n) => f.write_str(&counted(*n, "device")),
             Self::Percent(p) => write!(f, "{p} %"),
             Self::Rest => f.write_str("the rest"),
             Self::Ring(ring) => write!(f, "ring {ring}"),

@@ -122,6 +122,8 @@ fn impossible_values_are_named_with_their_line() {
         ("\"revert\"", "\"explode\"", 11),
         ("\"1m\"", "\"100ms\"", 10),
         ("soak = \"2s\"", "shadow = \"2m\"", 5),
+        ("soak = \"2s\"", "soak = \"1m\"", 5),
+        ("soak = \"2s\"", "lease = \"1h\"\nsoak = \"40s\"\nshadow = \"20s\"", 6),
         ("soak = \"2s\"", "max_per_minute = 0", 5),
         ("count = 1", "where = \"site ==\"", 4),
         ("name =", "bandwidth = \"fast\"\nname =", 2),

@@ -56,6 +56,16 @@ fn without_evidence_the_deadline_makes_it_inconclusive() {
 }
 
 #[test]
+fn a_wave_that_still_soaks_at_its_deadline_is_inconclusive_and_says_so() {
+    let mut policy = policy("on_fail = \"revert\"");
+    policy.waves[0].soak_ms = 60_000;
+    let mut w = World::new(make(policy, 5), &[]);
+    w.run(120);
+    assert_eq!((w.state, w.waves[0].state), (RolloutState::Paused, WaveState::Inconclusive));
+    assert!(w.reason.contains("all gates hold, but it was still soaking at its deadline"), "{}", w.reason);
+}
+
+#[test]
 fn devices_that_are_away_do_not_hold_the_last_wave_open_and_get_it_later() {
     let mut natures = vec![Nature::Good; 6];
     let plan = make(policy("on_fail = \"pause\""), 6);
@@ -135,7 +145,7 @@ fn a_halt_does_not_wait_for_ever_for_devices_that_are_away() {
     assert_eq!(w.state, RolloutState::Halting);
     w.pass(20_000);
     assert_eq!(w.state, RolloutState::Halted);
-    assert!(w.reason.contains("2 device(s) have not answered"), "{}", w.reason);
+    assert!(w.reason.contains("2 devices have not answered"), "{}", w.reason);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::{Condition, DeviceEvidence, Evidence, Seen, cause};
 use crate::alert::facts::{DeviceFact, TrustFact};
 use crate::alert::rule::{Kind, Rule, Threshold};
 use crate::policy::human_duration;
+use crate::wording::counted;
 
 /// The server signs its own roles long before this is left of them.
 const ONLINE_LEFT_MS: u64 = 6 * 3_600_000;
@@ -20,7 +21,7 @@ pub(super) fn devices(rule: &Rule, fact: &DeviceFact) -> Condition {
         Seen::Clear
     };
     let n = fact.hits;
-    let devices = if n == 1 { "1 device".to_owned() } else { format!("{n} devices") };
+    let devices = counted(n, "device");
     let of = format!("of {}", fact.of);
     let threshold = match rule.threshold {
         Threshold::LongerMs(ms) => human_duration(ms),

@@ -9,6 +9,7 @@ use super::super::{Action, DeviceFact, DeviceState, PauseReason, RevertPlan, Rol
 use super::view::View;
 use super::{COMMAND_AGAIN_MS, Step};
 use crate::broken::{Rule, broken};
+use crate::wording::counted;
 
 /// A halt or revert does not wait longer than this for devices that cannot be reached, ms.
 const UNREACHABLE_GRACE_MS: u64 = 15_000;
@@ -116,9 +117,9 @@ impl Step<'_> {
             && (back as f64) < least * (back + stuck) as f64
         {
             let reason = format!(
-                "gate: {stuck} of the first {} devices could not go back to the version before; nobody else was sent there: \
+                "gate: {stuck} of the first {} could not go back to the version before; nobody else was sent there: \
                  look at one of them, then revert again to go on with all",
-                back + stuck
+                counted(back + stuck, "device")
             );
             self.pause(PauseReason::Gate, reason);
             return;
@@ -172,7 +173,8 @@ impl Step<'_> {
         }
         let reason = match reachable + unreachable {
             0 => what.to_owned(),
-            n => format!("{what}; {n} device(s) have not answered and will be told when they are back"),
+            1 => format!("{what}; 1 device has not answered and will be told when it is back"),
+            n => format!("{what}; {n} devices have not answered and will be told when they are back"),
         };
         self.rollout(state, reason);
     }

@@ -86,7 +86,15 @@ impl Step<'_> {
 
     fn close(&mut self, wave: usize, verdict: Verdict, state: WaveState, then: OnFail) {
         let why = pause_reason(&verdict);
-        let reason = format!("{why}: wave {wave} {state}: {}", verdict.reasons());
+        let mut reasons = verdict.reasons();
+        if reasons.is_empty() {
+            // All gates agree, and the wave's time was over before it could be judged.
+            let was = self.facts.waves[wave].state;
+            reasons = format!(
+                "all gates hold, but it was still {was} at its deadline: give the gate a later `deadline`"
+            );
+        }
+        let reason = format!("{why}: wave {wave} {state}: {reasons}");
         self.note(wave, verdict);
         self.out.push(Action::Wave { wave, state });
         match then {
