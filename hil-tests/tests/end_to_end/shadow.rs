@@ -104,7 +104,11 @@ fn a_version_that_answers_otherwise_never_answers_and_a_good_one_leaves_a_record
 fn the_record_verifies_offline(stage: &Stage, good: &str, bad: &str) {
     let written = stage.json(&["rollout", "record", good, "--out", "record.json"]).unwrap();
     assert_eq!(written["record"]["version"], "1.1.0", "{written}");
-    let said = stage.json(&["rollout", "verify-record", "record.json"]).unwrap();
+    let unknown = stage.longshore(&["rollout", "verify-record", "record.json", "--json"]).output().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&unknown.stdout).unwrap();
+    assert_eq!((unknown.status.code(), &said["verified"]), (Some(5), &false.into()), "{said}");
+    assert_eq!(said["not_verified"], serde_json::json!(["log_key"]));
+    let said = stage.json(&["rollout", "verify-record", "record.json", "--without-log-key"]).unwrap();
     assert_eq!(
         (&said["ok"], &said["record"]["devices"]["committed"]),
         (&true.into(), &(DEVICES as u64).into())
@@ -112,6 +116,7 @@ fn the_record_verifies_offline(stage: &Stage, good: &str, bad: &str) {
     assert!(said["record"]["shadow"]["rows"].as_u64().unwrap() > 0);
     // Nobody is asked: there is no server at all.
     let key = said["key"].as_str().unwrap().to_owned();
+    assert_eq!(said["verified"], false, "accepted is not verified: {said}");
     let mut offline = stage.longshore(&["rollout", "verify-record", "record.json", "--log-key", &key]);
     offline.env("LONGSHORE_URL", "http://127.0.0.1:9");
     assert!(output(offline).unwrap().contains("whose signature holds"));
