@@ -293,7 +293,8 @@ impl Plan {
         const BEFORE: &str = "\"hash\":\"";
         const AFTER: &str = "\"}";
         let zeros = Digest::default().to_hex();
-        let (head, _) = text.strip_suffix(AFTER)?.split_at_checked(text.len() - AFTER.len() - zeros.len())?;
+        let whole = text.strip_suffix(AFTER)?;
+        let (head, _) = whole.split_at_checked(whole.len().checked_sub(zeros.len())?)?;
         head.ends_with(BEFORE).then(|| [head, &zeros, AFTER].concat())
     }
     /// Devices in all waves.

@@ -4,7 +4,7 @@ use longshore_fleet_core::rollout::{DeviceState, Standing};
 use longshore_trust::{AssignmentVersion, DeviceId, Digest, RolloutId, UnixMs};
 use longshore_wire::v1::{Mode, UpdateState};
 
-use super::Mark;
+use super::{Mark, record};
 use crate::store::{StoreError, Tx, to_i64};
 
 /// Writes the state a device has reached.
