@@ -4,6 +4,8 @@ use longshore_fleet::app::now;
 use longshore_trust::Digest;
 use longshore_wire::v1::{Mode, UpdateState};
 use serde_json::{Value, json};
+use sqlx::SqlitePool;
+use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::rollout_depth::{act, planned, show, simple, tick, tick_at};
 use crate::support::{Device, Fleet};
@@ -50,7 +52,8 @@ async fn the_plan_is_handed_out_as_it_was_hashed_whatever_this_program_would_wri
     let device = fleet.device(1, Some(old)).await;
     let id = planned(&fleet, "1.1.0", &simple("", "")).await;
     // As another version of this program planned it: with a field that this one does not know.
-    let database = fleet.database().await;
+    let options = SqliteConnectOptions::new().filename(fleet.database());
+    let database = SqlitePool::connect_with(options).await.unwrap();
     let text: String =
         sqlx::query_scalar("SELECT plan FROM rollout_plan").fetch_one(&database).await.unwrap();
     let plan: Value = serde_json::from_str(&text).unwrap();

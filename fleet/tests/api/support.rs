@@ -222,10 +222,9 @@ impl Fleet {
     pub fn approver() -> String {
         longshore_trust::tuf::key_id(&key(12).public())
     }
-    /// Its database, as somebody has it who can write to the disk.
-    pub async fn database(&self) -> sqlx::SqlitePool {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.dir.path().join("fleet.db"));
-        sqlx::SqlitePool::connect_with(options).await.unwrap()
+    /// The file of its database.
+    pub fn database(&self) -> std::path::PathBuf {
+        self.dir.path().join("fleet.db")
     }
 
     /// Enrols a device that is connected and, with `runs`, serves that bundle and has counted labelled rows with it.
