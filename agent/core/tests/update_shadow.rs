@@ -89,6 +89,46 @@ fn it_ends_when_its_time_is_up() {
     ended(&t, TooLate, "shadow.too_late");
 }
 #[test]
+fn while_there_is_no_engine_the_time_to_begin_does_not_run() {
+    let mut t = Twin::new();
+    t.install(1, 1);
+    t.feed(assigned(header(1, 2), shadow(2, 2)));
+    // The engine dies in a request to what serves, before it was asked to load the candidate, and is long in coming back.
+    while t.commit() || !matches!(t.wishes.front(), Some(Output::Shadow(..))) && t.work() {}
+    t.wishes.clear();
+    (t.serving, t.engine_up) = (None, false);
+    t.feed(Input::EngineDown(Some(bundle(1))));
+    t.pass(600_000);
+    assert!(matches!(t.record().update.as_ref().unwrap().at, Phase::Shadowing { begins_by: Some(_), .. }));
+    // It has all its time when there is one again.
+    let asked = t.now;
+    t.engine_up = true;
+    t.feed(Input::EngineUp);
+    while t.commit() || !matches!(t.wishes.front(), Some(Output::Shadow(..))) && t.work() {}
+    t.wishes.clear();
+    t.pass(120_000);
+    assert!(t.record().update.is_some(), "nothing was late yet: {:?}", t.disk.why.last());
+    t.pass(1_000);
+    ended(&t, Failed, "shadow.deadline");
+    assert!(t.now >= asked.plus_ms(120_000));
+}
+#[test]
+fn a_candidate_that_does_not_get_through_live_rows_fails_alone() {
+    let mut t = beside();
+    t.pass(60_000);
+    t.feed(Input::ShadowFailed(model(), bundle(2), reason("engine.stalled", "90 s in one request")));
+    t.settle();
+    ended(&t, Failed, "shadow.stalled");
+}
+#[test]
+fn without_an_engine_its_last_date_still_ends_it() {
+    let mut t = beside();
+    (t.serving, t.engine_up) = (None, false);
+    t.feed(Input::EngineDown(Some(bundle(1))));
+    t.pass(3_700_000);
+    assert_eq!((t.states(2).last(), why(&t).as_str()), (Some(&TooLate), "shadow.too_late"));
+}
+#[test]
 fn it_survives_restarts() {
     let mut t = beside();
     for _ in 0..5 {

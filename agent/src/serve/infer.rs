@@ -20,7 +20,7 @@ use super::feedback::{Origin, allowed, truth};
 use super::models::Served;
 use super::oip::{self, HEADER_LENGTH, InferRequest, ResponseHead};
 use super::refusal::Refused;
-use super::shadow::{self, Beside};
+use super::shadow::{self, Beside, Owed};
 use super::watch::Watch;
 use super::{Service, feedback};
 use crate::engine::protocol::{Label, Truth};
@@ -199,6 +199,8 @@ impl Computed {
         if self.counted.swap(true, AcqRel) {
             return Err(too_late());
         }
+        // What is answered from here on is compared, or counted as skipped.
+        let owed = self.beside.as_ref().map(|b| Owed::new(b, u64::from(rows)));
         let id = served.record(&RequestOutcome {
             rows,
             errors: 0,
@@ -222,9 +224,9 @@ impl Computed {
             .map(|(row, truth)| Label { prediction_id: prediction_id.clone(), row, truth })
             .collect();
         let shadow = |inputs: Vec<Tensor>| {
-            let (beside, used) = self.beside.as_ref().zip(used)?;
+            let (owed, used) = owed.zip(used)?;
             Some(shadow::Job {
-                beside: Arc::downgrade(beside),
+                owed,
                 active: Arc::downgrade(&self.served),
                 answered: (id.load, id.seq),
                 inputs,
@@ -233,7 +235,6 @@ impl Computed {
             })
         };
         let (encoded, job) = if request.explain {
-            self.beside.iter().for_each(|b| b.skip(u64::from(rows)));
             let rows = self.explainer.ask(&self.served, &request.inputs, id.seq, &answered);
             (Encoded::Explained(Box::new(Waiting { prediction_id, request, outputs, rows })), None)
         } else {

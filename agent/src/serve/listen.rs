@@ -85,7 +85,10 @@ pub async fn serve(
         tokio::select! {
             _ = stop.changed() => {}
             _ = look.tick() => {
-                if service.pool.longest(Instant::now()) > longest {
+                let now = Instant::now();
+                service.shadows.look(&service.models, now);
+                if service.pool.longest(now) > longest {
+                    service.shadows.end(&service.models);
                     let text = format!("a model has not answered for {longest:?} (limits.request)");
                     return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
                 }
@@ -117,6 +120,7 @@ pub async fn serve(
         () = tokio::time::sleep(DRAIN) => tracing::warn!("requests were still running when the engine had to stop"),
         _ = stop.wait_for(|s| *s == Stop::Now) => {}
     }
+    service.shadows.end(&service.models);
     Ok(())
 }
 

@@ -79,7 +79,7 @@ impl Service {
         Ok(Arc::new(Self {
             models: Models::default(),
             explainer: Explainer::start(outbox.clone())?,
-            shadows: Shadows::start()?,
+            shadows: Shadows::start(settings.longest, outbox.clone())?,
             queries: Queries::new(outbox),
             pool: Pool::start(cores.min(THREADS_MAX), settings.queue as usize)?,
             bounds: body::BodyBounds::new(settings.max_body_bytes),

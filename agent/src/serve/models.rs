@@ -154,6 +154,11 @@ impl Models {
     pub fn beside(&self, model: &str) -> Option<Arc<Beside>> {
         self.beside.read().unwrap_or_else(PoisonError::into_inner).get(model).cloned()
     }
+    /// No candidate sees anything any more.
+    pub fn end_shadows(&self) {
+        let all = std::mem::take(&mut *self.beside.write().unwrap_or_else(PoisonError::into_inner));
+        drop(all);
+    }
     /// Forgets a load; if it answers for its model, that model is no longer served.
     ///
     /// # Errors

@@ -2,21 +2,27 @@
 //! priority and under a budget of processor time, and nobody ever waits for it.
 //!
 //! Always true here: what a candidate makes of a row is counted and forgotten, never sent; a request's rows are compared or
-//! counted as skipped; what waits is bounded in number and bytes.
+//! counted as skipped; what waits is bounded in number and bytes; a run that does not end is given up, and the candidate
+//! with it.
 
+mod beside;
+
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Weak};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use longshore_bundle::Tensor;
 use longshore_runtime::Prediction;
 use longshore_stats::shadow::{Compared, DIFFERENCE_STEP};
 
-use super::models::Served;
-use crate::engine::protocol::LoadId;
+use super::models::{Models, Served};
+use crate::engine::load::reason;
+use crate::engine::protocol::{FromEngine, LoadId};
 use crate::page::{NO_CLASS, ShadowOutcome};
+
+pub use beside::{Beside, Owed};
 
 /// Requests that wait; more are skipped.
 const QUEUE: usize = 8;
@@ -28,34 +34,16 @@ const REST_MAX: Duration = Duration::from_secs(60);
 const NICE: i32 = 19;
 /// Numbers this close, relatively, are the same answer where a regression declares no unit of error.
 const SAME: f64 = 1e-6;
-
-/// A candidate that runs beside what answers.
-#[derive(Debug)]
-pub struct Beside {
-    /// What it is.
-    pub served: Arc<Served>,
-    /// Processor time it may use, per mille of a core.
-    pub permille: u16,
-    /// Rows skipped that the page does not know yet.
-    skipped: AtomicU64,
-}
-
-impl Beside {
-    /// Nothing is skipped yet.
-    #[must_use]
-    pub fn new(served: Arc<Served>, permille: u16) -> Self {
-        Self { served, permille: permille.clamp(1, 1000), skipped: AtomicU64::new(0) }
-    }
-    /// Rows of an answered request are not compared. The page hears of it with the next that are.
-    pub fn skip(&self, rows: u64) {
-        self.skipped.fetch_add(rows, Relaxed);
-    }
-}
+/// A run may take as long as any request, and so many times the processor time of the answer: a busy core leaves the lowest
+/// priority a seventieth of itself.
+const PATIENCE: u32 = 200;
+/// Code of a candidate whose run does not end.
+const STALLED: &str = "engine.stalled";
 
 /// The rows of one answered request.
 pub struct Job {
-    /// The candidate. One that goes meanwhile is not kept by rows that wait.
-    pub beside: Weak<Beside>,
+    /// What becomes of them, and the candidate.
+    pub owed: Owed,
     /// What answered.
     pub active: Weak<Served>,
     /// The load that answered, and its number of the first row.
@@ -69,35 +57,112 @@ pub struct Job {
 }
 
 /// Where answered requests are handed in.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Shadows {
+    lane: Mutex<Lane>,
+    /// Longest computation of one request.
+    longest: Duration,
+    outbox: Sender<FromEngine>,
+}
+
+/// A thread and its queue. No computation can be stopped: a thread that does not come back is left with its lane.
+#[derive(Debug, Clone)]
+struct Lane {
     jobs: SyncSender<(usize, Job)>,
-    waiting: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
+}
+
+/// What the thread and whoever watches it know.
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Receiver<(usize, Job)>>,
+    /// Bytes that wait.
+    bytes: AtomicUsize,
+    /// Taken away by whoever counts it: the thread that comes back, or the one that gave it up.
+    running: Mutex<Option<Running>>,
+}
+
+/// The request that is being run.
+#[derive(Debug)]
+struct Running {
+    owed: Owed,
+    beside: Arc<Beside>,
+    rows: u64,
+    since: Instant,
+    /// As long as it may take.
+    longest: Duration,
+}
+
+impl Lane {
+    fn start(longest: Duration) -> std::io::Result<Self> {
+        let (jobs, receiver) = sync_channel(QUEUE);
+        let (queue, bytes, running) = (Mutex::new(receiver), AtomicUsize::new(0), Mutex::new(None));
+        let shared = Arc::new(Shared { queue, bytes, running });
+        let its = Arc::clone(&shared);
+        std::thread::Builder::new().name("shadow".into()).spawn(move || work(&its, longest))?;
+        Ok(Self { jobs, shared })
+    }
 }
 
 impl Shadows {
-    /// Starts the thread.
+    /// Starts the thread. A request may take as long as `longest`.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start() -> std::io::Result<Self> {
-        let (jobs, receiver) = sync_channel(QUEUE);
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let bytes = Arc::clone(&waiting);
-        std::thread::Builder::new().name("shadow".into()).spawn(move || work(&receiver, &bytes))?;
-        Ok(Self { jobs, waiting })
+    pub fn start(longest: Duration, outbox: Sender<FromEngine>) -> std::io::Result<Self> {
+        Ok(Self { lane: Mutex::new(Lane::start(longest)?), longest, outbox })
     }
-    /// Offers a request; never waits. What has no room is counted as skipped.
+    fn lane(&self) -> Lane {
+        self.lane.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// Offers a request; never waits. What has no room is skipped.
     pub fn offer(&self, job: Job) {
-        let Some(beside) = job.beside.upgrade() else { return };
-        let rows = job.answers.len() as u64;
+        let Lane { jobs, shared } = self.lane();
         let bytes = job.inputs.iter().map(|t| t.data.len()).sum::<usize>().max(1);
-        let before = self.waiting.fetch_add(bytes, Relaxed);
+        let before = shared.bytes.fetch_add(bytes, Relaxed);
         let fits = before == 0 || before.saturating_add(bytes) <= QUEUE_BYTES;
-        if !fits || self.jobs.try_send((bytes, job)).is_err() {
-            self.waiting.fetch_sub(bytes, Relaxed);
-            beside.skip(rows);
+        if !fits || jobs.try_send((bytes, job)).is_err() {
+            shared.bytes.fetch_sub(bytes, Relaxed);
         }
+    }
+    /// Gives up a candidate whose run has not ended by `now` though it should have: its rows have failed, the load is
+    /// forgotten and the supervisor told. What its thread holds is held until the engine ends.
+    pub fn look(&self, models: &Models, now: Instant) {
+        let lane = self.lane();
+        // A thread of the lowest priority may hold the lock for long: then it has come back, or is seen the next time.
+        let Ok(mut running) = lane.shared.running.try_lock() else { return };
+        let late = |r: &mut Running| now.saturating_duration_since(r.since) > r.longest;
+        let Some(Running { mut owed, beside, rows, longest, .. }) = running.take_if(late) else { return };
+        drop(running);
+        if let Ok(new) = Lane::start(self.longest) {
+            *self.lane.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        }
+        lane.skip_all();
+        owed.settle();
+        beside.record(ShadowOutcome { errors: rows, ..ShadowOutcome::default() });
+        let load = beside.served.load;
+        drop(beside);
+        // Unknown when the supervisor wants it no more; it waits for its end all the same.
+        let _ = models.unload(load);
+        let detail = format!("it was not through a request of {rows} rows after {} s", longest.as_secs());
+        // When nobody listens any more the engine is ending.
+        let _ = self.outbox.send(FromEngine::LoadFailed { load, reason: reason(STALLED, detail) });
+    }
+    /// The engine ends: what was not compared by now is skipped.
+    pub fn end(&self, models: &Models) {
+        let lane = self.lane();
+        drop(lane.shared.running.try_lock().ok().and_then(|mut running| running.take()));
+        lane.skip_all();
+        models.end_shadows();
+    }
+}
+
+impl Lane {
+    /// Nothing of what waits is run.
+    fn skip_all(&self) {
+        // A thread that has the lock waits for a request: there is none.
+        let Ok(queue) = self.shared.queue.try_lock() else { return };
+        queue.try_iter().for_each(drop);
     }
 }
 
@@ -112,61 +177,84 @@ fn micros(d: Duration) -> u64 {
     u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn work(jobs: &Receiver<(usize, Job)>, waiting: &AtomicUsize) {
+fn work(shared: &Shared, longest: Duration) {
     // Refused only where priorities cannot be lowered at all; the budget holds all the same.
     let _ = rustix::process::setpriority_process(None, NICE);
-    while let Ok((bytes, job)) = jobs.recv() {
-        let rest = run(job);
-        waiting.fetch_sub(bytes, Relaxed);
-        // Rows that come during the rest find no room, and are skipped: that is the budget.
-        std::thread::sleep(rest);
+    loop {
+        let next = shared.queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok((bytes, job)) = next else { return };
+        let done = run(job, &shared.running, longest);
+        shared.bytes.fetch_sub(bytes, Relaxed);
+        match done {
+            Done::Nothing => {}
+            Done::TooLate => return,
+            Done::Rest(beside, rest) => {
+                // Rows that come during the rest find no room, and are skipped: that is the budget.
+                std::thread::sleep(rest);
+                beside.upgrade().into_iter().for_each(|b| b.record(ShadowOutcome::default()));
+            }
+        }
     }
 }
 
-/// Runs one request in shadow; how long to rest so that the budget is kept.
-fn run(job: Job) -> Duration {
-    let Some((beside, active)) = job.beside.upgrade().zip(job.active.upgrade()) else {
-        return Duration::ZERO;
-    };
-    let (before, begun) = (used(), Instant::now());
-    let candidate = &beside.served;
-    let rows = job.answers.len();
+/// What became of a job.
+enum Done {
+    /// Its candidate, or what answered, is gone.
+    Nothing,
+    /// It was given up, and is counted.
+    TooLate,
+    /// It is counted; how long to rest so that the budget is kept.
+    Rest(Weak<Beside>, Duration),
+}
+
+/// Runs one request in shadow.
+fn run(job: Job, running: &Mutex<Option<Running>>, longest: Duration) -> Done {
+    let Job { owed, active, answered, inputs, answers: given, active_us } = job;
+    let Some((beside, active)) = owed.beside().zip(active.upgrade()) else { return Done::Nothing };
+    let (before, since) = (used(), Instant::now());
+    let candidate = Arc::clone(&beside.served);
+    let rows = given.len();
+    let longest = longest.saturating_add(Duration::from_micros(active_us).saturating_mul(PATIENCE));
+    *running.lock().unwrap_or_else(PoisonError::into_inner) =
+        Some(Running { owed, beside, rows: rows as u64, since, longest });
     let run = || {
         // The candidate may take other inputs than what serves, and then it fails.
-        let found = candidate.model.rows(&job.inputs).ok()?;
+        let found = candidate.model.rows(&inputs).ok()?;
         let _mark = candidate.page().enter();
-        let outputs = candidate.model.run(&job.inputs).ok()?;
+        let outputs = candidate.model.run(&inputs).ok()?;
         (found == rows).then(|| candidate.model.predictions(rows, &outputs))
     };
     let answers = run();
     // Its own time, as that of what serves: how busy the device is says nothing about either.
     let cost = used().saturating_sub(before);
-    let skipped = beside.skipped.swap(0, Relaxed);
+    let Some(Running { mut owed, beside, .. }) =
+        running.lock().unwrap_or_else(PoisonError::into_inner).take()
+    else {
+        return Done::TooLate;
+    };
+    owed.settle();
     match answers {
-        None => {
-            let outcome = ShadowOutcome { errors: rows as u64, skipped, ..ShadowOutcome::default() };
-            candidate.page().record_shadow(&outcome);
-        }
+        None => beside.record(ShadowOutcome { errors: rows as u64, ..ShadowOutcome::default() }),
         Some(answers) => {
-            let both = job.answers.iter().zip(&answers);
+            let both = given.iter().zip(&answers);
             let (compared, classes): (Vec<_>, Vec<_>) =
-                both.map(|(a, c)| compare(&active, candidate, a, c)).unzip();
+                both.map(|(a, c)| compare(&active, &candidate, a, c)).unzip();
             // Labels of a regression are no classes that could be right.
             let labelled = !candidate.manifest.monitor.classes.is_empty();
-            candidate.page().record_shadow(&ShadowOutcome {
+            beside.record(ShadowOutcome {
                 rows: &compared,
                 answers: if labelled { &classes } else { &[] },
-                answered: (job.answered.0.0, job.answered.1),
+                answered: (answered.0.0, answered.1),
                 errors: 0,
-                skipped,
-                active_us: job.active_us,
+                skipped: 0,
+                active_us,
                 candidate_us: micros(cost),
             });
         }
     }
-    let spent = if cost.is_zero() { begun.elapsed() } else { used().saturating_sub(before) };
+    let spent = if cost.is_zero() { since.elapsed() } else { used().saturating_sub(before) };
     let share = f64::from(beside.permille) / 1000.0;
-    spent.mul_f64(1.0 / share - 1.0).min(REST_MAX)
+    Done::Rest(Arc::downgrade(&beside), spent.mul_f64(1.0 / share - 1.0).min(REST_MAX))
 }
 
 /// One row, and the candidate's class as the active bundle numbers it. Classes are compared by name: a candidate may have

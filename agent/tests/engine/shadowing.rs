@@ -64,9 +64,11 @@ fn a_candidate_sees_what_was_answered_and_answers_nobody() {
     assert!(matches!(engine.event(), FromEngine::LoadFailed { .. }), "a load in shadow never answers");
     engine.send(&ToEngine::Unload(LoadId(77)));
     assert_eq!(engine.event(), FromEngine::Unloaded(LoadId(77)));
+    let gone = table(&page);
+    assert_eq!(gone.rows + gone.skipped + gone.errors, asked, "every row is accounted for: {gone:?}");
     let r = engine.client().post(INFER, &json_request(&bundle.rows(0, 1), &json!({})));
     assert_eq!(r.status, 200);
-    assert_eq!(table(&page).rows, t.rows);
+    assert_eq!(table(&page), gone);
 }
 
 #[test]
@@ -100,4 +102,50 @@ fn what_the_budget_has_no_room_for_is_skipped_and_counted_and_delays_nobody() {
     assert!(t.skipped > 0 && t.rows + t.skipped <= asked, "{t:?} of {asked}");
     assert!(t.rows < asked / 2, "one per mille of a core is not for every row: {t:?} of {asked}");
     assert_eq!(active.snapshot().unwrap().rows, asked, "everybody was answered");
+}
+
+/// Asks a candidate with hardly any budget for many rows, most of which wait or are skipped when it is over.
+fn asked_in_vain(engine: &Engine, bundle: &Bundle) -> u64 {
+    let mut client = engine.client();
+    for _ in 0..60 {
+        assert_eq!(client.post(INFER, &json_request(&bundle.rows(0, 2), &json!({}))).status, 200);
+    }
+    120
+}
+fn is_whole(page: &Page, asked: u64) {
+    let t = table(page);
+    assert_eq!(t.rows + t.skipped + t.errors, asked, "{t:?}");
+    assert!(t.skipped > 0, "{t:?}");
+}
+
+#[test]
+fn rows_that_wait_when_a_candidate_or_the_engine_goes_are_skipped_and_counted() {
+    let (mut engine, bundle, _active) = Engine::serving();
+    let page = beside(&engine, &bundle, 80, 1);
+    let asked = asked_in_vain(&engine, &bundle);
+    engine.send(&ToEngine::Unload(LoadId(80)));
+    assert_eq!(engine.event(), FromEngine::Unloaded(LoadId(80)));
+    is_whole(&page, asked);
+    let page = beside(&engine, &bundle, 81, 1);
+    let asked = asked_in_vain(&engine, &bundle);
+    engine.send(&ToEngine::Drain);
+    assert!(engine.child.wait().unwrap().success());
+    page.recover().unwrap();
+    is_whole(&page, asked);
+}
+
+#[test]
+fn rows_that_are_explained_are_not_compared_and_counted_as_skipped() {
+    let engine = Engine::start();
+    let bundle = crate::rig::watched_digits();
+    let (load, _active) = engine.load(&bundle);
+    engine.activate(load);
+    let page = beside(&engine, &bundle, 82, 1000);
+    let explain = json!({ "parameters": { "explain": true } });
+    assert_eq!(engine.client().post(INFER, &json_request(&bundle.rows(0, 3), &explain)).status, 200);
+    engine.send(&ToEngine::Unload(LoadId(82)));
+    // Sums of what was explained may come before.
+    while engine.event() != FromEngine::Unloaded(LoadId(82)) {}
+    let t = table(&page);
+    assert_eq!((t.rows, t.errors, t.skipped), (0, 0, 3));
 }

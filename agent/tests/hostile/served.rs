@@ -1,6 +1,9 @@
 //! A model that passed its trial and misbehaves in service: the limits of the engine that serves.
 
-use longshore_agent::engine::protocol::{FromEngine, LoadId, ServingLimits};
+use std::time::{Duration, Instant};
+
+use longshore_agent::engine::protocol::{FromEngine, LoadId, ServingLimits, ToEngine};
+use longshore_agent::page::{Page, PageSpec, boot_id};
 use serde_json::json;
 
 use crate::onnx::{self, D, FLOAT, f32s, graph, node, tensor, value};
@@ -14,17 +17,30 @@ const INFER: &str = "/v2/models/meter-digits/infer";
 
 /// Multiplies by a large matrix many times over: minutes for one request of many rows.
 fn slow() -> Bundle {
+    deep(LAYERS)
+}
+/// Multiplies by a large matrix so many times.
+fn deep(layers: usize) -> Bundle {
     let n = 1024;
     let w = tensor("W", FLOAT, &[n, n], &f32s(&vec![1e-4; (n * n) as usize]));
     let name = |i: usize| if i == 0 { "x".to_owned() } else { format!("t{i}") };
-    let mut nodes: Vec<Vec<u8>> = (0..LAYERS)
+    let mut nodes: Vec<Vec<u8>> = (0..layers)
         .map(|i| node("MatMul", &format!("m{i}"), &[&name(i), "W"], &[&name(i + 1)], &[]))
         .collect();
-    nodes.push(node("Identity", "last", &[&name(LAYERS)], &["y"], &[]));
+    nodes.push(node("Identity", "last", &[&name(layers)], &["y"], &[]));
     let io = |name: &str| value(name, FLOAT, &[D::S("N"), D::N(n)]);
     let onnx = onnx::model(&graph(&nodes, &[w], &[io("x")], &[io("y")]));
     let row = vec![0.0; n as usize];
     bundle::bundle(&onnx, &[1, n as usize], &row, &[1, n as usize], &row)
+}
+
+/// Asks for so many rows of zeros.
+fn ask(engine: &Engine, rows: usize) -> crate::http::Response {
+    let zero = longshore_bundle::Tensor::from_f32("x", &[rows, 1024], &vec![0.0; rows * 1024]);
+    let (body, head) = crate::rig::binary_request(&zero, &json!({}));
+    let length = head.to_string();
+    let headers = [("Inference-Header-Content-Length", length.as_str())];
+    engine.client().send("POST", INFER, &headers, &body).unwrap()
 }
 
 #[test]
@@ -34,11 +50,7 @@ fn a_request_that_takes_too_long_is_told_so_and_the_engine_gives_up_with_its_mar
     let slow = slow();
     let (load, page) = engine.load(&slow);
     engine.activate(load);
-    let zero = longshore_bundle::Tensor::from_f32("x", &[ROWS, 1024], &vec![0.0; ROWS * 1024]);
-    let (body, head) = crate::rig::binary_request(&zero, &json!({}));
-    let length = head.to_string();
-    let answer = engine.client().send("POST", INFER, &[("Inference-Header-Content-Length", &length)], &body);
-    let answer = answer.unwrap();
+    let answer = ask(&engine, ROWS);
     assert_eq!(answer.status, 504, "{answer:?}");
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     assert!(text.contains("limits.request"), "{text}");
@@ -47,6 +59,60 @@ fn a_request_that_takes_too_long_is_told_so_and_the_engine_gives_up_with_its_mar
     assert!(page.in_flight() > 0, "the supervisor sees whose request it was");
     page.recover().unwrap();
     assert_eq!(page.snapshot().unwrap().errors, 1, "counted by whoever gave up, once");
+}
+
+/// Loads a bundle beside what answers.
+fn beside(engine: &Engine, bundle: &Bundle, load: u64) -> Page {
+    let spec = PageSpec::in_shadow(LoadId(load), &bundle.manifest, 4096, boot_id().unwrap());
+    let (page, fd) = engine.page(&spec);
+    engine.send_load(bundle.request(load), bundle.sealed(), fd);
+    assert!(matches!(engine.event(), FromEngine::Loaded { .. }));
+    engine.send(&ToEngine::Shadow { load: LoadId(load), permille: 1000 });
+    assert_eq!(engine.event(), FromEngine::Shadowing(LoadId(load)));
+    page
+}
+
+#[test]
+fn a_candidate_in_shadow_that_does_not_come_back_is_given_up_and_nobody_else_notices() {
+    const SOME: usize = 64;
+    let limits = ServingLimits { memory_bytes: 1 << 30, request_ms: 1_000 };
+    let mut engine = Engine::with(TOKEN, limits);
+    let quick = deep(1);
+    let (load, active) = engine.load(&quick);
+    engine.activate(load);
+    let page = beside(&engine, &slow(), 70);
+    let table = |page: &Page| page.snapshot().unwrap().shadow.unwrap();
+    for _ in 0..3 {
+        assert_eq!(ask(&engine, SOME).status, 200);
+    }
+    match engine.event() {
+        FromEngine::LoadFailed { load, reason } => {
+            assert_eq!((load, reason.code.as_str()), (LoadId(70), "engine.stalled"));
+            assert!(reason.detail.contains("64 rows"), "{}", reason.detail);
+        }
+        other => panic!("{other:?}"),
+    }
+    let t = table(&page);
+    let one = SOME as u64;
+    assert_eq!(
+        (t.rows, t.errors, t.skipped),
+        (0, one, 2 * one),
+        "one request failed, what waited is skipped"
+    );
+    // It sees nothing any more, and the next candidate has a thread of its own.
+    assert_eq!(ask(&engine, SOME).status, 200);
+    let next = beside(&engine, &quick, 71);
+    let (mut asked, begun) = (4 * one, Instant::now());
+    while table(&next).rows == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", table(&next));
+        assert_eq!(ask(&engine, SOME).status, 200);
+        asked += one;
+    }
+    let t = table(&page);
+    assert_eq!((t.rows, t.errors, t.skipped), (0, one, 2 * one));
+    let counted = active.snapshot().unwrap();
+    assert_eq!((counted.rows, counted.errors), (asked, 0), "everybody was answered");
+    assert!(engine.child.try_wait().unwrap().is_none(), "the same engine");
 }
 
 #[test]

@@ -110,7 +110,9 @@ pub enum Command {
     },
     /// Check a promotion record offline: its entry, the log's signature, the hash of its plan
     ///
-    /// Exit code 1 (record.tampered): something in it is not what was sealed.
+    /// Exit codes: 0 verified; 1 something in it is not what was sealed (record.tampered); 2 usage; 5 everything fits
+    /// together, but no key of the log is known that could say who signed it: see --log-key and --without-log-key.
+    #[command(verbatim_doc_comment)]
     VerifyRecord(record::Check),
     /// Offer nothing new until resumed
     Pause {

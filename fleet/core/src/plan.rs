@@ -258,20 +258,47 @@ pub fn plan(request: Request<'_>, inventory: &[Candidate]) -> Result<Plan, PlanE
     Ok(plan)
 }
 
+/// Why a plan that was kept is not believed.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanTextError {
+    /// It is no plan.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// It is not what was hashed.
+    #[error("its hash does not match")]
+    Changed,
+}
+
 impl Plan {
-    /// Whether nothing in it was changed since it was made.
-    #[must_use]
-    pub fn is_intact(&self) -> bool {
-        self.hash == self.compute_hash()
-    }
     fn compute_hash(&self) -> Digest {
-        Digest::of(self.hashed_text().as_bytes())
-    }
-    /// The text whose SHA-256 is the hash: the plan as JSON, with zeros where its hash stands.
-    #[must_use]
-    pub fn hashed_text(&self) -> String {
         let unhashed = Self { hash: Digest::default(), ..self.clone() };
-        serde_json::to_string(&unhashed).expect("a plan always encodes")
+        Digest::of(unhashed.text().as_bytes())
+    }
+    /// The plan as it is kept.
+    #[must_use]
+    pub fn text(&self) -> String {
+        serde_json::to_string(self).expect("a plan always encodes")
+    }
+    /// Reads a plan as it was kept. Its hash is held against that very text and never against what this program would write: a
+    /// plan of another version of it, with fields that this one does not know or without some, is the plan that was agreed on.
+    ///
+    /// # Errors
+    /// [`PlanTextError`].
+    pub fn read(text: &str) -> Result<Self, PlanTextError> {
+        let plan: Self = serde_json::from_str(text)?;
+        let hashed = Self::hashed_text(text).ok_or(PlanTextError::Changed)?;
+        let is_it = plan.hash == Digest::of(hashed.as_bytes());
+        if is_it { Ok(plan) } else { Err(PlanTextError::Changed) }
+    }
+    /// The text whose SHA-256 is the hash of a plan that is kept as `text`: with zeros where its hash stands, which is last.
+    #[must_use]
+    pub fn hashed_text(text: &str) -> Option<String> {
+        const BEFORE: &str = "\"hash\":\"";
+        const AFTER: &str = "\"}";
+        let zeros = Digest::default().to_hex();
+        let whole = text.strip_suffix(AFTER)?;
+        let (head, _) = whole.split_at_checked(whole.len().checked_sub(zeros.len())?)?;
+        head.ends_with(BEFORE).then(|| [head, &zeros, AFTER].concat())
     }
     /// Devices in all waves.
     #[must_use]

@@ -83,11 +83,31 @@ fn a_plan_that_was_changed_is_noticed() {
     let mut p =
         make(three_waves(), &back(), &[candidate(1, Some(OLD)), candidate(2, None), candidate(3, None)])
             .unwrap();
-    assert!(p.is_intact());
-    let text = serde_json::to_string(&p).unwrap();
-    assert!(serde_json::from_str::<Plan>(&text).unwrap().is_intact());
+    let text = p.text();
+    assert_eq!(Plan::read(&text).unwrap(), p);
+    assert_eq!(Digest::of(Plan::hashed_text(&text).unwrap().as_bytes()), p.hash);
     p.waves[0].devices.pop();
-    assert!(!p.is_intact());
+    assert!(matches!(Plan::read(&p.text()), Err(PlanTextError::Changed)));
+    for broken in ["", "\"}", "{}", &text[..text.len() - 3], &format!("{text} ")] {
+        assert!(Plan::read(broken).is_err() && Plan::hashed_text(broken).is_none(), "{broken:?}");
+    }
+}
+
+/// A field that came later, or one that went since.
+#[test]
+fn a_plan_of_another_version_of_this_program_is_held_against_the_text_it_was_kept_as() {
+    let p = make(three_waves(), &back(), &[candidate(1, Some(OLD)), candidate(2, None), candidate(3, None)])
+        .unwrap();
+    let unhashed = Plan { hash: Digest::default(), ..p.clone() }.text();
+    let unhashed = unhashed.replacen("\"bytes\":", "\"of_another_version\":{\"x\":[1.50]},\"bytes\":", 1);
+    let hash = Digest::of(unhashed.as_bytes());
+    let kept = unhashed.replace(&Digest::default().to_hex(), &hash.to_hex());
+    assert_eq!(Plan::read(&kept).unwrap(), Plan { hash, ..p });
+    assert_eq!(Plan::hashed_text(&kept).unwrap(), unhashed);
+    assert!(
+        Plan::read(&kept.replace("1.50", "1.51")).is_err(),
+        "also what is not understood is held to its hash"
+    );
 }
 
 #[test]

@@ -33,9 +33,9 @@ pub struct Deed {
 pub struct Approval {
     /// The role that approves versions of this model.
     pub role: String,
-    /// Version of its metadata when the rollout completed.
+    /// Version of its metadata when the rollout was planned.
     pub version: u64,
-    /// Ids of the offline keys that signed it.
+    /// Ids of the offline keys whose signatures under it hold.
     pub keys: Vec<String>,
 }
 

@@ -29,11 +29,9 @@ pub async fn show(
     _: Actor,
     Path(id): Path<String>,
 ) -> Result<Json<Record>, Problem> {
-    let (sealed, plan) = (app.store.rollout_record(&id).await?, app.store.rollout_plan(&id).await?);
+    let (sealed, plan) = (app.store.rollout_record(&id).await?, app.store.rollout_plan_text(&id).await?);
     match sealed.zip(plan) {
-        Some((sealed, plan)) => {
-            Ok(Json(Record { record: sealed.record, plan: plan.hashed_text(), entry: sealed.entry }))
-        }
+        Some((sealed, plan)) => Ok(Json(Record { record: sealed.record, plan, entry: sealed.entry })),
         None => Err(Problem::not_found(
             "rollout.no_record",
             format!("rollout {id} has no promotion record: one is written when a rollout completes"),

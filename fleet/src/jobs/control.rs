@@ -13,6 +13,7 @@ use longshore_trust::{Digest, ModelName, RolloutId, UnixMs};
 pub(super) use self::start::begin;
 use self::start::{authorize, start};
 use super::planning::{self, PlanningError};
+use super::promotion;
 use crate::app::App;
 use crate::events::FleetEvent;
 use crate::store::rollout::{self, Rollout};
@@ -177,6 +178,7 @@ pub async fn make_plan(
         return Ok((plan, rehearsal));
     }
     rollout::insert(&mut tx, &plan, &text, actor, now).await?;
+    promotion::note_approval(&mut tx, &plan).await?;
     audit::record(&mut tx, now, actor, "rollout.plan", plan.id.as_str(), &format!("plan {}", plan.hash))
         .await?;
     tx.commit().await?;

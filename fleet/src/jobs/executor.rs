@@ -123,7 +123,7 @@ impl Doing<'_> {
                 tracing::info!(rollout = %id, %state, reason, "a rollout moved");
                 rollout::set_state_because(tx, id, state, &reason, pause, now).await?;
                 if state == RolloutState::Completed {
-                    promotion::write(self.app, tx, self.owned, now).await?;
+                    promotion::write(tx, self.owned, now).await?;
                 }
             }
             Action::Begin => self.begin(tx).await?,

@@ -1,22 +1,24 @@
-//! Writes the promotion record of a rollout that completes, in the transaction that completes it.
+//! Writes the promotion record of a rollout that completes, in the transaction that completes it; who approved the version is
+//! kept when the plan is made, because metadata goes on.
 
 use std::collections::BTreeMap;
 
 use longshore_fleet_core::gate::Tally;
+use longshore_fleet_core::plan::Plan;
 use longshore_fleet_core::promotion::{Approval, PromotionRecord, RECORD_VERSION, WaveRecord};
 use longshore_fleet_core::shadow::ShadowResult;
-use longshore_trust::{ModelName, UnixMs};
-use serde_json::Value;
+use longshore_trust::UnixMs;
+use longshore_trust::tuf::edit::{self, Signed};
+use longshore_trust::tuf::key_id;
 
-use crate::app::App;
 use crate::store::rollout::{self, OwnedFacts, record};
-use crate::store::{StoreError, Tx};
+use crate::store::{StoreError, Tx, trust};
 
 /// Writes and seals the record of a rollout that has just completed.
 ///
 /// # Errors
 /// When the database refuses; then the rollout has not completed.
-pub async fn write(app: &App, tx: &mut Tx, owned: &OwnedFacts, now: UnixMs) -> Result<(), StoreError> {
+pub async fn write(tx: &mut Tx, owned: &OwnedFacts, now: UnixMs) -> Result<(), StoreError> {
     let (r, plan) = (&owned.rollout, &owned.plan);
     let mut devices = BTreeMap::<String, u64>::new();
     let mut replaced = BTreeMap::<String, u64>::new();
@@ -52,12 +54,12 @@ pub async fn write(app: &App, tx: &mut Tx, owned: &OwnedFacts, now: UnixMs) -> R
         started: r.started,
         completed: now,
         people: record::deeds(tx, &r.id).await?,
-        approved: approval(app, &r.model).await?,
+        approved: record::approval(tx, &r.id).await?,
         devices,
         candidate,
         champion,
         waves: waves.collect(),
-        shadow: record::shadow(tx, r).await?.as_ref().and_then(ShadowResult::of),
+        shadow: record::shadow(tx, r, plan).await?.as_ref().and_then(ShadowResult::of),
     };
     let (text, digest) = record.sealed();
     let detail = format!("sha256:{digest} {}@{}, plan {}", r.model, r.version, plan.hash);
@@ -71,12 +73,19 @@ fn add(sum: &mut Tally, more: &Tally) {
     sum.correct = sum.correct.saturating_add(more.correct);
 }
 
-/// Whose signatures stand under the metadata that approves versions of this model. It was verified when it was published.
-async fn approval(app: &App, model: &ModelName) -> Result<Option<Approval>, StoreError> {
-    let role = format!("models/{model}");
-    let Some(bytes) = app.store.role_bytes(&role, None).await? else { return Ok(None) };
-    let metadata: Value = serde_json::from_slice(&bytes).map_err(|e| StoreError::corrupt("metadata", e))?;
-    let keys = metadata["signatures"].as_array().into_iter().flatten();
-    let keys = keys.filter_map(|s| s["keyid"].as_str().map(str::to_owned)).collect();
-    Ok(metadata["signed"]["version"].as_u64().map(|version| Approval { role, version, keys }))
+/// Keeps with a plan that is being made who approved its version: the metadata of now, and those of its keys whose
+/// signatures hold.
+///
+/// # Errors
+/// When the database refuses, or published metadata cannot be read.
+pub async fn note_approval(tx: &mut Tx, plan: &Plan) -> Result<(), StoreError> {
+    let role = format!("models/{}", plan.model);
+    let newest = trust::newest(tx, "targets").await?.zip(trust::newest(tx, &role).await?);
+    let Some(((_, delegator), (version, bytes))) = newest else { return Ok(()) };
+    let corrupt = |e| StoreError::corrupt("published targets metadata", e);
+    let delegations = edit::read_targets(&delegator).map_err(corrupt)?.delegations;
+    let Some(delegation) = delegations.into_iter().find(|d| d.role == role) else { return Ok(()) };
+    let signers = Signed::from_bytes(&bytes).map_err(corrupt)?.signers(&delegation.keys);
+    let keys = signers.iter().map(key_id).collect();
+    record::note_approval(tx, &plan.id, &Approval { role, version, keys }).await
 }

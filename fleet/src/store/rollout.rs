@@ -149,18 +149,16 @@ async fn find(c: &mut SqliteConnection, id: &str) -> Result<Option<Rollout>, Sto
 }
 
 async fn find_plan(c: &mut SqliteConnection, id: &str) -> Result<Option<Plan>, StoreError> {
-    let text: Option<String> = sqlx::query_scalar("SELECT plan FROM rollout_plan WHERE rollout = ?1")
+    let text = find_plan_text(c, id).await?;
+    text.map(|t| Plan::read(&t)).transpose().map_err(|e| StoreError::corrupt("rollout plan", e))
+}
+
+/// A plan as it was kept when it was made.
+async fn find_plan_text(c: &mut SqliteConnection, id: &str) -> Result<Option<String>, StoreError> {
+    Ok(sqlx::query_scalar("SELECT plan FROM rollout_plan WHERE rollout = ?1")
         .bind(id.to_owned())
         .fetch_optional(c)
-        .await?;
-    let plan: Option<Plan> = text
-        .map(|t| serde_json::from_str(&t))
-        .transpose()
-        .map_err(|e| StoreError::corrupt("rollout plan", e))?;
-    match plan {
-        Some(p) if !p.is_intact() => Err(StoreError::corrupt("rollout plan", "its hash does not match")),
-        other => Ok(other),
-    }
+        .await?)
 }
 
 async fn find_waves(c: &mut SqliteConnection, id: &str) -> Result<Vec<Wave>, StoreError> {
@@ -314,7 +312,6 @@ pub async fn insert(
     planned_by: &str,
     now: UnixMs,
 ) -> Result<(), StoreError> {
-    let json = serde_json::to_string(plan).map_err(|e| StoreError::corrupt("rollout plan", e))?;
     sqlx::query(
         "INSERT INTO rollout (id, model, version, bundle, previous, generation, state, since, policy, created,
              planned_by, priority)
@@ -337,7 +334,7 @@ pub async fn insert(
     sqlx::query("INSERT INTO rollout_plan (rollout, brief, plan) VALUES (?1, ?2, ?3)")
         .bind(plan.id.as_str())
         .bind(brief)
-        .bind(json)
+        .bind(plan.text())
         .execute(tx.conn())
         .await?;
     for (number, wave) in (0i64..).zip(&plan.waves) {
@@ -451,6 +448,15 @@ impl Store {
     /// When the database cannot be read, or the plan was changed.
     pub async fn rollout_plan(&self, id: &str) -> Result<Option<Plan>, StoreError> {
         find_plan(&mut *self.read().acquire().await?, id).await
+    }
+    /// The text whose SHA-256 is the hash of its plan.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the plan was changed.
+    pub async fn rollout_plan_text(&self, id: &str) -> Result<Option<String>, StoreError> {
+        let text = find_plan_text(&mut *self.read().acquire().await?, id).await?;
+        let hashed = text.map(|t| Plan::read(&t).map(|_| Plan::hashed_text(&t))).transpose();
+        Ok(hashed.map_err(|e| StoreError::corrupt("rollout plan", e))?.flatten())
     }
     /// Its waves.
     ///

@@ -12,6 +12,7 @@ mod document;
 mod execution;
 mod history;
 mod monitor;
+mod promotion;
 mod receiver;
 mod recheck;
 mod rollout_depth;

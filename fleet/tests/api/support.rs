@@ -11,11 +11,12 @@ use longshore_fleet::config::Config;
 use longshore_fleet::director::Director;
 use longshore_fleet::events::Bus;
 use longshore_fleet::objects::ObjectDir;
-use longshore_fleet::store::{Store, catalogue, device, ingest};
+use longshore_fleet::store::{Store, catalogue, device, ingest, trust};
 use longshore_fleet::tls::{DeviceCertificate, Validity};
 use longshore_fleet::trust_repo::{OnlineSigners, TrustRepo};
 use longshore_fleet::{api, auth, gateway};
-use longshore_stats::Counters;
+use longshore_stats::shadow::Compared;
+use longshore_stats::{Counters, ShadowTable};
 use longshore_trust::tuf::edit::{self, DelegationSpec, RoleKeys, RootSpec, Signed, TargetsSpec};
 use longshore_trust::tuf::{ReleaseInfo, RollbackOk, TargetInfo};
 use longshore_trust::{
@@ -48,7 +49,7 @@ pub struct Fleet {
     pub token: String,
     targets: std::sync::Mutex<TargetsSpec>,
     stream_seq: std::sync::atomic::AtomicU64,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 pub struct Answer {
@@ -120,7 +121,7 @@ impl Fleet {
         tx.commit().await.unwrap();
         let targets =
             TargetsSpec { version: 0, expires: LATER, targets: BTreeMap::new(), delegations: Vec::new() };
-        Self { app, token, targets: targets.into(), stream_seq: 1.into(), _dir: dir }
+        Self { app, token, targets: targets.into(), stream_seq: 1.into(), dir }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {
@@ -202,6 +203,28 @@ impl Fleet {
         };
         self.app.trust.submit("tester", "models/m", &bytes, now()).await.unwrap();
         bundle
+    }
+
+    /// The metadata of the model once more, signed by its key and by another one that has no say.
+    pub async fn sign_again(&self, by: u8) {
+        let (version, bytes) = {
+            let mut spec = self.targets.lock().unwrap();
+            spec.version += 1;
+            let mut document = edit::targets(&spec);
+            document.sign(&key(by));
+            (spec.version, signed(document, &key(12)))
+        };
+        let mut tx = self.app.store.write().await.unwrap();
+        trust::publish(&mut tx, "models/m", version, &bytes, now()).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    /// The id of the key that approves versions of the model.
+    pub fn approver() -> String {
+        longshore_trust::tuf::key_id(&key(12).public())
+    }
+    /// The file of its database.
+    pub fn database(&self) -> std::path::PathBuf {
+        self.dir.path().join("fleet.db")
     }
 
     /// Enrols a device that is connected and, with `runs`, serves that bundle and has counted labelled rows with it.
@@ -367,6 +390,16 @@ impl Device<'_> {
         counters.confusion[0] = correct;
         counters.confusion[1] = rows - correct;
         (0..rows).for_each(|_| counters.latency_us.insert(us));
+        self.send(bundle, counters).await;
+    }
+    /// Counts rows of a bundle in shadow, all answered alike.
+    pub async fn shadow(&self, bundle: Digest, rows: u64) {
+        let mut table = ShadowTable::new(3);
+        let row = Compared { active: Some(1), candidate: Some(1), agree: true, ..Compared::default() };
+        (0..rows).for_each(|_| table.insert(&row));
+        self.send(bundle, Counters { shadow: Some(table), ..Counters::with_classes(3) }).await;
+    }
+    async fn send(&self, bundle: Digest, counters: Counters) {
         let start = now();
         let window = Window {
             key: WindowKey { model: "m".parse().unwrap(), bundle, start, end: start.plus_ms(1000) },

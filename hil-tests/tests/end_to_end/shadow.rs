@@ -1,16 +1,20 @@
 //! A shadow wave over real processes: a version that answers otherwise is stopped before it ever answered one request, a good one
 //! goes on, and what it was judged by can be checked offline.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use longshore_hil_tests::load::{Load, read};
+use longshore_hil_tests::load::{Load, Row, read, request};
 use longshore_hil_tests::script::{
     ALL_AT_ONCE, MODEL, await_end, await_state, build, release, roll_out, settle,
 };
+use longshore_hil_tests::socket::Answer;
 use longshore_hil_tests::stage::Stage;
 use longshore_hil_tests::{output, root};
 
 use crate::fleet;
+
+#[path = "../../../shared/runtime/tests/onnx/mod.rs"]
+mod onnx;
 
 const DEVICES: usize = 2;
 const BAD: &str = "1.2.0";
@@ -104,7 +108,11 @@ fn a_version_that_answers_otherwise_never_answers_and_a_good_one_leaves_a_record
 fn the_record_verifies_offline(stage: &Stage, good: &str, bad: &str) {
     let written = stage.json(&["rollout", "record", good, "--out", "record.json"]).unwrap();
     assert_eq!(written["record"]["version"], "1.1.0", "{written}");
-    let said = stage.json(&["rollout", "verify-record", "record.json"]).unwrap();
+    let unknown = stage.longshore(&["rollout", "verify-record", "record.json", "--json"]).output().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&unknown.stdout).unwrap();
+    assert_eq!((unknown.status.code(), &said["verified"]), (Some(5), &false.into()), "{said}");
+    assert_eq!(said["not_verified"], serde_json::json!(["log_key"]));
+    let said = stage.json(&["rollout", "verify-record", "record.json", "--without-log-key"]).unwrap();
     assert_eq!(
         (&said["ok"], &said["record"]["devices"]["committed"]),
         (&true.into(), &(DEVICES as u64).into())
@@ -112,6 +120,7 @@ fn the_record_verifies_offline(stage: &Stage, good: &str, bad: &str) {
     assert!(said["record"]["shadow"]["rows"].as_u64().unwrap() > 0);
     // Nobody is asked: there is no server at all.
     let key = said["key"].as_str().unwrap().to_owned();
+    assert_eq!(said["verified"], false, "accepted is not verified: {said}");
     let mut offline = stage.longshore(&["rollout", "verify-record", "record.json", "--log-key", &key]);
     offline.env("LONGSHORE_URL", "http://127.0.0.1:9");
     assert!(output(offline).unwrap().contains("whose signature holds"));
@@ -124,4 +133,88 @@ fn the_record_verifies_offline(stage: &Stage, good: &str, bad: &str) {
     assert!(refused.contains("does not hold"), "{refused}");
     let none = output(stage.longshore(&["rollout", "record", bad])).unwrap_err().to_string();
     assert!(none.contains("no promotion record"), "{none}");
+}
+
+/// Rows of the live requests. Golden vectors are sixteen, one at a time.
+const ROWS: usize = 64;
+/// A policy of one device that is in shadow for longer than the test takes.
+const STALLS: &str = r#"name = "stalls"
+[[wave]]
+select = { rest = true }
+shadow = "1h"
+[gate]
+deadline = "3h"
+on_fail = "halt"
+"#;
+
+/// A version that is through one row in time, and through many in a request in seconds that no application waits for.
+fn build_that_stalls(stage: &Stage, version: &str) {
+    use onnx::{D, FLOAT, f32s, node, tensor, value};
+    let (wide, layers) = (1024, 800);
+    let weights = |name: &str, from: i64, to: i64| {
+        tensor(name, FLOAT, &[from, to], &f32s(&vec![1e-4; usize::try_from(from * to).unwrap()]))
+    };
+    let name = |i: usize| format!("t{i}");
+    let mut nodes = vec![node("MatMul", "in", &["pixels", "A"], &[&name(0)], &[])];
+    nodes.extend(
+        (0..layers).map(|i| node("MatMul", &format!("m{i}"), &[&name(i), "W"], &[&name(i + 1)], &[])),
+    );
+    nodes.push(node("MatMul", "out", &[&name(layers), "Z"], &["scores"], &[]));
+    let weights = [weights("A", 64, wide), weights("W", wide, wide), weights("Z", wide, 10)];
+    let io = |name: &str, n: i64| value(name, FLOAT, &[D::S("N"), D::N(n)]);
+    let graph = onnx::graph(&nodes, &weights, &[io("pixels", 64)], &[io("scores", 10)]);
+    let file = stage.dir.join("stalls.onnx");
+    std::fs::write(&file, onnx::model(&graph)).unwrap();
+    let (file, out) = (file.display().to_string(), format!("bundles/{version}"));
+    let card = root().join("examples").join(MODEL).join("1.1.0/card.md").display().to_string();
+    let mut args = vec!["bundle", "build", "--model", &file, "--name", MODEL, "--version", version];
+    args.extend(["--labels", "0,1,2,3,4,5,6,7,8,9", "--card", &card, "--out", &out]);
+    stage.json(&args).unwrap();
+}
+
+#[test]
+fn a_candidate_that_does_not_get_through_live_rows_fails_and_what_serves_goes_on() {
+    let mut stage = fleet(1);
+    for version in ["1.0.0", "1.1.0"] {
+        build(&stage, version).unwrap();
+        release(&stage, version).unwrap();
+    }
+    let stalls = "1.3.0";
+    build_that_stalls(&stage, stalls);
+    release(&stage, stalls).unwrap();
+    // Nobody waits longer than a second for an answer there.
+    let config = stage.write_agent_config(1).unwrap();
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}\n[limits]\nrequest = \"1s\"\n")).unwrap();
+    stage.kill(&Stage::device(1)).unwrap();
+    stage.start_agent(1).unwrap();
+    let first = roll_out(&stage, "1.0.0", ALL_AT_ONCE).unwrap();
+    await_state(&mut stage, &first, "completed", Duration::from_secs(60)).unwrap();
+    let engine = stage.engine_pid(1).unwrap();
+
+    let rows = read(&root().join("examples/meter-digits/field/stream.csv")).unwrap();
+    let batch: Vec<&Row> = rows.iter().cycle().take(ROWS).collect();
+    let (socket, body) = (stage.socket(1), request(&batch));
+    let ask = || {
+        let answer = socket.post("/v2/models/meter-digits/infer", &body);
+        assert!(matches!(answer, Answer::Response(200, _)), "{answer:?}");
+    };
+    let bad = roll_out(&stage, stalls, STALLS).unwrap();
+    // Long before the hour is over: its device says that the version failed, and all the time it answers.
+    let begun = Instant::now();
+    let shown = loop {
+        ask();
+        let shown = stage.json(&["rollout", "show", &bad]).unwrap();
+        if shown["state"] == "halted" {
+            break shown;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(200), "{shown}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let device = &shown["waves"][0]["devices"][0];
+    assert_eq!((&device["state"], &device["code"]), (&"failed".into(), &"shadow.stalled".into()), "{shown}");
+    ask();
+    assert_eq!(stage.engine_pid(1).unwrap(), engine, "the same engine");
+    assert_eq!(stage.status(1).unwrap()["models"][0]["version"], "1.0.0");
+    stage.strike();
 }

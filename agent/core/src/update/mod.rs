@@ -293,7 +293,7 @@ impl Updates {
             Input::EngineUp => {
                 self.engine = Engine { up: true, ..Engine::default() };
                 self.each(serving::engine_up);
-                self.each(|rec, step| step.shadow(rec));
+                self.each(shadow::engine_up);
             }
             Input::EngineDown(blamed) => {
                 let served = std::mem::take(&mut self.engine).serving;

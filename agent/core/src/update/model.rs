@@ -356,7 +356,9 @@ fn bound(update: &mut Update, step: &Step<'_>) {
         Phase::Deferred { until, .. } => *until = (*until).min(within(step.config.no_space_ms)),
         Phase::Trial { deadline, .. } => *deadline = (*deadline).min(within(step.config.trial_ms)),
         Phase::Shadowing { begins_by, .. } => {
-            *begins_by = begins_by.map(|by| by.min(within(step.config.activate_ms)));
+            // Without an engine nothing can begin: that is not its fault, and the date still ends it.
+            let by = within(step.config.activate_ms);
+            *begins_by = begins_by.map(|set| if step.engine_up { set.min(by) } else { by });
         }
         Phase::Activating { deadline, .. } | Phase::RollingBack { deadline, .. } => {
             *deadline = (*deadline).min(within(step.config.activate_ms));

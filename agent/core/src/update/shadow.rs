@@ -35,6 +35,17 @@ pub(super) fn begin(rec: &mut ModelRecord, rollback: RollbackTo, trial: TrialRep
     }
 }
 
+/// The serving engine accepts loads: it is loaded beside what serves, and has all its time for that.
+pub(super) fn engine_up(rec: &mut ModelRecord, step: &mut Step<'_>) {
+    let by = step.steady.plus_ms(step.config.activate_ms);
+    if let Some(Phase::Shadowing { begins_by: Some(begins_by), .. }) = rec.update.as_mut().map(|u| &mut u.at)
+    {
+        *begins_by = by;
+        step.changed = true;
+    }
+    step.shadow(rec);
+}
+
 /// The engine runs it.
 pub(super) fn running(rec: &mut ModelRecord, bundle: Digest, step: &mut Step<'_>) {
     let Some(update) = rec.update.as_mut().filter(|u| u.wanted.bundle.bundle == bundle) else { return };

@@ -103,11 +103,18 @@ pub fn fetch(
 pub struct Check {
     /// A file that `longshore rollout record --out` wrote
     file: PathBuf,
-    /// The log's verifier key, as `longshore-fleet init` printed it [default: the one this machine remembers; else the
-    /// file's own, which proves nothing about who signed]
+    /// The log's verifier key, as `longshore-fleet init` printed it [default: the one this machine remembers]
     #[arg(long, value_name = "KEY")]
     log_key: Option<String>,
+    /// Be content with the key in the file, if no other is known: whoever made the file may have made the key as well
+    #[arg(long, conflicts_with = "log_key")]
+    without_log_key: bool,
 }
+
+/// Exit code when everything fits together and nobody knows who signed it.
+const UNVERIFIED: u8 = 5;
+/// What is not verified then.
+const NOT_VERIFIED: &str = "log_key";
 
 /// `longshore rollout verify-record`: nothing is asked over the network.
 pub fn verify(context: &Context, args: &Check) -> Result<(), Failure> {
@@ -122,27 +129,37 @@ pub fn verify(context: &Context, args: &Check) -> Result<(), Failure> {
     let memory = Memory::of(context)?;
     let (key, key_from) = log_key(args.log_key.as_deref(), memory.as_ref(), || Ok(file.log_key.clone()))?;
     let record = file.verify(&key)?;
-    let key_from = if key_from == "first use" { "the file" } else { key_from };
+    let known = key_from != "first use";
+    let accepted = known || args.without_log_key;
     if context.json() {
         let said = json!({
-            "ok": true, "log": key.name(), "key": key.to_string(), "key_from": key_from, "entry": file.entry.index,
-            "record": record,
+            "ok": accepted, "verified": known, "not_verified": if known { vec![] } else { vec![NOT_VERIFIED] },
+            "log": key.name(), "key": key.to_string(), "key_from": if known { key_from } else { "the file" },
+            "entry": file.entry.index, "record": record,
         });
         println!("{said}");
+    } else {
+        print!("{}", show(&record, &file.entry));
+        let whose = if known { "whose signature holds" } else { "signed by a key that nobody vouches for" };
+        println!("\nproven    its hash stands in entry {} of {}, {whose}", file.entry.index, key.name());
+        println!("          its plan has the hash {}", text(&record, "plan_hash"));
+        if !known {
+            println!("key       {key}");
+            println!(
+                "          taken from the file itself: compare it with what `longshore-fleet init` printed"
+            );
+        }
+    }
+    if accepted {
         return Ok(());
     }
-    print!("{}", show(&record, &file.entry));
-    println!(
-        "\nproven    its hash stands in entry {} of {}, whose signature holds",
-        file.entry.index,
-        key.name()
+    let message = format!(
+        "{path} is not verified: nobody knows whether {key} is the log's key; pass --log-key with what `longshore-fleet \
+         init` printed, or accept the key in the file with --without-log-key"
     );
-    println!("          its plan has the hash {}", text(&record, "plan_hash"));
-    if key_from == "the file" {
-        println!("key       {key}");
-        println!("          taken from the file itself: compare it with what `longshore-fleet init` printed");
-    }
-    Ok(())
+    // As JSON it has been said.
+    let message = if context.json() { String::new() } else { message };
+    Err(Failure { exit: UNVERIFIED, code: "record.unverified".into(), message })
 }
 
 impl Proven {
@@ -178,12 +195,19 @@ impl Proven {
                 record["rollout"], entry.object
             )));
         }
-        for (in_record, in_plan) in
-            [("rollout", "id"), ("model", "model"), ("version", "version"), ("bundle", "bundle")]
-        {
+        for (in_record, in_plan) in [
+            ("rollout", "id"),
+            ("generation", "generation"),
+            ("model", "model"),
+            ("version", "version"),
+            ("bundle", "bundle"),
+        ] {
             if record[in_record] != plan[in_plan] {
                 return Err(tampered(format!("its {in_record} is not the one of its plan")));
             }
+        }
+        if record["policy"] != plan["policy"]["name"] {
+            return Err(tampered("its policy is not the one of its plan"));
         }
         Ok(record)
     }

@@ -23,10 +23,18 @@ fn entry(index: u64, action: &str, detail: String) -> Entry {
 
 /// A log of six entries, the record's among them.
 fn proven() -> Proven {
-    let plan = json!({ "id": "r-7", "model": "digits", "version": "2.0.0", "bundle": "ab", "waves": [] })
-        .to_string();
+    proven_as(12, "careful")
+}
+
+/// The same, of a record that names this generation and policy.
+fn proven_as(generation: u64, policy: &str) -> Proven {
+    let plan = json!({
+        "id": "r-7", "generation": 12, "model": "digits", "version": "2.0.0", "bundle": "ab",
+        "policy": { "name": "careful" }, "waves": [],
+    })
+    .to_string();
     let record = json!({
-        "rollout": "r-7", "model": "digits", "version": "2.0.0", "bundle": "ab", "policy": "careful",
+        "rollout": "r-7", "generation": generation, "model": "digits", "version": "2.0.0", "bundle": "ab", "policy": policy,
         "plan_hash": Digest::of(plan.as_bytes()), "devices": { "committed": 12 },
         "candidate": { "rows": 4012, "errors": 3, "labelled": 801, "correct": 799 },
         "shadow": { "rows": 250, "agreed": 247, "agreement": { "value": 0.988, "lower": 0.965, "upper": 0.996, "n": 250 } },
@@ -69,6 +77,49 @@ fn a_record_that_was_sealed_holds() {
     assert_eq!(record["candidate"]["rows"], 4012);
     let said = show(&record, &proven().entry);
     assert!(said.contains("digits@2.0.0") && said.contains("799 of 801 labelled right"), "{said}");
+}
+
+#[test]
+fn a_record_of_another_generation_or_policy_than_its_plan_does_not_hold_though_it_was_sealed() {
+    for (wrong, what) in [(proven_as(13, "careful"), "generation"), (proven_as(12, "fast"), "policy")] {
+        let why = wrong.verify(&log_key()).unwrap_err();
+        assert_eq!(
+            (why.code.as_str(), why.message.contains(what)),
+            ("record.tampered", true),
+            "{}",
+            why.message
+        );
+    }
+}
+
+fn checked(given: &[&str]) -> Result<(), Failure> {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        global: crate::context::GlobalArgs,
+        #[command(flatten)]
+        check: Check,
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (file, trust) = (dir.path().join("record.json"), dir.path().join("trust"));
+    std::fs::write(&file, serde_json::to_vec(&proven()).unwrap()).unwrap();
+    let [file, trust] = [file, trust].map(|p| p.display().to_string());
+    let line = [&["longshore", "--trust", &trust, &file], given].concat();
+    let line = <Line as clap::Parser>::try_parse_from(line).map_err(|e| Failure::usage(e.to_string()))?;
+    verify(&Context::new(line.global), &line.check)
+}
+
+#[test]
+fn a_key_that_nobody_vouches_for_verifies_nothing_unless_a_person_says_so() {
+    let key = log_key().to_string();
+    checked(&["--log-key", &key]).unwrap();
+    checked(&["--without-log-key"]).unwrap();
+    let refused = checked(&[]).unwrap_err();
+    assert_eq!((refused.exit, refused.code.as_str()), (5, "record.unverified"));
+    assert!(refused.message.contains("--log-key"), "{}", refused.message);
+    let machine = checked(&["--json"]).unwrap_err();
+    assert_eq!((machine.exit, machine.message.as_str()), (5, ""), "its JSON says it");
+    assert_eq!(checked(&["--without-log-key", "--log-key", &key]).unwrap_err().exit, 2);
 }
 
 /// Every digit of the file, one after the other, is made another one.

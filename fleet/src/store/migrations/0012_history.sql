@@ -44,7 +44,11 @@ CREATE TRIGGER rollout_count_gone AFTER DELETE ON rollout_device BEGIN
     UPDATE rollout_count SET devices = devices - 1
         WHERE rollout = old.rollout AND wave = old.wave AND state = old.state;
 END;
--- Plans stand by themselves: whoever reads a rollout does not read through the devices of its plan.
-CREATE TABLE rollout_plan (rollout TEXT PRIMARY KEY, brief TEXT, plan TEXT NOT NULL) STRICT;  -- JSON, both
+-- Plans stand by themselves: whoever reads a rollout does not read through the devices of its plan. A plan is kept as it was
+-- hashed, and never written anew.
+CREATE TABLE rollout_plan (
+    rollout TEXT PRIMARY KEY, brief TEXT, plan TEXT NOT NULL,
+    approved TEXT                            -- whose signatures stood under the version when this was planned
+) STRICT;                                    -- JSON, all three
 INSERT INTO rollout_plan (rollout, plan) SELECT id, plan FROM rollout;
 ALTER TABLE rollout DROP COLUMN plan;

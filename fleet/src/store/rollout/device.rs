@@ -4,7 +4,7 @@ use longshore_fleet_core::rollout::{DeviceState, Standing};
 use longshore_trust::{AssignmentVersion, DeviceId, Digest, RolloutId, UnixMs};
 use longshore_wire::v1::{Mode, UpdateState};
 
-use super::Mark;
+use super::{Mark, record};
 use crate::store::{StoreError, Tx, to_i64};
 
 /// Writes the state a device has reached.
@@ -113,6 +113,9 @@ pub async fn set_offer(
     .bind(device.as_str())
     .execute(tx.conn())
     .await?;
+    if offered.mode == Mode::Shadow {
+        record::note_shadow_before(tx, id, device).await?;
+    }
     sqlx::query(
         "UPDATE rollout_device SET state = 'offered', code = NULL, assignment_version = ?3, offered_at = ?4,
              attempts = ?5, activate_by = ?6, shadow = ?7, committed_at = NULL, renewed_at = NULL, halted_at = NULL, changed = ?4
