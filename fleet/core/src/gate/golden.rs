@@ -71,11 +71,7 @@ pub(super) fn judge(limit: f64, wave: &[Evidence]) -> GateResult {
     let shown: Vec<Shown<'_>> = classes
         .iter_mut()
         .filter(|(_, c)| !c.deviations.is_empty())
-        .map(|(class, c)| Shown {
-            class: *class,
-            devices: c.deviations.len(),
-            median: median(&mut c.deviations),
-        })
+        .map(|(class, c)| Shown { class, devices: c.deviations.len(), median: median(&mut c.deviations) })
         .collect();
     let Some((nearest, farthest)) = ends(shown.iter().copied()) else {
         let text = "not yet (needs a device that has tried the version)".to_owned();

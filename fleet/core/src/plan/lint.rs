@@ -189,11 +189,11 @@ fn elsewhere(plan: &Plan, inventory: &[Candidate], out: &mut Vec<String>) {
         let named = devices.iter().take(FEW).copied().collect::<Vec<_>>().join(", ");
         let more = if devices.len() > FEW { ", …" } else { "" };
         let n = counted(devices.len(), "device");
-        let are = if devices.len() == 1 { "is" } else { "are" };
+        let (are, them) = if devices.len() == 1 { ("is", "it") } else { ("are", "them") };
         out.push(if plan.policy.priority > priority {
             format!(
                 "{n} ({named}{more}) {are} in rollout {rollout} (priority {priority}); this one has priority {} and \
-                 takes over when it starts",
+                 takes {them} over when it starts",
                 plan.policy.priority
             )
         } else {

@@ -204,5 +204,5 @@ fn devices_without_a_way_back_or_in_another_rollout_are_named() {
         r.lint
     );
     let (_, r) = rehearsed(&format!("name = \"p\"\npriority = 6\n{all}{}", gate("")), &inventory, None);
-    assert!(says(&r, "takes over when it starts"), "{:?}", r.lint);
+    assert!(says(&r, "takes it over when it starts"), "{:?}", r.lint);
 }
