@@ -1,7 +1,7 @@
 //! A fleet in the middle of its life, written straight into the tables: what pages show does not depend on how it
 //! came there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use longshore_bundle::Requires;
@@ -11,7 +11,7 @@ use longshore_fleet_core::plan::{self, Candidate, Plan};
 use longshore_fleet_core::policy::{Policy, shipped};
 use longshore_stats::Counters;
 use longshore_trust::tuf::TargetInfo;
-use longshore_trust::tuf::edit::{self, TargetsSpec};
+use longshore_trust::tuf::edit::{self, DelegationSpec, RoleKeys, TargetsSpec};
 use longshore_trust::{Digest, Generation, ReleaseCounter, SigningKey, UnixMs};
 use longshore_wire::v1::{Deviation, Gap, GapCause, GapKind, Inventory, TrialReport};
 use serde_json::{Value, json};
@@ -197,9 +197,7 @@ async fn run(pool: &SqlitePool, sql: &'static str, values: &[Value]) {
 async fn trust(pool: &SqlitePool, now: u64) {
     let expires =
         |ms: u64| jiff::Timestamp::from_millisecond(i64::try_from(now + ms).unwrap()).unwrap().to_string();
-    for (role, left) in
-        [("root", 400 * DAY), ("targets", 12 * DAY), ("snapshot", 20 * DAY), ("timestamp", 30 * HOUR)]
-    {
+    for (role, left) in [("root", 400 * DAY), ("snapshot", 20 * DAY), ("timestamp", 30 * HOUR)] {
         let text = json!({
             "signed": {"_type": role, "expires": expires(left), "version": 3, "x-solo": role == "root"},
             "signatures": [{"keyid": bundle(role), "sig": "00"}],
@@ -214,7 +212,8 @@ async fn trust(pool: &SqlitePool, now: u64) {
     }
 }
 
-/// The model's role as release managers sign it: every version may give way to every other.
+/// The roles as people sign them offline: who may approve versions of the model, and that every version may give way to every
+/// other.
 async fn release_role(pool: &SqlitePool, now: u64) {
     let digest = |version: &str| Digest::of(version.as_bytes());
     let targets = VERSIONS.iter().enumerate().map(|(i, version)| {
@@ -228,22 +227,30 @@ async fn release_role(pool: &SqlitePool, now: u64) {
             TargetInfo { length: 1, sha256: digest(version), custom },
         )
     });
-    let spec = TargetsSpec {
-        version: 3,
-        expires: UnixMs(now + 200 * DAY),
-        targets: targets.collect(),
-        delegations: Vec::new(),
+    let (manager, above) = (SigningKey::from_seed(&[3; 32]), SigningKey::from_seed(&[4; 32]));
+    let delegation = DelegationSpec {
+        role: "models/meter-digits".into(),
+        keys: RoleKeys { keys: vec![manager.public()], threshold: 1 },
+        paths: vec!["meter-digits/*/*".into()],
+        terminating: true,
     };
-    let mut role = edit::targets(&spec);
-    role.sign(&SigningKey::from_seed(&[3; 32]));
-    sqlx::query(
-        "INSERT INTO role_metadata (role, version, bytes, created) VALUES ('models/meter-digits', 3, ?1, ?2)",
-    )
-    .bind(role.to_bytes())
-    .bind(now as i64)
-    .execute(pool)
-    .await
-    .unwrap();
+    let document = |days: u64, targets, delegations| {
+        let expires = UnixMs(now + days * DAY);
+        edit::targets(&TargetsSpec { version: 3, expires, targets, delegations })
+    };
+    for (role, mut document, key) in [
+        ("targets", document(12, BTreeMap::new(), vec![delegation]), above),
+        ("models/meter-digits", document(200, targets.collect(), Vec::new()), manager),
+    ] {
+        document.sign(&key);
+        sqlx::query("INSERT INTO role_metadata (role, version, bytes, created) VALUES (?1, 3, ?2, ?3)")
+            .bind(role)
+            .bind(document.to_bytes())
+            .bind(now as i64)
+            .execute(pool)
+            .await
+            .unwrap();
+    }
 }
 
 async fn catalogue(pool: &SqlitePool, now: u64) {
