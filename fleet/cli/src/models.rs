@@ -87,7 +87,7 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
             let answer: Value = client
                 .post(&format!("/models/{model}/versions/{number}/retire"), &json!({ "reason": reason }))?;
             let still = answer["running_on"].as_u64().unwrap_or(0);
-            done(context, &answer, &format!("{version} is retired; {still} device(s) still run it"))
+            done(context, &answer, &format!("{version} is retired; devices that still run it: {still}"))
         }
     }
 }
@@ -151,7 +151,7 @@ fn show(context: &Context, client: &Client, version: &str) -> Result<(), Failure
         text(&v, "bytes"),
         text(&v, "release_counter")
     );
-    println!("runs on {} device(s)", text(&v, "running_on"));
+    println!("devices that run it: {}", text(&v, "running_on"));
     if v["reason"].is_string() {
         println!("{}, because: {}", text(&v, "state"), text(&v, "reason"));
     }

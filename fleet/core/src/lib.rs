@@ -15,4 +15,4 @@ pub mod policy;
 pub mod promotion;
 pub mod rollout;
 pub mod shadow;
-mod wording;
+pub mod wording;

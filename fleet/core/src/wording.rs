@@ -3,7 +3,8 @@
 use std::fmt::Display;
 
 /// So many of something, `one` being the word for a single one: "1 device", "2 devices", "2 classes".
-pub(crate) fn counted<N: Display + PartialEq + From<u8>>(n: N, one: &str) -> String {
+#[must_use]
+pub fn counted<N: Display + PartialEq + From<u8>>(n: N, one: &str) -> String {
     let ending = match (n == N::from(1), one.ends_with('s')) {
         (true, _) => "",
         (false, true) => "es",

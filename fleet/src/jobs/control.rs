@@ -111,7 +111,7 @@ pub enum ControlError {
     },
     /// Another rollout occupies the model.
     #[error(
-        "rollout {other} of {model} is {state} and has {devices} of the same device(s), and a device is in one rollout of a model at a time: wait for its end, halt or revert it, start with `supersede`, or give the policy a higher priority than {priority}"
+        "rollout {other} of {model} is {state} and has {devices} of its devices, and a device is in one rollout of a model at a time: wait for its end, halt or revert it, start with `supersede`, or give the policy a higher priority than {priority}"
     )]
     Occupied {
         /// Devices that both want.

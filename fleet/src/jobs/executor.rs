@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use longshore_fleet_core::rollout::{
     Action, DeviceState, OFFER_GOOD_FOR_MS, RolloutState, plan_revert, step,
 };
+use longshore_fleet_core::wording::counted;
 use longshore_trust::{DeviceId, RolloutId, UnixMs};
 use longshore_wire::v1::{CommandAction, Commit, Guard, Mode, Probation, UpdateState};
 
@@ -232,10 +233,10 @@ impl Doing<'_> {
         let id = &self.owned.rollout.id;
         rollout::put_revert(tx, id, &plan).await?;
         let text = format!(
-            "generation {generation}, plan {}: {} device(s) in {} wave(s){}",
+            "generation {generation}, plan {}: {} in {}{}",
             plan.hash.short(),
-            plan.devices(),
-            plan.waves.len(),
+            counted(plan.devices(), "device"),
+            counted(plan.waves.len(), "wave"),
             if gated { "" } else { ", a person said to go on with all" }
         );
         Ok(rollout::log(tx, id, self.now, "revert_planned", &text).await?)
