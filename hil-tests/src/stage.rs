@@ -80,6 +80,7 @@ impl Stage {
     /// As [`Stage::new`].
     pub fn with_programs(dir: PathBuf, programs: PathBuf) -> Result<Self> {
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let dir = std::path::absolute(&dir).with_context(|| dir.display().to_string())?;
         if std::fs::read_dir(&dir)?.next().is_some() {
             bail!("{} is not empty: name a new directory, or remove it first", dir.display());
         }
@@ -216,7 +217,9 @@ impl Stage {
     /// When it does not get ready in 20 s.
     pub fn start_fleet(&mut self) -> Result<()> {
         let mut c = self.program("longshore-fleet");
-        c.args(["serve", "--data", "fleet", "--config", "fleet.toml"]);
+        // By whole paths: whoever keeps a stage stops it by the name of its directory.
+        c.arg("serve").arg("--data").arg(self.dir.join("fleet"));
+        c.arg("--config").arg(self.dir.join("fleet.toml"));
         self.spawn("fleet", c)?;
         let url = format!("{}/readyz", self.url());
         self.wait("the fleet server", Duration::from_secs(20), || Ok(ureq::get(&url).call().is_ok()))
