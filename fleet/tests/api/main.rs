@@ -14,6 +14,7 @@ mod history;
 mod monitor;
 mod receiver;
 mod recheck;
+mod rollout_again;
 mod rollout_depth;
 mod rollout_faults;
 mod rollouts;

@@ -11,7 +11,7 @@ use longshore_fleet::config::Config;
 use longshore_fleet::director::Director;
 use longshore_fleet::events::Bus;
 use longshore_fleet::objects::ObjectDir;
-use longshore_fleet::store::{Store, catalogue, device, ingest};
+use longshore_fleet::store::{Store, catalogue, device, ingest, stream};
 use longshore_fleet::tls::{DeviceCertificate, Validity};
 use longshore_fleet::trust_repo::{OnlineSigners, TrustRepo};
 use longshore_fleet::{api, auth, gateway};
@@ -264,6 +264,39 @@ impl Device<'_> {
             time_quality: TimeQuality::Ntp,
         }
     }
+    /// Connects: the first message without a receipt, its stream, and what it accepted.
+    pub async fn hello(&self, first: u64, stream: u64, accepted: AssignmentVersion) {
+        let hello = Hello {
+            stream: StreamId(stream),
+            first_unreceipted: Seq(first),
+            assignment_version: accepted,
+            tuf_versions: BTreeMap::new(),
+            fleet_epoch: 1,
+            boot: 1,
+            log: Vec::new(),
+        };
+        let mut tx = self.fleet.app.store.write().await.unwrap();
+        ingest::hello(&mut tx, &self.id, &hello, now()).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    /// Everything up to this message is stored.
+    pub async fn told_up_to(&self, seq: u64) {
+        let mut tx = self.fleet.app.store.write().await.unwrap();
+        stream::advance(&mut tx, &self.id, StreamId(1), Seq(seq)).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    /// Counts with a bundle.
+    pub async fn counted(&self, bundle: Digest, counters: Counters) {
+        let start = now();
+        let window = Window {
+            key: WindowKey { model: "m".parse().unwrap(), bundle, start, end: start.plus_ms(1000) },
+            supplement: false,
+            counters,
+        };
+        let mut tx = self.fleet.app.store.write().await.unwrap();
+        assert!(ingest::window(&mut tx, &self.header(), &window, now()).await.unwrap());
+        tx.commit().await.unwrap();
+    }
     /// The newest assignment it was sent.
     pub async fn assignment(&self) -> Option<Assignment> {
         let pending = self.fleet.app.store.pending_for(&self.id, now()).await.unwrap();
@@ -367,15 +400,7 @@ impl Device<'_> {
         counters.confusion[0] = correct;
         counters.confusion[1] = rows - correct;
         (0..rows).for_each(|_| counters.latency_us.insert(us));
-        let start = now();
-        let window = Window {
-            key: WindowKey { model: "m".parse().unwrap(), bundle, start, end: start.plus_ms(1000) },
-            supplement: false,
-            counters,
-        };
-        let mut tx = self.fleet.app.store.write().await.unwrap();
-        assert!(ingest::window(&mut tx, &self.header(), &window, now()).await.unwrap());
-        tx.commit().await.unwrap();
+        self.counted(bundle, counters).await;
     }
 }
 
