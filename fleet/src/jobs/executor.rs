@@ -1,4 +1,8 @@
-//! Carries rollouts out: reads the facts, asks the core, does what it says, in one transaction.
+//! Carries rollouts out: reads the facts, asks the core, does what it says in one transaction.
+//!
+//! The facts of many devices are read beside the writer: nobody waits for that. What a person or another rollout has changed
+//! meanwhile is noticed before anything is written, and then nothing is; what devices have said meanwhile is as if they had
+//! said it a moment later.
 
 use std::collections::BTreeSet;
 
@@ -70,25 +74,31 @@ pub async fn tick(app: &App, scope: Scope, now: UnixMs) -> Result<(), ExecutorEr
 
 /// One step of one rollout. Whether anything was done.
 async fn advance(app: &App, id: &RolloutId, now: UnixMs) -> Result<bool, ExecutorError> {
-    let mut tx = app.store.write().await?;
     let heard_after = UnixMs(now.0.saturating_sub(HEARD_MS));
-    let Some(owned) = OwnedFacts::load(&mut tx, id, heard_after).await? else { return Ok(false) };
-    // Which of a model's rollouts speaks was asked before this transaction: one that was started since takes the word.
-    if owned.rollout.state == RolloutState::Completed
-        && !rollout::active_of(&mut tx, &owned.rollout.model).await?.is_empty()
-    {
+    let mut seen = app.store.snapshot().await?;
+    let Some(owned) = OwnedFacts::load(&mut seen, id, heard_after).await? else { return Ok(false) };
+    let beside = rollout::active_of(&mut seen, &owned.rollout.model).await?;
+    // Which of a model's rollouts speaks was asked before: one that was started since takes the word.
+    if owned.rollout.state == RolloutState::Completed && !beside.is_empty() {
         return Ok(false);
     }
     let late = match owned.rollout.state {
-        RolloutState::Running | RolloutState::Completed => planning::late(&mut tx, &owned.plan).await?,
+        RolloutState::Running | RolloutState::Completed => planning::late(&mut seen, &owned.plan).await?,
         _ => Vec::new(),
     };
+    drop(seen);
     let actions = step(now, &owned.facts(&late));
     if actions.is_empty() {
         return Ok(false);
     }
+    let mut tx = app.store.write().await?;
+    let same = rollout::get(&mut tx, id).await?.is_some_and(|r| r.etag == owned.rollout.etag);
+    if !same || rollout::active_of(&mut tx, &owned.rollout.model).await? != beside {
+        // Somebody has decided something since: these are facts of before.
+        return Ok(true);
+    }
     let only_numbers = actions.iter().all(|a| matches!(a, Action::Verdict { .. }));
-    let mut doing = Doing { app, owned: &owned, now, push: BTreeSet::new() };
+    let mut doing = Doing { app, owned: &owned, now, push: BTreeSet::new(), withdrawn: false };
     for action in actions {
         doing.carry_out(&mut tx, action).await?;
     }
@@ -114,6 +124,8 @@ struct Doing<'a> {
     owned: &'a OwnedFacts,
     now: UnixMs,
     push: BTreeSet<DeviceId>,
+    /// The version cannot be offered any more; that was said.
+    withdrawn: bool,
 }
 
 impl Doing<'_> {
@@ -177,11 +189,15 @@ impl Doing<'_> {
 
     async fn offer(&mut self, tx: &mut Tx, device: DeviceId, terms: Terms) -> Result<(), ExecutorError> {
         let plan = &self.owned.plan;
+        if self.withdrawn {
+            return Ok(());
+        }
         let release = match planning::release(tx, &plan.model, &plan.version).await {
             Ok(release) => release,
             Err(planning::PlanningError::Store(e)) => return Err(e.into()),
             Err(e) => {
                 // Withdrawn while it was being rolled out: a person decides.
+                self.withdrawn = true;
                 return Ok(self.pause(tx, &format!("operator: {e}")).await?);
             }
         };

@@ -32,6 +32,8 @@ pub async fn hello(tx: &mut Tx, device: &DeviceId, hello: &Hello, now: UnixMs) -
         "UPDATE device SET online = 1, last_seen = ?2, boot = ?3,
              inventory_seq = CASE WHEN stream = ?4 THEN inventory_seq ELSE 0 END,
              health_seq = CASE WHEN stream = ?4 THEN health_seq ELSE 0 END,
+             told_up_to = CASE WHEN stream = ?4 THEN max(told_up_to, ?7) ELSE ?7 END,
+             heard_epoch = coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch'), 1),
              stream = ?4, assignment_version = max(assignment_version, ?5), tuf_versions = ?6
          WHERE id = ?1",
     )
@@ -41,6 +43,7 @@ pub async fn hello(tx: &mut Tx, device: &DeviceId, hello: &Hello, now: UnixMs) -
     .bind(stream_text(hello.stream))
     .bind(said(hello.assignment_version))
     .bind(versions)
+    .bind(to_i64(hello.first_unreceipted.0.saturating_sub(1)))
     .execute(tx.conn())
     .await?;
     presence::heard(tx, device, now).await

@@ -191,6 +191,14 @@ impl Store {
         let inner = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         Ok(Tx { inner, shapes: Arc::clone(&self.shapes), plans: Arc::clone(&self.plans) })
     }
+    /// One state of the whole database, to read from beside the writer: nothing can be written through it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn snapshot(&self) -> Result<Tx, StoreError> {
+        let inner = self.readers.begin().await?;
+        Ok(Tx { inner, shapes: Arc::clone(&self.shapes), plans: Arc::clone(&self.plans) })
+    }
     /// For reading, beside the writer.
     pub(in crate::store) fn read(&self) -> &SqlitePool {
         &self.readers

@@ -20,7 +20,7 @@ pub use device::{Offered, mark, set_before, set_device, set_offer, set_revert};
 pub use facts::OwnedFacts;
 pub use inventory::inventory;
 pub(in crate::store) use plans::Plans;
-pub use start::{authorize, has_revert, heard_generation, put_revert, set_start};
+pub use start::{authorize, has_revert, heard_generation, put_revert, set_start, void_authorization};
 pub use state::{retry_wave, set_state, set_state_because, set_verdict, set_wave, skip_wave};
 pub use traffic::traffic;
 
@@ -294,11 +294,15 @@ async fn last_generation(tx: &mut Tx) -> Result<Generation, StoreError> {
         Some(text) => text.parse().map_err(|e| StoreError::corrupt("generation", e))?,
         None => 0,
     };
-    let epoch: u64 = match get_meta(tx, "epoch").await? {
-        Some(text) => text.parse().map_err(|e| StoreError::corrupt("fleet epoch", e))?,
-        None => 1,
-    };
-    Ok(Generation(last.max(first_generation(epoch))))
+    Ok(Generation(last.max(first_generation(epoch(tx).await?))))
+}
+
+/// The fleet's epoch: raised by every restore.
+async fn epoch(tx: &mut Tx) -> Result<u64, StoreError> {
+    match get_meta(tx, "epoch").await? {
+        Some(text) => text.parse().map_err(|e| StoreError::corrupt("fleet epoch", e)),
+        None => Ok(1),
+    }
 }
 
 /// Writes a plan as a new rollout.
@@ -488,8 +492,8 @@ impl Store {
         rows.iter().map(rollout_row).collect()
     }
     /// Rollouts the executor looks at: those under way and, unless only these are asked for, plans that wait to be
-    /// started and, of each model that no rollout occupies, the last one that was completed (it still tells late
-    /// devices what to run).
+    /// started; what was taken back while a device slept, once that has something to say or must be told anew; and, of
+    /// each model that no rollout occupies, the last one that was completed (it still tells late devices what to run).
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -502,6 +506,13 @@ impl Store {
                         WHERE d.rollout = r.id AND d.offered_at IS NOT NULL AND d.halted_at IS NULL
                             AND d.state IN ('offered', 'accepted', 'downloading', 'verified', 'staged', 'trial',
                                 'shadowing', 'probation', 'deferred')))
+                OR (NOT ?1 AND state = 'reverted' AND EXISTS (SELECT 1 FROM rollout_device d
+                        JOIN device v ON v.id = d.device AND v.revoked_at IS NULL
+                        LEFT JOIN device_model m ON m.device = d.device AND m.model = r.model
+                        WHERE d.rollout = r.id AND d.revert_version IS NOT NULL
+                            AND d.state NOT IN ('rolled_back', 'unable_to_roll_back', 'decommissioned')
+                            AND (v.assignment_version > d.revert_version
+                                OR m.assignment_version >= d.revert_version)))
                 OR (NOT ?1 AND state = 'completed'
                     AND started = (SELECT max(started) FROM rollout n WHERE n.model = r.model AND n.state = 'completed')
                     AND NOT EXISTS (SELECT 1 FROM rollout n WHERE n.model = r.model

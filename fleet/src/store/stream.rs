@@ -100,6 +100,16 @@ pub async fn advance(
         .bind(to_i64(up_to.0))
         .execute(tx.conn())
         .await?;
+        // What continues its stream comes from a device that has heard nothing of a restore, or has answered it.
+        sqlx::query(
+            "UPDATE device SET heard_epoch = (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch')
+             WHERE id = ?1 AND stream = ?2
+               AND heard_epoch < (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch')",
+        )
+        .bind(device.as_str())
+        .bind(&text)
+        .execute(tx.conn())
+        .await?;
         sqlx::query("DELETE FROM message WHERE device = ?1 AND stream = ?2 AND seq <= ?3")
             .bind(device.as_str())
             .bind(&text)

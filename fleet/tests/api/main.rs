@@ -15,6 +15,7 @@ mod monitor;
 mod promotion;
 mod receiver;
 mod recheck;
+mod rollout_again;
 mod rollout_depth;
 mod rollout_faults;
 mod rollouts;

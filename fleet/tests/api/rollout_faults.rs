@@ -46,6 +46,7 @@ async fn a_record_that_is_older_than_what_devices_hold_goes_on_after_them() {
     set_meta(&mut tx, "epoch", "2").await.unwrap();
     tx.commit().await.unwrap();
     device.generation = Generation((1 << 32) + 41);
+    device.hello(1, 1, AssignmentVersion(17)).await;
     device.say(old, AssignmentVersion(17), UpdateState::Committed, Some(old), None).await;
     let fleet_view = fleet.get("/fleet").await.json;
     assert_eq!(fleet_view["devices_ahead"], 1, "{fleet_view}");

@@ -11,7 +11,7 @@ use longshore_fleet::config::Config;
 use longshore_fleet::director::Director;
 use longshore_fleet::events::Bus;
 use longshore_fleet::objects::ObjectDir;
-use longshore_fleet::store::{Store, catalogue, device, ingest, trust};
+use longshore_fleet::store::{Store, catalogue, device, ingest, stream, trust};
 use longshore_fleet::tls::{DeviceCertificate, Validity};
 use longshore_fleet::trust_repo::{OnlineSigners, TrustRepo};
 use longshore_fleet::{api, auth, gateway};
@@ -287,6 +287,39 @@ impl Device<'_> {
             time_quality: TimeQuality::Ntp,
         }
     }
+    /// Connects: the first message without a receipt, its stream, and what it accepted.
+    pub async fn hello(&self, first: u64, stream: u64, accepted: AssignmentVersion) {
+        let hello = Hello {
+            stream: StreamId(stream),
+            first_unreceipted: Seq(first),
+            assignment_version: accepted,
+            tuf_versions: BTreeMap::new(),
+            fleet_epoch: 1,
+            boot: 1,
+            log: Vec::new(),
+        };
+        let mut tx = self.fleet.app.store.write().await.unwrap();
+        ingest::hello(&mut tx, &self.id, &hello, now()).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    /// Everything up to this message is stored.
+    pub async fn told_up_to(&self, seq: u64) {
+        let mut tx = self.fleet.app.store.write().await.unwrap();
+        stream::advance(&mut tx, &self.id, StreamId(1), Seq(seq)).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    /// Counts with a bundle.
+    pub async fn counted(&self, bundle: Digest, counters: Counters) {
+        let start = now();
+        let window = Window {
+            key: WindowKey { model: "m".parse().unwrap(), bundle, start, end: start.plus_ms(1000) },
+            supplement: false,
+            counters,
+        };
+        let mut tx = self.fleet.app.store.write().await.unwrap();
+        assert!(ingest::window(&mut tx, &self.header(), &window, now()).await.unwrap());
+        tx.commit().await.unwrap();
+    }
     /// The newest assignment it was sent.
     pub async fn assignment(&self) -> Option<Assignment> {
         let pending = self.fleet.app.store.pending_for(&self.id, now()).await.unwrap();
@@ -390,25 +423,14 @@ impl Device<'_> {
         counters.confusion[0] = correct;
         counters.confusion[1] = rows - correct;
         (0..rows).for_each(|_| counters.latency_us.insert(us));
-        self.send(bundle, counters).await;
+        self.counted(bundle, counters).await;
     }
     /// Counts rows of a bundle in shadow, all answered alike.
     pub async fn shadow(&self, bundle: Digest, rows: u64) {
         let mut table = ShadowTable::new(3);
         let row = Compared { active: Some(1), candidate: Some(1), agree: true, ..Compared::default() };
         (0..rows).for_each(|_| table.insert(&row));
-        self.send(bundle, Counters { shadow: Some(table), ..Counters::with_classes(3) }).await;
-    }
-    async fn send(&self, bundle: Digest, counters: Counters) {
-        let start = now();
-        let window = Window {
-            key: WindowKey { model: "m".parse().unwrap(), bundle, start, end: start.plus_ms(1000) },
-            supplement: false,
-            counters,
-        };
-        let mut tx = self.fleet.app.store.write().await.unwrap();
-        assert!(ingest::window(&mut tx, &self.header(), &window, now()).await.unwrap());
-        tx.commit().await.unwrap();
+        self.counted(bundle, Counters { shadow: Some(table), ..Counters::with_classes(3) }).await;
     }
 }
 

@@ -52,6 +52,10 @@ pub struct Env {
     pub broker_life: u32,
     /// The fleet's process is there.
     pub fleet: bool,
+    /// Time zones; the first one is UTC.
+    pub zones: Vec<jiff::tz::TimeZone>,
+    /// The fleet's epoch.
+    pub epoch: u64,
     /// Where in the fleet's network a message goes wrong.
     pub chance: Rng,
     codes: Vec<String>,
@@ -81,6 +85,8 @@ impl Env {
             broker: true,
             broker_life: 1,
             fleet: true,
+            zones: vec![jiff::tz::TimeZone::UTC],
+            epoch: 1,
             chance: Rng::new(seed, purpose::FLEET, 0),
             codes: Vec::new(),
         }
@@ -101,6 +107,12 @@ impl Env {
     #[must_use]
     pub fn code_text(&self, code: CodeNo) -> &str {
         self.codes.get(usize::from(code)).map_or("?", String::as_str)
+    }
+    /// The time zone of a device: one after the other.
+    #[must_use]
+    pub fn zone_of(&self, ix: Ix) -> u16 {
+        let others = self.zones.len().saturating_sub(1);
+        if others == 0 { 0 } else { u16::try_from(1 + ix as usize % others).unwrap_or(0) }
     }
     /// Whether a device checks signatures itself.
     #[must_use]

@@ -2,7 +2,7 @@
 //! for, so a run is the same every time.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use longshore_agent_core::update::Input;
 use longshore_trust::UnixMs;
@@ -77,10 +77,17 @@ impl Ord for Entry {
     }
 }
 
-/// Everything that is going to happen.
+/// So much time shares a bag, ms.
+const BAG_MS: u64 = 60_000;
+
+/// Everything that is going to happen. What is due later than this bag of time is not in order yet: the heap stays small
+/// enough for the processor's cache however many devices wait for something.
 #[derive(Default)]
 pub struct Queue {
     heap: BinaryHeap<Entry>,
+    /// The bag that the heap is of.
+    bag: u64,
+    later: BTreeMap<u64, Vec<Entry>>,
     numbers: u64,
 }
 
@@ -88,10 +95,51 @@ impl Queue {
     /// `event` happens at `at`.
     pub fn at(&mut self, at: UnixMs, event: Event) {
         self.numbers += 1;
-        self.heap.push(Entry { at, number: self.numbers, event });
+        let (entry, bag) = (Entry { at, number: self.numbers, event }, at.0 / BAG_MS);
+        if bag <= self.bag {
+            self.heap.push(entry);
+        } else {
+            self.later.entry(bag).or_default().push(entry);
+        }
     }
     /// What happens next.
     pub fn pop(&mut self) -> Option<(UnixMs, Event)> {
+        if self.heap.is_empty() {
+            let (bag, entries) = self.later.pop_first()?;
+            (self.bag, self.heap) = (bag, entries.into());
+        }
         self.heap.pop().map(|e| (e.at, e.event))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_happens_in_order_of_time_and_at_one_moment_in_order_of_asking() {
+        let mut queue = Queue::default();
+        let mut wanted = Vec::new();
+        for n in 0..2_000usize {
+            let at = (n as u64 * 7_919) % 400_000;
+            queue.at(UnixMs(at), Event::Act(n));
+            wanted.push((at, n));
+        }
+        let mut got = Vec::new();
+        while let Some((at, Event::Act(n))) = queue.pop() {
+            got.push((at.0, n));
+            // What happens asks for something at the same moment, and soon, and much later.
+            if n < 300 {
+                for (k, after) in [0, 1_500, 500_000].into_iter().enumerate() {
+                    queue.at(UnixMs(at.0 + after), Event::Act(10_000 + 3 * n + k));
+                    wanted.push((at.0 + after, 10_000 + 3 * n + k));
+                }
+            }
+        }
+        assert!(got.is_sorted_by_key(|(at, _)| *at));
+        let asked: std::collections::HashMap<usize, usize> =
+            wanted.iter().enumerate().map(|(order, (_, n))| (*n, order)).collect();
+        assert!(got.is_sorted_by_key(|(at, n)| (*at, asked[n])), "at one moment in order of asking");
+        assert_eq!(got.len(), wanted.len());
     }
 }

@@ -3,6 +3,7 @@
 //! A scenario that exists can be played: unknown keys and impossible values were refused. `replay` reads the same format,
 //! so a failing run is a scenario too.
 
+use jiff::tz::TimeZone;
 use longshore_fleet_core::policy::{Policy, parse_duration, shipped};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,9 @@ pub struct Scenario {
     pub way_back: bool,
     /// Every so many-th device checks signatures itself; the others share checks of the same signer.
     pub verify_every: u32,
+    /// Time zones of the devices, one after the other, as POSIX writes them (`JST-9`); UTC when there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<String>,
     /// How the last rollout ends; anything else fails the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expect: Option<String>,
@@ -58,6 +62,7 @@ impl Default for Scenario {
             versions: 4,
             way_back: true,
             verify_every: 16,
+            zones: Vec::new(),
             expect: None,
             expect_waves: None,
             expect_runs: None,
@@ -167,6 +172,8 @@ pub enum Act {
     Start,
     /// The same, in place of the one that runs.
     Supersede,
+    /// A second person says yes to the plan.
+    Authorize,
     /// A person pauses.
     Pause,
     /// A person resumes and has the wave tried again.
@@ -251,6 +258,7 @@ impl Scenario {
             return wrong("hours and verify_every must be at least 1".to_owned());
         }
         policy(&self.policy)?;
+        self.time_zones()?;
         let f = &self.faults;
         for (name, p) in f.rates() {
             if !(0.0..=0.9).contains(&p) {
@@ -269,6 +277,17 @@ impl Scenario {
             }
         }
         Ok(())
+    }
+    /// The time zones of its devices, after UTC.
+    ///
+    /// # Errors
+    /// [`ScenarioError::Value`] when one is none.
+    pub fn time_zones(&self) -> Result<Vec<TimeZone>, ScenarioError> {
+        let zone = |text: &String| {
+            let wrong = |e| ScenarioError::Value(format!("zone {text:?}: {e}; write one as in \"JST-9\""));
+            TimeZone::posix(text).map_err(wrong)
+        };
+        std::iter::once(Ok(TimeZone::UTC)).chain(self.zones.iter().map(zone)).collect()
     }
     /// Whether its rollout is begun by the scenario itself.
     #[must_use]
@@ -410,6 +429,7 @@ mod tests {
     fn mistakes_are_refused_with_a_sentence() {
         for (text, part) in [
             ("devices = 0", "1 to 1000000"),
+            ("zones = [\"Nowhere/City\"]", "JST-9"),
             ("policy = \"x\"", "no policy named"),
             ("deices = 3", "deices"),
             ("[faults]\nloss = 2.0", "probability"),

@@ -87,6 +87,9 @@ pub struct DeviceFact {
     pub failures: u32,
     /// It is offered nothing until a person releases it.
     pub quarantined: bool,
+    /// This record was restored from a backup, and the device has not told all that it did since: what is recorded of it
+    /// may be long over.
+    pub untold: bool,
 }
 impl DeviceFact {
     /// A device of a wave that nothing is known of yet.
@@ -111,6 +114,7 @@ impl DeviceFact {
             held: false,
             failures: 0,
             quarantined: false,
+            untold: false,
         }
     }
 }

@@ -40,7 +40,8 @@ pub fn step(now: UnixMs, facts: &Facts<'_>) -> Vec<Action> {
         RolloutState::Reverting => step.revert(),
         RolloutState::Completed => step.late_comers(),
         RolloutState::Superseded => step.superseded(),
-        RolloutState::Halted | RolloutState::Reverted => {}
+        RolloutState::Reverted => step.tell_again(),
+        RolloutState::Halted => {}
     }
     step.out
 }

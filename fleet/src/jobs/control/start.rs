@@ -1,6 +1,7 @@
 //! From a plan to a rollout that runs: at once, at its time, and where the policy asks for it only after a second person's yes.
 //!
-//! What always holds: everything that can forbid a start is looked at when it happens, whatever was true before.
+//! What always holds: everything that can forbid a start is looked at when it happens, whatever was true before; what a
+//! second person said yes to is what starts, at the time and in the place that were seen.
 
 use longshore_fleet_core::plan::Plan;
 use longshore_fleet_core::rollout::{LONGEST_SCHEDULE_MS, RolloutState};
@@ -38,9 +39,22 @@ pub(super) async fn start(
     }
     rollout::set_start(tx, &r.id, at, supersede).await?;
     let plan = rollout::plan(tx, &r.id).await?.ok_or_else(|| ControlError::Unknown(r.id.to_string()))?;
-    if plan.policy.authorize && r.authorized_by.is_none() {
-        let by = r.planned_by.as_deref().unwrap_or("somebody");
-        let why = format!("operator: {by} planned it; a second person must say yes");
+    // A yes is for the plan as it was to start then: at another time, or in another's place, it is not what was seen.
+    let as_seen = (r.start_at, r.start_supersede) == (at, supersede);
+    if plan.policy.authorize && (r.authorized_by.is_none() || !as_seen) {
+        let why = match &r.authorized_by {
+            Some(by) => {
+                rollout::void_authorization(tx, &r.id).await?;
+                let text =
+                    format!("{by} said yes to another start; a second person must say yes to this one");
+                rollout::log(tx, &r.id, now, "authorization_void", &text).await?;
+                format!("operator: {text}")
+            }
+            None => {
+                let by = r.planned_by.as_deref().unwrap_or("somebody");
+                format!("operator: {by} planned it; a second person must say yes")
+            }
+        };
         return Ok(rollout::set_state(tx, &r.id, RolloutState::AwaitingAuthorization, &why, now).await?);
     }
     go(tx, &plan, r, supersede, at, now).await

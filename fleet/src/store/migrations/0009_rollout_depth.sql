@@ -14,10 +14,16 @@ CREATE TABLE rollout_revert (
     PRIMARY KEY (rollout, generation)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX rollout_device_of ON rollout_device (device, rollout);
+CREATE INDEX rollout_device_going_back ON rollout_device (rollout)
+    WHERE revert_version IS NOT NULL AND state NOT IN ('rolled_back', 'unable_to_roll_back', 'decommissioned');
 -- A device that keeps failing is offered nothing until a person releases it.
 ALTER TABLE device ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;      -- assignments in a row
 ALTER TABLE device ADD COLUMN quarantined_at INTEGER;
 ALTER TABLE device ADD COLUMN quarantine_reason TEXT;
+-- After a restore the record is older than what devices did: in which epoch each was heard of, and up to where in its stream
+-- it had been given receipts. Until that much is stored again, what is recorded of it may be long over.
+ALTER TABLE device ADD COLUMN heard_epoch INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE device ADD COLUMN told_up_to INTEGER NOT NULL DEFAULT 0;
 -- In which hours of the week each device was heard of, for saying when it will be.
 CREATE TABLE device_presence (
     device TEXT PRIMARY KEY, since_hour INTEGER NOT NULL, last_hour INTEGER NOT NULL,

@@ -13,3 +13,10 @@ ALTER TABLE device_total ADD COLUMN shadow_errors INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE device_total ADD COLUMN shadow_only_candidate INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE device_total ADD COLUMN shadow_only_active INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE device_total ADD COLUMN shadow_labelled INTEGER NOT NULL DEFAULT 0;
+-- The same, before the first offer of a rollout.
+ALTER TABLE rollout_device ADD COLUMN base_shadow_rows INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollout_device ADD COLUMN base_shadow_agreed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollout_device ADD COLUMN base_shadow_errors INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollout_device ADD COLUMN base_shadow_labelled INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollout_device ADD COLUMN base_shadow_only_candidate INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollout_device ADD COLUMN base_shadow_only_active INTEGER NOT NULL DEFAULT 0;

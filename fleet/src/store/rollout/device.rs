@@ -7,6 +7,9 @@ use longshore_wire::v1::{Mode, UpdateState};
 use super::{Mark, record};
 use crate::store::{StoreError, Tx, to_i64};
 
+/// It went back because the fleet was away, or wanted something else: no failure of the device.
+const NO_FAULT: [&str; 3] = ["lease.lapsed", "superseded", "fleet.revert"];
+
 /// Writes the state a device has reached.
 ///
 /// # Errors
@@ -20,8 +23,7 @@ pub async fn set_device(
     now: UnixMs,
 ) -> Result<(), StoreError> {
     // Failures in a row, over all rollouts: each end of an offer counts once, and an outage of the fleet never.
-    let failed =
-        state.standing() == Standing::Failed && code != Some("lease.lapsed") && code != Some("fleet.revert");
+    let failed = state.standing() == Standing::Failed && !code.is_some_and(|code| NO_FAULT.contains(&code));
     let done = matches!(state, DeviceState::Update(UpdateState::Committed | UpdateState::Already));
     if failed || done {
         let ended = "('failed', 'rejected', 'rolled_back', 'unable_to_roll_back')";
@@ -89,9 +91,12 @@ pub struct Offered {
 
 /// Devices are judged by what they count with the rollout's bundle from now on; which ones, a condition behind it says.
 pub(super) const COUNT_FROM_NOW: &str = "UPDATE rollout_device AS r SET
-    (base_rows, base_errors, base_labelled, base_correct) =
+    (base_rows, base_errors, base_labelled, base_correct, base_shadow_rows, base_shadow_agreed, base_shadow_errors,
+     base_shadow_labelled, base_shadow_only_candidate, base_shadow_only_active) =
       (SELECT coalesce(sum(t.rows), 0), coalesce(sum(t.errors), 0), coalesce(sum(t.labelled), 0),
-              coalesce(sum(t.correct), 0)
+              coalesce(sum(t.correct), 0), coalesce(sum(t.shadow_rows), 0), coalesce(sum(t.shadow_agreed), 0),
+              coalesce(sum(t.shadow_errors), 0), coalesce(sum(t.shadow_labelled), 0),
+              coalesce(sum(t.shadow_only_candidate), 0), coalesce(sum(t.shadow_only_active), 0)
        FROM device_total t JOIN rollout o ON o.id = r.rollout
        WHERE t.device = r.device AND t.model = o.model AND t.bundle = o.bundle)";
 

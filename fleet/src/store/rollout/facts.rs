@@ -57,6 +57,7 @@ impl OwnedFacts {
                 verdict: w.verdict,
             })
             .collect();
+        let epoch = super::epoch(tx).await?;
         let rows = sqlx::query(
             "SELECT r.*, coalesce(d.failures, 0) AS failures, d.quarantined_at IS NOT NULL AS quarantined,
                     CASE WHEN ?5 THEN json_extract(d.labels, '$.tz') END AS zone_label,
@@ -68,6 +69,8 @@ impl OwnedFacts {
                     d.revoked_at IS NOT NULL OR d.id IS NULL AS revoked,
                     coalesce(d.assignment_version, 0) AS accepted,
                     coalesce(d.online = 1 OR d.last_seen > ?4, 0) AS heard,
+                    coalesce(d.heard_epoch < ?7 OR d.told_up_to > coalesce((SELECT p.up_to FROM stream_prefix p
+                        WHERE p.device = d.id AND p.stream = d.stream), 0), 0) AS untold,
                     m.assignment_version AS said_version, m.state AS said_state, m.code AS said_code, m.active,
                     n.rows AS new_rows, n.errors AS new_errors, n.labelled AS new_labelled, n.correct AS new_correct,
                     coalesce(n.shadow_rows, 0) AS shadow_rows, n.shadow_agreed, n.shadow_errors, n.shadow_labelled,
@@ -86,6 +89,7 @@ impl OwnedFacts {
         .bind(to_i64(heard_after.0))
         .bind(plan.policy.window.is_some())
         .bind(plan.policy.gate.golden_deviation.is_some())
+        .bind(to_i64(epoch))
         .fetch_all(tx.conn())
         .await?;
         let mut zones = Zones::default();
@@ -136,7 +140,7 @@ async fn held(tx: &mut Tx, rollout: &Rollout) -> Result<BTreeSet<DeviceId>, Stor
            AND ((o.state IN ('running', 'paused', 'halting', 'reverting')
                  AND (o.priority > ?3 OR (o.priority = ?3 AND o.generation < ?4))
                  AND (?6 OR d.offered_at IS NOT NULL))
-             OR (o.state = 'completed' AND d.offered_at IS NOT NULL AND o.started > ?5))",
+             OR ((o.state = 'completed' OR ?7) AND d.offered_at IS NOT NULL AND o.started > ?5))",
     )
     .bind(rollout.model.as_str())
     .bind(rollout.id.as_str())
@@ -145,6 +149,8 @@ async fn held(tx: &mut Tx, rollout: &Rollout) -> Result<BTreeSet<DeviceId>, Stor
     .bind(rollout.started.map_or(i64::MAX, |t| to_i64(t.0)))
     // What is taken back is taken back from every device that the other has not offered anything yet.
     .bind(!matches!(rollout.state, RolloutState::Halting | RolloutState::Reverting))
+    // Once it is taken back, whatever came after it has the device.
+    .bind(rollout.state == RolloutState::Reverted)
     .fetch_all(tx.conn())
     .await?;
     ids.into_iter().map(|id| id.parse().map_err(|e| StoreError::corrupt("device id", e))).collect()
@@ -157,16 +163,19 @@ fn digest(r: &SqliteRow, name: &str) -> Result<Option<Digest>, StoreError> {
         .map_err(|e| StoreError::corrupt("bundle digest", e))
 }
 
-/// What a device compared in shadow.
+/// What a device compared in shadow since the rollout's first offer.
 fn beside(r: &SqliteRow) -> Result<Beside, StoreError> {
-    let n = |name: &str| Ok::<_, StoreError>(to_u64(r.try_get::<Option<i64>, _>(name)?.unwrap_or(0)));
+    let n = |what: &str| {
+        let of = |name: String| r.try_get::<Option<i64>, _>(name.as_str()).map(|n| n.unwrap_or(0));
+        Ok::<_, StoreError>(to_u64(of(format!("shadow_{what}"))? - of(format!("base_shadow_{what}"))?))
+    };
     Ok(Beside {
-        rows: n("shadow_rows")?,
-        agreed: n("shadow_agreed")?,
-        errors: n("shadow_errors")?,
-        labelled: n("shadow_labelled")?,
-        only_candidate: n("shadow_only_candidate")?,
-        only_active: n("shadow_only_active")?,
+        rows: n("rows")?,
+        agreed: n("agreed")?,
+        errors: n("errors")?,
+        labelled: n("labelled")?,
+        only_candidate: n("only_candidate")?,
+        only_active: n("only_active")?,
     })
 }
 
@@ -228,7 +237,7 @@ fn device(r: &SqliteRow, reader: &mut Reader) -> Result<DeviceFact, StoreError> 
         candidate: tally(r, "new")?.since(&tally(r, "base")?),
         champion: champion.map(|_| tally(r, "old")).transpose()?,
         measured: reader.measured(r)?,
-        shadow_rows: to_u64(r.try_get("shadow_rows")?),
+        shadow_rows: beside(r)?.rows,
         // One that another model's assignment overtook is refused as old: it is signed once more.
         revert: r
             .try_get::<Option<i64>, _>("revert_version")?
@@ -236,6 +245,7 @@ fn device(r: &SqliteRow, reader: &mut Reader) -> Result<DeviceFact, StoreError> 
             .map(|v| AssignmentVersion(to_u64(v))),
         failures: u32::try_from(r.try_get::<i64, _>("failures")?).unwrap_or(u32::MAX),
         quarantined: r.try_get::<i64, _>("quarantined")? != 0,
+        untold: r.try_get::<i64, _>("untold")? != 0,
         ..DeviceFact::new(device, wave)
     })
 }

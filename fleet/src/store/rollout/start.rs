@@ -59,6 +59,18 @@ pub async fn authorize(tx: &mut Tx, id: &RolloutId, by: &str, now: UnixMs) -> Re
     touch(tx, id).await
 }
 
+/// Forgets who said yes: it was to something else.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn void_authorization(tx: &mut Tx, id: &RolloutId) -> Result<(), StoreError> {
+    sqlx::query("UPDATE rollout SET authorized_by = NULL, authorized_at = NULL WHERE id = ?1")
+        .bind(id.as_str())
+        .execute(tx.conn())
+        .await?;
+    touch(tx, id).await
+}
+
 /// Remembers how a rollout is to start, once it may.
 ///
 /// # Errors

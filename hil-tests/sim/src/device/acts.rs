@@ -104,7 +104,12 @@ impl Device {
     }
     fn commit(&mut self, env: &mut Env, batch: &Batch) {
         let old = self.disk.record.clone();
+        let assigned = self.disk.assigned;
         self.disk.apply(batch, |write| row_of(env, write));
+        if self.disk.assigned < assigned {
+            // Only a new director begins anew, and from this batch on.
+            env.oracle.new_director(self.ix);
+        }
         self.note_halts(env, batch);
         for write in &batch.writes {
             match write {
@@ -343,7 +348,7 @@ impl Device {
             sync::Output::Receipted { up_to, fleet_epoch } => {
                 if !self.full {
                     for row in self.disk.receipted(up_to, fleet_epoch, env.now) {
-                        self.acknowledged(env, &row);
+                        self.acknowledged(env, fleet_epoch, &row);
                     }
                 }
                 None
@@ -367,8 +372,12 @@ impl Device {
             sync::Output::WakeAt(_) => None,
         }
     }
-    fn acknowledged(&self, env: &mut Env, row: &Row) {
+    fn acknowledged(&self, env: &mut Env, epoch: u64, row: &Row) {
         let Row::Windows(windows) = row else { return };
+        if epoch < env.epoch {
+            // It was sent before the restore: the device will be asked for it again.
+            return;
+        }
         for w in windows {
             env.oracle.acknowledged(env.now, self.ix, w);
         }

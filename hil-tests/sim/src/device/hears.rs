@@ -121,7 +121,6 @@ impl Device {
             Err(e) => env.oracle.breaks(env.now, "audit", format!("metadata does not verify: {e}")),
         }
         if env.repo.director_of(self.disk.trust) != before && self.disk.director.is_some() {
-            env.oracle.new_director(self.ix);
             self.disk.director = None;
             self.disk.epoch = 0;
             self.feed(env, Input::NewDirector { assigned: AssignmentVersion(0), commanded: (0, 0) });

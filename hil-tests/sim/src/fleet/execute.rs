@@ -53,6 +53,7 @@ impl Fleet {
 
     /// One step of one rollout. Whether anything was done.
     fn advance(&mut self, env: &mut Env, at: usize) -> bool {
+        self.hold(at);
         let late = match self.rollouts[at].state {
             RolloutState::Running | RolloutState::Completed => self.late(env, at),
             _ => Vec::new(),
@@ -66,7 +67,7 @@ impl Fleet {
             waves: &r.waves,
             devices: &r.rows,
             late: &late,
-            zones: &[jiff::tz::TimeZone::UTC],
+            zones: &env.zones,
             revert: r.back.as_ref(),
         };
         let actions = step(env.now, &facts);
@@ -116,6 +117,10 @@ impl Fleet {
         );
         let candidates = r.outside.iter().map(|ix| (*ix, self.candidate(env, *ix)));
         candidates
+            .filter(|(ix, _)| {
+                let mut others = self.rollouts.iter().filter(|o| o.id != r.id && o.state.is_active());
+                !others.any(|o| o.row(*ix).is_some())
+            })
             .filter(|(ix, c)| !self.devices[*ix as usize].revoked && exclusion(&request, c).is_none())
             .map(|(_, c)| LateDevice {
                 previous: longshore_fleet_core::plan::way_back(
@@ -247,13 +252,10 @@ impl Fleet {
         let (bundle, generation, guard) = (r.bundle, r.plan.generation, guard(r));
         let draft = Draft { rollout: id, generation, bundle, guard, terms };
         let version = self.assign(env, ix, draft);
-        let known = &self.devices[ix as usize];
-        let base = known.totals.iter().find(|(b, _)| *b == bundle).map(|(_, t)| *t).unwrap_or_default();
-        let r = &mut self.rollouts[at];
-        if !std::mem::replace(&mut r.more[row].offered, true) {
-            r.more[row].base = base;
+        if !std::mem::replace(&mut self.rollouts[at].more[row].offered, true) {
+            self.count_from_now(at, row);
         }
-        let fact = &mut r.rows[row];
+        let fact = &mut self.rollouts[at].rows[row];
         (fact.state, fact.code) = (DeviceState::Update(UpdateState::Offered), None);
         fact.offer = Some(Offer {
             version,
@@ -267,6 +269,15 @@ impl Fleet {
             passed_over: false,
         });
         self.follow_row(env, at, ix);
+    }
+
+    /// A device is judged by what it counts with the rollout's bundle from now on.
+    pub(super) fn count_from_now(&mut self, at: usize, row: usize) {
+        let r = &mut self.rollouts[at];
+        let (bundle, more) = (r.bundle, &mut r.more[row]);
+        let known = &self.devices[more.ix as usize];
+        more.base = known.totals.iter().find(|(b, _)| *b == bundle).map(|(_, t)| *t).unwrap_or_default();
+        more.base_shadow = known.shadow_of(bundle);
     }
 
     /// A rollout is in this state from now on.
@@ -286,6 +297,9 @@ impl Fleet {
             format!("r{no} went from {from} to {state}, which cannot be")
         });
         (r.state, r.since, r.reason) = (state, env.now, reason.to_owned());
+        if state == S::Running {
+            r.started.get_or_insert(env.now);
+        }
         let text = format!("{} is {state}: {reason}", self.rollouts[at].id);
         self.record(env, &text);
         // The lines of its wave, just above, said what its gates found.
@@ -306,7 +320,8 @@ impl Fleet {
         let beside = (w.state == WaveState::Shadowing).then_some("shadow_");
         (w.state, w.since) = (state, env.now);
         match state {
-            WaveState::Offering => w.opened = Some(env.now),
+            WaveState::Offering if beside.is_some() => {}
+            WaveState::Shadowing | WaveState::Offering => w.opened = Some(env.now),
             WaveState::Waiting => w.opened = None,
             _ => {}
         }

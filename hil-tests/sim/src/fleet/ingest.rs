@@ -14,6 +14,12 @@ use crate::queue::Ix;
 /// How far beyond the prefix a message is stored.
 const AHEAD: u64 = 20_000;
 
+/// The assignment that a device speaks of; 0 when there can be no such version. One that was talked into an absurd number must
+/// not use up those of the fleet: as the fleet's store does it.
+fn believable(version: AssignmentVersion) -> AssignmentVersion {
+    if version.0 > 1 << 53 { AssignmentVersion(0) } else { version }
+}
+
 impl Fleet {
     /// A message of a device.
     pub fn ingest(&mut self, env: &mut Env, ix: Ix, up: Up) {
@@ -27,7 +33,13 @@ impl Fleet {
                     return;
                 }
                 (known.session, known.last_session) = (Some(session), session);
-                known.accepted = known.accepted.max(assigned.0);
+                known.accepted = known.accepted.max(believable(assigned).0);
+                known.heard_epoch = self.epoch;
+                let had = first.0.saturating_sub(1);
+                known.told = match known.told {
+                    (of, up_to) if of == stream => (of, up_to.max(had)),
+                    _ => (stream, had),
+                };
                 if epoch == self.epoch {
                     known.never_to_come(stream, first);
                 }
@@ -49,8 +61,22 @@ impl Fleet {
                 let new = self.devices[ix as usize].claim(stream, seq, broken(Rule::ApplyTwice));
                 if new {
                     self.apply(env, ix, stream, seq, row);
+                    self.caught_up(env, ix);
                 }
                 self.receipt(env, ix, stream);
+            }
+        }
+    }
+    /// After a restore: whether the device has told again what it had told before.
+    fn caught_up(&mut self, env: &Env, ix: Ix) {
+        if self.devices[ix as usize].is_untold(self.epoch) {
+            return;
+        }
+        for at in 0..self.rollouts.len() {
+            let r = &self.rollouts[at];
+            if r.row(ix).is_some_and(|row| r.rows[row].untold) {
+                self.follow_row(env, at, ix);
+                self.dirty = true;
             }
         }
     }
@@ -88,14 +114,15 @@ impl Fleet {
             }
         }
     }
-    fn told(&mut self, env: &Env, ix: Ix, stream: StreamId, seq: Seq, told: Told) {
+    fn told(&mut self, env: &Env, ix: Ix, stream: StreamId, seq: Seq, mut told: Told) {
+        told.version = believable(told.version);
         let known = &mut self.devices[ix as usize];
         known.accepted = known.accepted.max(told.version.0);
         let newer = known.said.as_ref().is_none_or(|(s, n, _)| *s != stream || *n < seq.0);
         if newer {
             known.said = Some((stream, seq.0, told));
             known.active = told.active;
-            known.count_failures(told.state);
+            known.count_failures(told.state, told.code.map(|c| env.code_text(c)));
             self.follow_device(env, ix);
         }
     }
@@ -121,7 +148,8 @@ impl Fleet {
             active: told.active.map(|b| env.repo.bundle(b).digest),
         });
         (fact.failures, fact.quarantined) = (known.failures, known.quarantined);
-        fact.shadow_rows = known.shadow.iter().find(|(b, _)| *b == r.bundle).map_or(0, |(_, n)| *n);
+        fact.untold = known.is_untold(self.epoch);
+        fact.shadow_rows = known.shadow_of(r.bundle).saturating_sub(more.base_shadow);
         let beside = r.plan.policy.waves[fact.wave].shadow_ms > 0;
         fact.measured.shadow = beside.then(|| Beside {
             rows: fact.shadow_rows,
@@ -147,6 +175,16 @@ impl super::Known {
         });
         &mut self.streams[at]
     }
+    /// What is recorded of it may be long over: it was not heard since the restore, or has not told again what it had told.
+    fn is_untold(&self, epoch: u64) -> bool {
+        let (stream, up_to) = self.told;
+        let stored = self.streams.iter().find(|s| s.id == stream).map_or(0, |s| s.up_to);
+        self.heard_epoch < epoch || stored < up_to
+    }
+    /// Rows that a bundle has answered beside the one that serves, ever.
+    pub(super) fn shadow_of(&self, bundle: crate::message::BundleNo) -> u64 {
+        self.shadow.iter().find(|(b, _)| *b == bundle).map_or(0, |(_, n)| *n)
+    }
     /// Rows that a bundle answered beside the one that serves.
     fn count_shadow(&mut self, w: &crate::message::Window) {
         if w.shadow == 0 {
@@ -158,8 +196,12 @@ impl super::Known {
         }
     }
     /// Assignments in a row that it could not carry out.
-    fn count_failures(&mut self, state: longshore_wire::v1::UpdateState) {
+    fn count_failures(&mut self, state: longshore_wire::v1::UpdateState, code: Option<&str>) {
         use longshore_wire::v1::UpdateState as U;
+        if matches!(code, Some("lease.lapsed" | "superseded")) {
+            // The fleet was away, or wanted something else: no failure of the device.
+            return;
+        }
         match state {
             U::Failed | U::RolledBack | U::Rejected => self.failures += 1,
             U::Committed | U::Already => self.failures = 0,

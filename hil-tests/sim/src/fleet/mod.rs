@@ -55,10 +55,16 @@ pub struct Known {
     pub revoked: bool,
     /// It is a rig.
     pub rig: bool,
+    /// Its time zone, as a place in [`Env::zones`].
+    zone: u16,
     /// Assignments in a row that it could not carry out.
     pub failures: u32,
     /// It is offered nothing until a person releases it.
     pub quarantined: bool,
+    /// The last epoch in which it said hello.
+    heard_epoch: u64,
+    /// Up to where it had been given receipts in its stream, as its hellos say.
+    told: (StreamId, u64),
 }
 
 #[derive(Debug, Clone)]
@@ -89,6 +95,12 @@ pub struct Rollout {
     pub plan: Plan,
     /// Its state.
     pub state: RolloutState,
+    /// When it was started first.
+    pub started: Option<UnixMs>,
+    /// Whether it takes another's place when it starts.
+    supersede: bool,
+    /// Another rollout may have devices of it.
+    shares: bool,
     /// Since when.
     pub since: UnixMs,
     /// Why.
@@ -113,6 +125,8 @@ pub struct More {
     pub ix: Ix,
     /// Counted with the bundle before the first offer.
     base: Tally,
+    /// The same in shadow.
+    base_shadow: u64,
     offered: bool,
     champion: Option<BundleNo>,
 }
@@ -161,7 +175,7 @@ impl Fleet {
         }
     }
     /// A device was enrolled; `runs` it has told by another way, with what it has counted.
-    pub fn enrol(&mut self, id: DeviceId, rig: bool, runs: Option<(BundleNo, Window)>) {
+    pub fn enrol(&mut self, id: DeviceId, rig: bool, zone: u16, runs: Option<(BundleNo, Window)>) {
         let mut totals = Vec::new();
         if let Some((bundle, w)) = &runs {
             let mut tally = Tally::default();
@@ -186,8 +200,11 @@ impl Fleet {
             commands: BTreeMap::new(),
             revoked: false,
             rig,
+            zone,
             failures: 0,
             quarantined: false,
+            heard_epoch: 1,
+            told: (StreamId(0), 0),
         });
         for r in &mut self.rollouts {
             r.index.push(u32::MAX);
@@ -208,14 +225,48 @@ impl Fleet {
     }
     /// Rollouts that the executor looks at.
     fn executing(&self) -> Vec<usize> {
-        let under_way: Vec<usize> =
-            (0..self.rollouts.len()).filter(|i| self.rollouts[*i].state.is_active()).collect();
-        if !under_way.is_empty() {
-            return under_way;
+        let of = |test: fn(RolloutState) -> bool| {
+            (0..self.rollouts.len()).filter(move |i| test(self.rollouts[*i].state))
+        };
+        let mut all: Vec<usize> = of(|s| s.is_active() || s.is_before_start()).collect();
+        if of(RolloutState::is_active).next().is_none() {
+            let completed = of(|s| s == RolloutState::Completed);
+            all.extend(completed.max_by_key(|i| self.rollouts[*i].started));
         }
-        let completed =
-            (0..self.rollouts.len()).filter(|i| self.rollouts[*i].state == RolloutState::Completed);
-        completed.max_by_key(|i| self.rollouts[*i].plan.generation).into_iter().collect()
+        all
+    }
+    /// Devices that another rollout has are left alone: one under way that comes first, or a later one that was completed.
+    fn hold(&mut self, at: usize) {
+        let r = &self.rollouts[at];
+        let first = (r.plan.policy.priority, std::cmp::Reverse(r.plan.generation));
+        let taken_back = matches!(r.state, RolloutState::Halting | RolloutState::Reverting);
+        let holds = |o: &Rollout| {
+            if o.id == r.id {
+                None
+            } else if o.state.is_active() {
+                let other = (o.plan.policy.priority, std::cmp::Reverse(o.plan.generation));
+                // What is taken back is taken back from every device that the other has not offered anything yet.
+                (other > first).then_some(taken_back)
+            } else {
+                (o.state == RolloutState::Completed && o.started > r.started).then_some(true)
+            }
+        };
+        let by: Vec<(usize, bool)> =
+            (0..self.rollouts.len()).filter_map(|i| Some((i, holds(&self.rollouts[i])?))).collect();
+        if by.is_empty() && !r.shares {
+            return;
+        }
+        let held: Vec<bool> = (r.more.iter())
+            .map(|more| {
+                by.iter().any(|(i, only_offered)| {
+                    let o = &self.rollouts[*i];
+                    o.row(more.ix).is_some_and(|row| !only_offered || o.rows[row].offer.is_some())
+                })
+            })
+            .collect();
+        let r = &mut self.rollouts[at];
+        r.shares = !by.is_empty();
+        r.rows.iter_mut().zip(held).for_each(|(d, held)| d.held = held);
     }
     /// The rollout that was started last.
     #[must_use]
@@ -263,12 +314,15 @@ impl Fleet {
         self.process = process;
         self.log.restored(epoch);
         self.killed();
+        for r in &mut self.rollouts {
+            r.rows.iter_mut().for_each(|d| d.untold = true);
+        }
         self
     }
     /// Devices that were enrolled after the backup enrol anew: what they run, they tell.
-    pub fn enrolled_since(&mut self, devices: &[crate::device::Device]) {
+    pub fn enrolled_since(&mut self, env: &Env, devices: &[crate::device::Device]) {
         for device in devices.iter().skip(self.devices.len()) {
-            self.enrol(device.id.clone(), false, None);
+            self.enrol(device.id.clone(), false, env.zone_of(device.ix), None);
         }
     }
     /// Tells a device that there is newer metadata.

@@ -7,13 +7,18 @@ use longshore_fleet_core::gate::Tally;
 use longshore_fleet_core::plan::{Candidate, Request, plan};
 use longshore_fleet_core::policy::Policy;
 use longshore_fleet_core::rollout::{DeviceFact, DeviceState, RolloutState, WaveFact, WaveState};
-use longshore_trust::{Digest, Generation, RolloutId};
+use longshore_trust::{DeviceId, Digest, Generation, RolloutId};
 use longshore_wire::v1::UpdateState;
 
 use super::{Fleet, More, Rollout};
 use crate::env::Env;
 use crate::message::BundleNo;
 use crate::queue::Ix;
+
+/// The number of a device.
+fn ix_of(device: &DeviceId) -> Option<Ix> {
+    device.as_str().strip_prefix("dev-").and_then(|n| n.parse().ok())
+}
 
 impl Fleet {
     pub(super) fn ways(env: &Env) -> BTreeSet<(Digest, Digest)> {
@@ -79,13 +84,10 @@ impl Fleet {
         let all = (0..self.devices.len() as Ix).filter(|ix| !self.devices[*ix as usize].revoked);
         let inventory: Vec<Candidate> = all.map(|ix| self.candidate(env, ix)).collect();
         let plan = plan(request, &inventory).map_err(|e| e.to_string())?;
-        let other = (0..self.rollouts.len()).find(|i| self.rollouts[*i].state.is_active());
-        match other {
-            Some(_) if !supersede => return Err("a model has one rollout at a time".to_owned()),
-            Some(other) => {
-                self.set_state(env, other, RolloutState::Superseded, &format!("{id} took its place"))
-            }
-            None => {}
+        if !plan.policy.authorize {
+            let wanted: Vec<Ix> =
+                plan.waves.iter().flat_map(|w| &w.devices).filter_map(|d| ix_of(&d.device)).collect();
+            self.others(plan.policy.priority, &wanted, supersede)?;
         }
         let caps: Vec<Option<usize>> = plan.waves.iter().map(|w| w.cap).collect();
         if !self.stale {
@@ -116,6 +118,9 @@ impl Fleet {
             id,
             bundle,
             state: RolloutState::Planned,
+            started: None,
+            supersede,
+            shares: false,
             back: None,
             since: env.now,
             reason: "planned".to_owned(),
@@ -133,15 +138,62 @@ impl Fleet {
             .iter()
             .enumerate()
             .flat_map(|(wave, w)| w.devices.iter().map(move |d| (wave, d)))
-            .filter_map(|(wave, d)| {
-                Some((wave, d.device.as_str().strip_prefix("dev-")?.parse().ok()?, d.previous, d.champion))
-            })
+            .filter_map(|(wave, d)| Some((wave, ix_of(&d.device)?, d.previous, d.champion)))
             .collect();
         for (wave, ix, previous, champion) in planned {
             self.admit(env, at, ix, wave, previous, champion);
         }
+        if self.rollouts[at].plan.policy.authorize {
+            let why = "operator: somebody planned it; a second person must say yes";
+            self.set_state(env, at, RolloutState::AwaitingAuthorization, why);
+            return Ok(());
+        }
+        self.begin(env, at)
+    }
+    /// A second person's yes.
+    pub fn authorize(&mut self, env: &mut Env) {
+        if let Some(at) = self.act(&[RolloutState::AwaitingAuthorization])
+            && let Err(why) = self.begin(env, at)
+        {
+            let text = format!("{} is refused: {why}", self.rollouts[at].id);
+            self.say(env, text);
+        }
+    }
+    /// Makes a plan run, unless another rollout forbids it.
+    fn begin(&mut self, env: &mut Env, at: usize) -> Result<(), String> {
+        let r = &self.rollouts[at];
+        let (id, priority, supersede) = (r.id.clone(), r.plan.policy.priority, r.supersede);
+        let wanted: Vec<Ix> = r.more.iter().map(|m| m.ix).collect();
+        for (other, common) in self.others(priority, &wanted, supersede)? {
+            if supersede {
+                self.set_state(env, other, RolloutState::Superseded, &format!("{id} took its place"));
+            } else {
+                let of = &self.rollouts[other].id;
+                let text =
+                    format!("{id} (priority {priority}) takes over {} of {of}", super::counted(common));
+                self.say(env, text);
+            }
+        }
         self.set_state(env, at, RolloutState::Running, "started");
         Ok(())
+    }
+    /// The rollouts whose place this one takes, or whose devices: with how many of these. Why it may not, if it may not.
+    fn others(&self, priority: i32, wanted: &[Ix], supersede: bool) -> Result<Vec<(usize, usize)>, String> {
+        let mut found = Vec::new();
+        for (i, o) in self.rollouts.iter().enumerate().filter(|(_, o)| o.state.is_active()) {
+            let common = wanted.iter().filter(|ix| o.row(**ix).is_some()).count();
+            if common == 0 {
+                continue;
+            }
+            if supersede && matches!(o.state, RolloutState::Halting | RolloutState::Reverting) {
+                return Err(format!("{} is {}: its end is waited for", o.id, o.state));
+            }
+            if !supersede && priority <= o.plan.policy.priority {
+                return Err("a model has one rollout at a time".to_owned());
+            }
+            found.push((i, common));
+        }
+        Ok(found)
     }
     pub(super) fn admit(
         &mut self,
@@ -162,8 +214,15 @@ impl Fleet {
         let champion_no = champion.and_then(|c| env.repo.number(&c));
         let mut fact = DeviceFact::new(known.id.clone(), wave);
         (fact.online, fact.revoked, fact.previous) = (known.session.is_some(), known.revoked, previous);
+        fact.zone = known.zone;
         r.rows.push(fact);
-        r.more.push(More { ix, base: Tally::default(), offered: false, champion: champion_no });
+        r.more.push(More {
+            ix,
+            base: Tally::default(),
+            base_shadow: 0,
+            offered: false,
+            champion: champion_no,
+        });
         env.oracle.joins(r.no, ix, wave);
         self.follow_row(env, at, ix);
     }
@@ -224,9 +283,25 @@ impl Fleet {
                 }
             }
         }
-        let w = &mut self.rollouts[at].waves[wave];
-        (w.verdict, w.skipped) = (None, false);
-        self.set_wave(env, at, wave, WaveState::Offering);
+        let r = &mut self.rollouts[at];
+        let failed = r.waves[wave].state == WaveState::Failed;
+        let rows: Vec<usize> = r.members(wave).filter(|row| r.more[*row].offered).collect();
+        // Tried again, it is judged by what comes from now on.
+        for row in rows.iter().filter(|_| failed) {
+            self.count_from_now(at, *row);
+        }
+        let r = &mut self.rollouts[at];
+        // A wave whose devices only ran the version beside the active one has not earned more.
+        let served = rows.iter().any(|row| r.rows[*row].offer.is_some_and(|o| !o.shadow));
+        let shadow = r.plan.policy.waves[wave].shadow_ms > 0 && !served;
+        let w = &mut r.waves[wave];
+        (w.verdict, w.skipped, w.opened) = (None, false, None);
+        let reopened = if shadow { WaveState::Shadowing } else { WaveState::Offering };
+        self.set_wave(env, at, wave, reopened);
+        for row in rows {
+            let ix = self.rollouts[at].more[row].ix;
+            self.follow_row(env, at, ix);
+        }
     }
     /// Revokes what is not committed.
     pub fn halt(&mut self, env: &mut Env) {

@@ -60,7 +60,7 @@ impl World {
                 lasts = false;
                 self.start(h.version.unwrap_or(2), h.policy.as_deref(), h.act == Act::Supersede);
             }
-            Act::Pause | Act::RetryWave | Act::SkipWave | Act::Halt | Act::Revert => {
+            Act::Authorize | Act::Pause | Act::RetryWave | Act::SkipWave | Act::Halt | Act::Revert => {
                 lasts = false;
                 if self.env.fleet {
                     self.person(h.act);
@@ -230,6 +230,7 @@ impl World {
     fn person(&mut self, act: Act) {
         let (fleet, env) = (&mut self.fleet, &mut self.env);
         match act {
+            Act::Authorize => fleet.authorize(env),
             Act::Pause => fleet.pause(env),
             Act::RetryWave => fleet.resume(env, false),
             Act::SkipWave => fleet.resume(env, true),
@@ -280,7 +281,8 @@ impl World {
         self.env.timeline.say(self.env.now, format!("the fleet is restored from its last backup; {running}"));
         let known = self.fleet.devices.len();
         self.fleet = backup.restored(epoch, process);
-        self.fleet.enrolled_since(&self.devices[..known]);
+        self.env.epoch = epoch;
+        self.fleet.enrolled_since(&self.env, &self.devices[..known]);
         self.env.oracle.restore();
         self.sessions_end();
         self.all_reconnect();

@@ -118,6 +118,7 @@ impl World {
         let mut env =
             Env::new(seed, repo, oracle, Timeline::new(tracing), scenario.model.clone(), scenario.faults);
         env.verify_every = scenario.verify_every;
+        env.zones = scenario.time_zones().unwrap_or_default();
         let mut world = Self {
             env,
             devices: Vec::with_capacity(scenario.devices as usize),
@@ -169,7 +170,7 @@ impl World {
         let hours = u64::from(self.scenario.model.history_hours);
         let rows = hours * u64::from(self.scenario.model.rows_per_hour);
         let history = device.engine.draw(&self.env, 1, rows);
-        self.fleet.enrol(device.id.clone(), rig, Some((1, history)));
+        self.fleet.enrol(device.id.clone(), rig, self.env.zone_of(ix), Some((1, history)));
         let on = device.rng.range(0, spread_s * 1_000 / 2);
         self.env.after(on, Event::PowerOn(ix));
         let phase = device.rng.range(0, 3_599_999);

@@ -139,6 +139,20 @@ impl Step<'_> {
         self.end_when_answered(open, RolloutState::Reverted, "devices have their previous version back");
     }
 
+    /// Whoever was told to go back and never saw it, because an assignment of another model came after it, is told again
+    /// when it is back.
+    pub(super) fn tell_again(&mut self) {
+        let Some(plan) = self.facts.revert else { return };
+        let targets: BTreeMap<_, _> = plan.waves.iter().flatten().map(|t| (&t.device, t.to)).collect();
+        for d in &self.devices {
+            let Some(to) = targets.get(&d.fact.device) else { continue };
+            let runs = d.fact.report.as_ref().is_some_and(|r| r.active == Some(self.facts.plan.bundle));
+            if runs && d.fact.revert.is_none() && goes_back(d.fact) {
+                self.out.push(Action::Revert { device: d.fact.device.clone(), to: *to });
+            }
+        }
+    }
+
     /// Up to which wave of the revert devices are told: the first is waited for, but not for ever.
     fn stage(&self, plan: &RevertPlan, open: &[(usize, usize)]) -> usize {
         let waited = self.now.since(plan.made);

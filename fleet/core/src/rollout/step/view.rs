@@ -15,7 +15,8 @@ const MAX_ATTEMPTS: u32 = 5;
 pub(super) struct View<'a> {
     pub(super) fact: &'a DeviceFact,
     pub(super) state: DeviceState,
-    /// It went back because the fleet was away for longer than its lease: nothing is wrong with the version.
+    /// It went back because the fleet was away for longer than its lease, or because another rollout took it over:
+    /// nothing is wrong with the version.
     pub(super) lapsed: bool,
     /// Its maintenance window: `None` when the policy has none.
     pub(super) window: Option<Option<Opening>>,
@@ -39,7 +40,7 @@ impl<'a> View<'a> {
         let is_new =
             said.is_some() && (state != fact.state || (code.is_some() && code != fact.code.as_deref()));
         let code = if is_new { code } else { fact.code.as_deref() };
-        let view = Self { fact, state, lapsed: code == Some("lease.lapsed"), window };
+        let view = Self { fact, state, lapsed: matches!(code, Some("lease.lapsed" | "superseded")), window };
         let action = is_new.then(|| Action::Device {
             device: fact.device.clone(),
             state,
@@ -73,12 +74,13 @@ impl<'a> View<'a> {
         }
         let offer = d.offer.as_ref()?;
         // It answered to a later assignment that this record does not know (a backup was put back): it knows better what it
-        // runs, and what it no longer runs proves nothing.
-        if report.version > offer.version
-            && d.state.standing() == Standing::Ok
-            && report.active != Some(bundle)
-        {
-            return of(UpdateState::Cancelled, Some("fleet.behind_device"));
+        // runs. What it no longer runs proves nothing; what it runs by another way it is asked for anew.
+        if Self::went_on(d) && report.state.is_terminal() {
+            return if report.active == Some(bundle) && offer.attempts < MAX_ATTEMPTS {
+                Some((DeviceState::Waiting, Some("fleet.behind_device")))
+            } else {
+                of(UpdateState::Cancelled, Some("fleet.behind_device"))
+            };
         }
         // Waiting: what it said was about an offer before; it is to get a new one.
         if report.version != offer.version || d.state == DeviceState::Waiting {
@@ -91,13 +93,24 @@ impl<'a> View<'a> {
         }
     }
 
+    /// It is recorded as one that runs the version, and speaks of a later assignment.
+    fn went_on(d: &DeviceFact) -> bool {
+        d.state.standing() == Standing::Ok
+            && d.revert.is_none()
+            && matches!((&d.report, &d.offer), (Some(r), Some(o)) if r.version > o.version)
+    }
+
     /// How it counts. One that will be offered the version once more, because its lease ran out while the fleet could not
-    /// be heard, has not failed: an outage of the fleet must not take a version back.
+    /// be heard or because another rollout had it, has not failed: neither may take a version back.
     pub(super) fn standing(&self) -> Standing {
         if self.fact.held {
             return Standing::Out;
         }
         let own = self.state.standing();
+        // What a backup says of it counts once it has told what it did since.
+        if own == Standing::Ok && (self.fact.untold || Self::went_on(self.fact)) {
+            return Standing::OnItsWay;
+        }
         if broken(Rule::OfflineIsSuccess) && !self.fact.online && own == Standing::OnItsWay {
             return Standing::Ok;
         }
@@ -114,7 +127,7 @@ impl<'a> View<'a> {
     /// Whether this rollout may offer it anything.
     fn is_free(&self) -> bool {
         let d = self.fact;
-        !(d.revoked || d.held || d.quarantined || d.revert.is_some())
+        !(d.revoked || d.held || d.quarantined || d.untold || d.revert.is_some())
     }
 
     /// Whether it wants an offer: it had none yet, or the last one lapsed through no fault of the version. `shadow` tells

@@ -6,7 +6,7 @@ use super::super::{Action, DeviceState, PauseReason, RolloutState, Standing, Wav
 use super::Step;
 use super::view::View;
 use crate::broken::{Rule, broken};
-use crate::gate::{AGREEMENT_GATE, Control, Evidence, Outcome, Verdict, judge_beside};
+use crate::gate::{AGREEMENT_GATE, Control, Evidence, Measured, Outcome, Tally, Verdict, judge_beside};
 use crate::policy::OnFail;
 
 impl Step<'_> {
@@ -109,12 +109,22 @@ impl Step<'_> {
             .devices
             .iter()
             .filter(|d| d.fact.wave == wave)
-            .map(|d| Evidence {
-                standing: d.standing(),
-                reachable: d.fact.online,
-                candidate: d.fact.candidate,
-                champion: d.fact.champion,
-                measured: d.fact.measured.clone(),
+            .map(|d| match d.standing() {
+                // It was called back or has gone: what it counted proves nothing about those that are left.
+                Standing::Out => Evidence {
+                    standing: Standing::Out,
+                    reachable: d.fact.online,
+                    candidate: Tally::default(),
+                    champion: None,
+                    measured: Measured::default(),
+                },
+                standing => Evidence {
+                    standing,
+                    reachable: d.fact.online,
+                    candidate: d.fact.candidate,
+                    champion: d.fact.champion,
+                    measured: d.fact.measured.clone(),
+                },
             })
             .collect();
         let controls: Vec<Control> = self.devices.iter().filter_map(|d| control(d, wave)).collect();

@@ -3,6 +3,7 @@
 use longshore_trust::AssignmentVersion;
 
 use super::*;
+use crate::gate::Tally;
 
 fn gate(text: &str) -> World {
     World::new(make(policy(text), 5), &[])
@@ -190,4 +191,124 @@ fn a_step_over_many_devices_that_do_nothing_says_nothing() {
     w.settle();
     w.pass(500);
     assert!(w.actions().iter().all(|a| matches!(a, Action::Verdict { .. })));
+}
+
+#[test]
+fn what_a_backup_says_of_a_device_counts_once_it_has_told_what_it_did_since() {
+    let mut w = gate("on_fail = \"pause\"");
+    w.settle();
+    w.pass(500);
+    assert_eq!(w.waves[0].state, WaveState::Soaking);
+    // The backup is put back: nobody has spoken since.
+    w.devices.iter_mut().for_each(|d| d.untold = true);
+    for _ in 0..20 {
+        w.pass(500);
+    }
+    assert_eq!(w.waves[0].state, WaveState::Judging, "rows and time are there, devices are not");
+    assert_eq!(w.waves[0].verdict.as_ref().unwrap().counts.ok, 0);
+    assert_eq!(w.offers, 2, "whoever has not told what it runs is offered nothing");
+    w.devices.iter_mut().for_each(|d| d.untold = false);
+    w.run(60);
+    assert_eq!(w.state, RolloutState::Completed, "{}", w.reason);
+}
+
+#[test]
+fn a_device_that_runs_the_version_by_an_assignment_of_which_the_record_knows_nothing_is_asked_anew() {
+    let mut w = gate("on_fail = \"pause\"");
+    w.settle();
+    w.pass(500);
+    let canary = w.devices.iter().find(|d| d.wave == 0).unwrap().device.clone();
+    let offered = w.device(&canary).offer.unwrap().version;
+    w.next = 100;
+    let later = |state, active| Some(Report { version: AssignmentVersion(50), state, code: None, active });
+    // It is on its way somewhere: that is waited for.
+    w.device(&canary).report = later(UpdateState::Downloading, Some(OLD));
+    w.settle();
+    assert_eq!(w.device(&canary).state, DeviceState::Update(UpdateState::Probation));
+    assert_eq!(w.waves[0].verdict.as_ref().unwrap().counts.ok, 1, "it is no success meanwhile");
+    w.device(&canary).report = later(UpdateState::Committed, Some(NEW));
+    w.settle();
+    let offer = w.device(&canary).offer.unwrap();
+    assert!(
+        offer.version > offered && offer.version.0 > 50,
+        "it is asked with a number that it does not know"
+    );
+    w.run(60);
+    assert_eq!(w.state, RolloutState::Completed, "{}", w.reason);
+}
+
+#[test]
+fn one_device_of_two_that_cannot_go_back_does_not_keep_the_others_from_it() {
+    let mut w = going_back();
+    let actions = w.actions();
+    w.apply(actions[0].clone());
+    let stuck = w.revert.as_ref().unwrap().waves[0][0].device.clone();
+    w.stuck.insert(stuck.clone());
+    w.settle();
+    w.pass(500);
+    assert_eq!(w.state, RolloutState::Reverted, "{}", w.reason);
+    let back = DeviceState::Update(UpdateState::RolledBack);
+    assert_eq!(w.devices.iter().filter(|d| d.state == back).count(), 39);
+    assert_eq!(w.device(&stuck).state, DeviceState::Update(UpdateState::UnableToRollBack));
+}
+
+#[test]
+fn whoever_never_saw_the_revert_is_told_again_after_it_has_ended() {
+    let mut w = going_back();
+    w.natures.insert(id(7), Nature::Away);
+    w.pass(500);
+    w.pass(20_000);
+    assert_eq!(w.state, RolloutState::Reverted, "{}", w.reason);
+    assert!(w.actions().is_empty(), "it waits to be fetched");
+    // It has taken an assignment of another model since, and will refuse the one that waits.
+    w.device(&id(7)).revert = None;
+    assert_eq!(w.actions(), [Action::Revert { device: id(7), to: OLD }]);
+    // It runs something else meanwhile, or another rollout has it.
+    let mut other = w.device(&id(7)).clone();
+    other.report.as_mut().unwrap().active = Some(OLD);
+    let asleep = std::mem::replace(w.device(&id(7)), other);
+    assert!(w.actions().is_empty());
+    *w.device(&id(7)) = DeviceFact { held: true, ..asleep };
+    assert!(w.actions().is_empty());
+}
+
+#[test]
+fn a_device_that_another_rollout_had_for_a_while_has_not_failed_and_is_asked_again() {
+    let mut w = gate("max_failed_devices = 0\non_fail = \"revert\"");
+    w.settle();
+    w.pass(500);
+    let canary = w.devices.iter().find(|d| d.wave == 0).unwrap().device.clone();
+    let offer = w.device(&canary).offer.unwrap();
+    w.next = 100;
+    w.device(&canary).held = true;
+    w.device(&canary).report = Some(Report {
+        version: offer.version,
+        state: UpdateState::RolledBack,
+        code: Some("superseded".into()),
+        active: Some(OLD),
+    });
+    w.settle();
+    // That one was taken back: the device is free again.
+    w.device(&canary).held = false;
+    w.settle();
+    assert_eq!(w.state, RolloutState::Running, "{}", w.reason);
+    let again = w.device(&canary).offer.unwrap();
+    assert!(again.version > offer.version && again.attempts == 2);
+    w.run(60);
+    assert_eq!(w.state, RolloutState::Completed, "{}", w.reason);
+}
+
+#[test]
+fn what_a_device_counted_that_has_left_the_fleet_passes_no_wave() {
+    let mut w = gate("accuracy_drop = 0.2\nmin_labelled = 200\non_fail = \"pause\"");
+    w.settle();
+    w.pass(500);
+    let canaries: Vec<_> = w.devices.iter().filter(|d| d.wave == 0).map(|d| d.device.clone()).collect();
+    w.device(&canaries[0]).candidate = Tally { rows: 900, errors: 0, labelled: 900, correct: 890 };
+    w.device(&canaries[0]).revoked = true;
+    while w.waves[0].state != WaveState::Passed {
+        assert_eq!(w.state, RolloutState::Running, "{}", w.reason);
+        w.pass(500);
+    }
+    assert!(w.device(&canaries[1]).candidate.labelled >= 200, "{:?}", w.device(&canaries[1]).candidate);
 }
