@@ -90,6 +90,8 @@ pub struct DeviceFact {
     /// This record was restored from a backup, and the device has not told all that it did since: what is recorded of it
     /// may be long over.
     pub untold: bool,
+    /// The newest assignment that this record gave it, of whatever rollout.
+    pub assigned: AssignmentVersion,
 }
 impl DeviceFact {
     /// A device of a wave that nothing is known of yet.
@@ -115,6 +117,7 @@ impl DeviceFact {
             failures: 0,
             quarantined: false,
             untold: false,
+            assigned: AssignmentVersion(0),
         }
     }
 }

@@ -67,7 +67,7 @@ fn views<'a>(now: UnixMs, facts: &'a Facts<'a>, out: &mut Vec<Action>) -> Vec<Vi
         .iter()
         .map(|d| {
             let window = openings.as_ref().map(|o| o.get(usize::from(d.zone)).copied().flatten());
-            let (view, action) = View::new(d, facts.plan.bundle, window);
+            let (view, action) = View::new(d, facts, window);
             out.extend(action);
             view
         })

@@ -71,6 +71,7 @@ impl OwnedFacts {
                     coalesce(d.online = 1 OR d.last_seen > ?4, 0) AS heard,
                     coalesce(d.heard_epoch < ?7 OR d.told_up_to > coalesce((SELECT p.up_to FROM stream_prefix p
                         WHERE p.device = d.id AND p.stream = d.stream), 0), 0) AS untold,
+                    coalesce((SELECT max(a.version) FROM assignment a WHERE a.device = r.device), 0) AS assigned,
                     m.assignment_version AS said_version, m.state AS said_state, m.code AS said_code, m.active,
                     n.rows AS new_rows, n.errors AS new_errors, n.labelled AS new_labelled, n.correct AS new_correct,
                     coalesce(n.shadow_rows, 0) AS shadow_rows, n.shadow_agreed, n.shadow_errors, n.shadow_labelled,
@@ -246,6 +247,7 @@ fn device(r: &SqliteRow, reader: &mut Reader) -> Result<DeviceFact, StoreError> 
         failures: u32::try_from(r.try_get::<i64, _>("failures")?).unwrap_or(u32::MAX),
         quarantined: r.try_get::<i64, _>("quarantined")? != 0,
         untold: r.try_get::<i64, _>("untold")? != 0,
+        assigned: AssignmentVersion(to_u64(r.try_get("assigned")?)),
         ..DeviceFact::new(device, wave)
     })
 }

@@ -149,6 +149,7 @@ impl Fleet {
         });
         (fact.failures, fact.quarantined) = (known.failures, known.quarantined);
         fact.untold = known.is_untold(self.epoch);
+        fact.assigned = AssignmentVersion(known.top);
         fact.shadow_rows = known.shadow_of(r.bundle).saturating_sub(more.base_shadow);
         let beside = r.plan.policy.waves[fact.wave].shadow_ms > 0;
         fact.measured.shadow = beside.then(|| Beside {

@@ -3,7 +3,7 @@
 use longshore_trust::{Digest, UnixMs};
 use longshore_wire::v1::UpdateState;
 
-use super::super::{DeviceFact, DeviceState, Offer, Standing};
+use super::super::{DeviceFact, DeviceState, Facts, Offer, RolloutState, Standing};
 use super::{Action, OFFER_GOOD_FOR_MS, Opening};
 use crate::broken::{Rule, broken};
 
@@ -18,6 +18,8 @@ pub(super) struct View<'a> {
     /// It went back because the fleet was away for longer than its lease, or because another rollout took it over:
     /// nothing is wrong with the version.
     pub(super) lapsed: bool,
+    /// It runs what it runs by another way than this rollout's offer.
+    astray: bool,
     /// Its maintenance window: `None` when the policy has none.
     pub(super) window: Option<Option<Opening>>,
 }
@@ -32,15 +34,17 @@ impl<'a> View<'a> {
     /// What the device said about its present offer becomes its state; with what is to be recorded of that.
     pub(super) fn new(
         fact: &'a DeviceFact,
-        bundle: Digest,
+        facts: &Facts<'_>,
         window: Option<Option<Opening>>,
     ) -> (Self, Option<Action>) {
-        let said = Self::said(fact, bundle);
+        let astray = Self::went_astray(fact, facts.state != RolloutState::Completed);
+        let said = Self::said(fact, facts.plan.bundle, astray);
         let (state, code) = said.unwrap_or((fact.state, None));
         let is_new =
             said.is_some() && (state != fact.state || (code.is_some() && code != fact.code.as_deref()));
         let code = if is_new { code } else { fact.code.as_deref() };
-        let view = Self { fact, state, lapsed: matches!(code, Some("lease.lapsed" | "superseded")), window };
+        let lapsed = matches!(code, Some("lease.lapsed" | "superseded"));
+        let view = Self { fact, state, lapsed, astray, window };
         let action = is_new.then(|| Action::Device {
             device: fact.device.clone(),
             state,
@@ -50,7 +54,7 @@ impl<'a> View<'a> {
     }
 
     /// Only what answers to something that was offered, and can be true, is believed.
-    fn said(d: &'a DeviceFact, bundle: Digest) -> Option<(DeviceState, Option<&'a str>)> {
+    fn said(d: &'a DeviceFact, bundle: Digest, astray: bool) -> Option<(DeviceState, Option<&'a str>)> {
         let of = |state, code| Some((DeviceState::Update(state), code));
         if d.revoked {
             return of(UpdateState::Decommissioned, None);
@@ -73,14 +77,14 @@ impl<'a> View<'a> {
             };
         }
         let offer = d.offer.as_ref()?;
-        // It answered to a later assignment that this record does not know (a backup was put back): it knows better what it
-        // runs. What it no longer runs proves nothing; what it runs by another way it is asked for anew.
+        // It answered to a later assignment: it knows better what it runs. What it no longer runs proves nothing; what it runs
+        // by another way it is asked for anew.
         if Self::went_on(d) && report.state.is_terminal() {
-            return if report.active == Some(bundle) && offer.attempts < MAX_ATTEMPTS {
-                Some((DeviceState::Waiting, Some("fleet.behind_device")))
-            } else {
-                of(UpdateState::Cancelled, Some("fleet.behind_device"))
-            };
+            let runs = report.active == Some(bundle);
+            if !runs || astray && offer.attempts >= MAX_ATTEMPTS {
+                return of(UpdateState::Cancelled, Some("fleet.behind_device"));
+            }
+            return astray.then_some((DeviceState::Waiting, Some("fleet.behind_device")));
         }
         // Waiting: what it said was about an offer before; it is to get a new one.
         if report.version != offer.version || d.state == DeviceState::Waiting {
@@ -100,6 +104,12 @@ impl<'a> View<'a> {
             && matches!((&d.report, &d.offer), (Some(r), Some(o)) if r.version > o.version)
     }
 
+    /// The same, and it matters here: the rollout is still open, or its record (a backup that was put back) knows nothing of
+    /// that assignment. To one that is complete it does not matter by whose word its version came back.
+    fn went_astray(d: &DeviceFact, is_open: bool) -> bool {
+        Self::went_on(d) && (is_open || d.report.as_ref().is_some_and(|r| r.version > d.assigned))
+    }
+
     /// How it counts. One that will be offered the version once more, because its lease ran out while the fleet could not
     /// be heard or because another rollout had it, has not failed: neither may take a version back.
     pub(super) fn standing(&self) -> Standing {
@@ -108,7 +118,7 @@ impl<'a> View<'a> {
         }
         let own = self.state.standing();
         // What a backup says of it counts once it has told what it did since.
-        if own == Standing::Ok && (self.fact.untold || Self::went_on(self.fact)) {
+        if own == Standing::Ok && (self.fact.untold || self.astray) {
             return Standing::OnItsWay;
         }
         if broken(Rule::OfflineIsSuccess) && !self.fact.online && own == Standing::OnItsWay {

@@ -235,6 +235,12 @@ fn a_device_that_runs_the_version_by_an_assignment_of_which_the_record_knows_not
     );
     w.run(60);
     assert_eq!(w.state, RolloutState::Completed, "{}", w.reason);
+    // Of an assignment that the record knows, a later rollout's or one for a new board, a complete one asks nothing.
+    w.device(&canary).report.as_mut().unwrap().version = AssignmentVersion(900);
+    w.device(&canary).assigned = AssignmentVersion(900);
+    assert!(w.actions().is_empty(), "{:?}", w.actions());
+    w.device(&canary).assigned = AssignmentVersion(899);
+    assert!(!w.actions().is_empty(), "and of one that it does not know it asks");
 }
 
 #[test]
