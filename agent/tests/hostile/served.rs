@@ -13,25 +13,28 @@ use crate::{bundle, corpus};
 /// Rows of the slow request and layers of its model: many seconds of one processor, of which it gets half a second.
 const ROWS: usize = 240;
 const LAYERS: usize = 1500;
+/// Values of a row.
+const N: i64 = 1024;
 const INFER: &str = "/v2/models/meter-digits/infer";
 
 /// Multiplies by a large matrix many times over: minutes for one request of many rows.
 fn slow() -> Bundle {
-    deep(LAYERS)
+    deep(LAYERS, N)
 }
-/// Multiplies by a large matrix so many times.
-fn deep(layers: usize) -> Bundle {
-    let n = 1024;
-    let w = tensor("W", FLOAT, &[n, n], &f32s(&vec![1e-4; (n * n) as usize]));
-    let name = |i: usize| if i == 0 { "x".to_owned() } else { format!("t{i}") };
-    let mut nodes: Vec<Vec<u8>> = (0..layers)
-        .map(|i| node("MatMul", &format!("m{i}"), &[&name(i), "W"], &[&name(i + 1)], &[]))
-        .collect();
-    nodes.push(node("Identity", "last", &[&name(layers)], &["y"], &[]));
-    let io = |name: &str| value(name, FLOAT, &[D::S("N"), D::N(n)]);
-    let onnx = onnx::model(&graph(&nodes, &[w], &[io("x")], &[io("y")]));
-    let row = vec![0.0; n as usize];
-    bundle::bundle(&onnx, &[1, n as usize], &row, &[1, n as usize], &row)
+/// Multiplies by a matrix of so many rows and columns so many times, between one that widens and one that narrows.
+fn deep(layers: usize, wide: i64) -> Bundle {
+    let matrix =
+        |name: &str, m: i64, n: i64| tensor(name, FLOAT, &[m, n], &f32s(&vec![1e-4; (m * n) as usize]));
+    let weights = [matrix("in", N, wide), matrix("W", wide, wide), matrix("out", wide, N)];
+    let product = |name: &str, x: &str, w: &str, y: &str| node("MatMul", name, &[x, w], &[y], &[]);
+    let name = |i: usize| format!("t{i}");
+    let mut nodes = vec![product("widen", "x", "in", "t0")];
+    nodes.extend((0..layers).map(|i| product(&format!("m{i}"), &name(i), "W", &name(i + 1))));
+    nodes.push(product("narrow", &name(layers), "out", "y"));
+    let io = |name: &str| value(name, FLOAT, &[D::S("N"), D::N(N)]);
+    let onnx = onnx::model(&graph(&nodes, &weights, &[io("x")], &[io("y")]));
+    let row = vec![0.0; N as usize];
+    bundle::bundle(&onnx, &[1, N as usize], &row, &[1, N as usize], &row)
 }
 
 /// Asks for so many rows of zeros.
@@ -77,14 +80,15 @@ fn a_candidate_in_shadow_that_does_not_come_back_is_given_up_and_nobody_else_not
     const SOME: usize = 64;
     let limits = ServingLimits { memory_bytes: 1 << 30, request_ms: 1_000 };
     let mut engine = Engine::with(TOKEN, limits);
-    let quick = deep(1);
+    let quick = deep(1, 32);
     let (load, active) = engine.load(&quick);
     engine.activate(load);
-    // The first answers take longer than those after them, and the candidate's time is a multiple of the active one's.
+    // The candidate's time is a second and 200 times that of the active one, whose first answers take the longest; it
+    // wants 100,000 times as much arithmetic.
     for _ in 0..3 {
         assert_eq!(ask(&engine, SOME).status, 200);
     }
-    let page = beside(&engine, &slow(), 70);
+    let page = beside(&engine, &deep(2 * LAYERS, 2 * N), 70);
     let table = |page: &Page| page.snapshot().unwrap().shadow.unwrap();
     for _ in 0..3 {
         assert_eq!(ask(&engine, SOME).status, 200);
