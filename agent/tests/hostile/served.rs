@@ -88,7 +88,7 @@ fn a_candidate_in_shadow_that_does_not_come_back_is_given_up_and_nobody_else_not
     for _ in 0..3 {
         assert_eq!(ask(&engine, SOME).status, 200);
     }
-    let page = beside(&engine, &deep(2 * LAYERS, 2 * N), 70);
+    let page = beside(&engine, &deep(LAYERS / 2, 3 * N), 70);
     let table = |page: &Page| page.snapshot().unwrap().shadow.unwrap();
     for _ in 0..3 {
         assert_eq!(ask(&engine, SOME).status, 200);
