@@ -142,33 +142,31 @@ impl World {
         t.correct += dice.hits(labelled, accuracy);
     }
 
-    fn evidence(d: &Device) -> Evidence {
+    fn measured(d: &Device) -> Measured {
         let n = |t: &Tally| (t.rows + t.errors).max(1) as f64;
         let champion = d.champion();
         let (old, new) = (n(&champion), n(&d.candidate));
         // Rows of a 99th percentile, and a chi-square of nineteen degrees less its mean.
         let p99 = |ln: f64, n: f64, z: f64| Some((ln + z * (25.0 / n).sqrt()).exp() * 1000.0);
         let psi = |shift: f64, n: f64, z: f64| Some(shift + z * 38f64.sqrt() / n);
-        Evidence {
-            standing: Standing::Ok,
-            reachable: true,
-            candidate: d.candidate,
-            champion: Some(champion),
-            measured: Measured {
-                now: Figures {
-                    p99_us: p99(d.ln_p99.1, new, d.noise[0]),
-                    score_shift: psi(d.shift.1, new, d.noise[1]),
-                    estimated: None,
-                },
-                before: Figures {
-                    p99_us: p99(d.ln_p99.0, old, d.noise[2]),
-                    score_shift: psi(d.shift.0, old, d.noise[3]),
-                    estimated: None,
-                },
-                control: d.base,
-                ..Measured::default()
+        Measured {
+            now: Figures {
+                p99_us: p99(d.ln_p99.1, new, d.noise[0]),
+                score_shift: psi(d.shift.1, new, d.noise[1]),
+                estimated: None,
             },
+            before: Figures {
+                p99_us: p99(d.ln_p99.0, old, d.noise[2]),
+                score_shift: psi(d.shift.0, old, d.noise[3]),
+                estimated: None,
+            },
+            control: d.base,
+            ..Measured::default()
         }
+    }
+    fn evidence<'a>((d, measured): (&Device, &'a Measured)) -> Evidence<'a> {
+        let (candidate, champion) = (d.candidate, Some(d.champion()));
+        Evidence { standing: Standing::Ok, reachable: true, candidate, champion, measured }
     }
 
     /// One rollout by `policy`, judged at every look; a harm or a deadline ends it.
@@ -220,7 +218,8 @@ impl World {
                 self.count(&mut t, d.accuracy.0 - self.weather, d.errors.0, rows, dice);
                 d.since = t;
             }
-            let wave: Vec<Evidence> = fleet[from..to].iter().map(Self::evidence).collect();
+            let measured: Vec<Measured> = fleet[from..to].iter().map(Self::measured).collect();
+            let wave: Vec<Evidence<'_>> = fleet[from..to].iter().zip(&measured).map(Self::evidence).collect();
             let controls: Vec<Control> = fleet[to..]
                 .iter()
                 .filter_map(|d| Some(Control { before: d.base?, since: d.champion().since(&d.base?) }))

@@ -88,13 +88,18 @@ pub(super) fn outcome(min_labelled: u64, asked: &Asked, both: &[(Tally, Tally)])
     super::harm::outcome(&LABELLED, asked, &pairs(min_labelled, &usable), &voices, missing > 0)
 }
 
-pub(super) fn judge(min_labelled: u64, asked: &Asked, wave: &[Evidence], controls: &[Control]) -> GateResult {
+pub(super) fn judge(
+    min_labelled: u64,
+    asked: &Asked,
+    wave: &[Evidence<'_>],
+    controls: &[Control],
+) -> GateResult {
     let both: Vec<(Tally, Tally)> = wave.iter().filter_map(|e| Some((e.champion?, e.candidate))).collect();
     if both.is_empty() {
         let text = "not applicable: no device of this wave ran a version before".to_owned();
         return silent("accuracy", Outcome::NotApplicable, asked.margin, text);
     }
-    let voice = |e: &Evidence| {
+    let voice = |e: &Evidence<'_>| {
         let old = e.champion.unwrap_or_default();
         Voice::of(e, is_comparable(&(old, e.candidate)), old.labelled >= MIN_CHAMPION_LABELS)
     };
@@ -127,11 +132,11 @@ pub(super) fn judge(min_labelled: u64, asked: &Asked, wave: &[Evidence], control
 }
 
 /// What scores say of the accuracy; `None` where they say nothing. It fails or it does not apply.
-pub(super) fn judge_estimate(asked: &Asked, wave: &[Evidence]) -> Option<GateResult> {
+pub(super) fn judge_estimate(asked: &Asked, wave: &[Evidence<'_>]) -> Option<GateResult> {
     let mut sums = (0.0, 0.0);
     let mut rows = 0u64;
     let mut pairs = Vec::new();
-    let voice = |e: &Evidence| {
+    let voice = |e: &Evidence<'_>| {
         let was = e.measured.before.estimated;
         let could = was.is_some() && e.champion.is_some_and(|t| t.rows >= MIN_ESTIMATED_ROWS);
         let rows = e.candidate.rows >= MIN_ESTIMATED_ROWS;

@@ -13,7 +13,7 @@ use crate::wording::counted;
 /// The interval that is shown with a share errs so often.
 const SHOWN_ALPHA: f64 = 0.05;
 
-pub(super) fn count(wave: &[Evidence]) -> Counts {
+pub(super) fn count(wave: &[Evidence<'_>]) -> Counts {
     let mut c = Counts { devices: wave.len() as u64, ..Counts::default() };
     for e in wave {
         match (e.standing, e.reachable) {
@@ -93,7 +93,7 @@ pub(super) fn devices(gate: &Gate, c: &Counts) -> GateResult {
     result("devices", outcome, c.ok as f64, need as f64, text)
 }
 
-pub(super) fn rows(gate: &Gate, c: &Counts, wave: &[Evidence]) -> GateResult {
+pub(super) fn rows(gate: &Gate, c: &Counts, wave: &[Evidence<'_>]) -> GateResult {
     // Where there are others, one device brings at most half of what is asked for: it may be broken, or lie.
     let speaking = wave.iter().filter(|e| e.candidate.rows > 0).count();
     let up = wave.iter().filter(|e| e.standing == Standing::Ok).count();

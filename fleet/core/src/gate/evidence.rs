@@ -42,6 +42,10 @@ pub struct Figures {
     /// Accuracy estimated from scores, where that is honest.
     pub estimated: Option<f64>,
 }
+impl Figures {
+    /// Nothing was measured.
+    pub const NONE: Self = Self { p99_us: None, score_shift: None, estimated: None };
+}
 
 /// What is known of a device of a rollout besides its counts.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -59,10 +63,21 @@ pub struct Measured {
     /// What it compared in shadow; `None` where its wave has no shadow run.
     pub shadow: Option<Beside>,
 }
+impl Measured {
+    /// Nothing is known.
+    pub const NOTHING: Self = Self {
+        now: Figures::NONE,
+        before: Figures::NONE,
+        control: None,
+        golden: None,
+        hardware: None,
+        shadow: None,
+    };
+}
 
 /// What one device of the wave says.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Evidence {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evidence<'a> {
     /// How it counts.
     pub standing: Standing,
     /// Whether the fleet hears of it.
@@ -72,7 +87,7 @@ pub struct Evidence {
     /// What it counted with its own previous version; `None` when it had none.
     pub champion: Option<Tally>,
     /// What else is known of it.
-    pub measured: Measured,
+    pub measured: &'a Measured,
 }
 
 /// A device that still runs the previous version while others try the new one: what changes for it is not the new
@@ -90,7 +105,7 @@ const RECENT_LABELLED: u64 = 100;
 /// The same of rows.
 const RECENT_ROWS: u64 = 500;
 
-impl Evidence {
+impl Evidence<'_> {
     /// The same device, compared with what its previous version did lately (since the wave before its own was opened), where
     /// that is enough. In the last wave there are no control devices any more; so what changed for everybody in the days of
     /// the rollout is not held against the version.
@@ -104,6 +119,6 @@ impl Evidence {
             (Some(lately), Some(all)) if is_enough(&lately, &all) => Some(lately),
             (_, all) => all,
         };
-        Self { champion, ..self.clone() }
+        Self { champion, ..*self }
     }
 }

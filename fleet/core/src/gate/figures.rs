@@ -73,15 +73,18 @@ pub(super) fn error_pair(old: &Tally, new: &Tally) -> Pair {
 }
 
 /// Devices with so many rows of either version.
-fn with_rows(wave: &[Evidence], least: u64) -> impl Iterator<Item = (&Evidence, Tally, Tally)> {
+fn with_rows<'a>(
+    wave: &'a [Evidence<'a>],
+    least: u64,
+) -> impl Iterator<Item = (&'a Evidence<'a>, Tally, Tally)> {
     wave.iter()
         .filter_map(|e| Some((e, e.champion?, e.candidate)))
         .filter(move |(_, old, new)| attempts(old) >= least && attempts(new) >= least)
 }
 
 /// Who is compared by `of`, and who could be with so many rows. Rows enough without the figure will not bring it.
-fn voices(wave: &[Evidence], least: u64, of: fn(&Figures) -> Option<f64>) -> Voices {
-    let voice = |e: &Evidence| {
+fn voices(wave: &[Evidence<'_>], least: u64, of: fn(&Figures) -> Option<f64>) -> Voices {
+    let voice = |e: &Evidence<'_>| {
         let could = e.champion.is_some_and(|t| attempts(&t) >= least) && of(&e.measured.before).is_some();
         let rows = attempts(&e.candidate) >= least;
         Voice::of(e, could && rows && of(&e.measured.now).is_some(), could && !rows)
@@ -90,7 +93,7 @@ fn voices(wave: &[Evidence], least: u64, of: fn(&Figures) -> Option<f64>) -> Voi
 }
 
 /// What to say when no device can be compared.
-fn nobody(w: &Wording, margin: f64, wave: &[Evidence], least: u64) -> GateResult {
+fn nobody(w: &Wording, margin: f64, wave: &[Evidence<'_>], least: u64) -> GateResult {
     if wave.iter().all(|e| e.champion.is_none()) {
         let text = "not applicable: no device of this wave ran a version before".to_owned();
         return silent(w.gate, Outcome::NotApplicable, margin, text);
@@ -118,7 +121,7 @@ pub(super) fn errors_outcome(asked: &Asked, both: &[(Tally, Tally)]) -> Outcome 
     }
 }
 
-pub(super) fn errors(asked: &Asked, wave: &[Evidence], controls: &[Control]) -> GateResult {
+pub(super) fn errors(asked: &Asked, wave: &[Evidence<'_>], controls: &[Control]) -> GateResult {
     let both: Vec<(Tally, Tally)> = with_rows(wave, MIN_ERROR_ROWS).map(|(_, old, new)| (old, new)).collect();
     if both.is_empty() {
         return nobody(&ERRORS, asked.margin, wave, MIN_ERROR_ROWS);
@@ -147,7 +150,7 @@ pub(super) fn errors(asked: &Asked, wave: &[Evidence], controls: &[Control]) -> 
 }
 
 /// Devices that have a figure of both versions and rows enough: the figures and the rows of the new version and the old.
-fn figures(wave: &[Evidence], least: u64, of: fn(&Figures) -> Option<f64>) -> Vec<(f64, f64, f64, f64)> {
+fn figures(wave: &[Evidence<'_>], least: u64, of: fn(&Figures) -> Option<f64>) -> Vec<(f64, f64, f64, f64)> {
     with_rows(wave, least)
         .filter_map(|(e, old, new)| {
             let (was, is) = (of(&e.measured.before)?, of(&e.measured.now)?);
@@ -162,7 +165,7 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 }
 
 /// `asked.margin` is the logarithm of the greatest ratio.
-pub(super) fn latency(asked: &Asked, wave: &[Evidence]) -> GateResult {
+pub(super) fn latency(asked: &Asked, wave: &[Evidence<'_>]) -> GateResult {
     let p99 = |f: &Figures| f.p99_us.filter(|us| us.is_finite() && *us > 0.0);
     let both = figures(wave, MIN_LATENCY_ROWS, p99);
     let mut result = if both.is_empty() {
@@ -210,7 +213,7 @@ pub(super) fn latency(asked: &Asked, wave: &[Evidence]) -> GateResult {
     result
 }
 
-pub(super) fn scores(asked: &Asked, wave: &[Evidence]) -> GateResult {
+pub(super) fn scores(asked: &Asked, wave: &[Evidence<'_>]) -> GateResult {
     let shift = |f: &Figures| f.score_shift.filter(|psi| psi.is_finite());
     let both = figures(wave, MIN_SCORE_ROWS, shift);
     if both.is_empty() {

@@ -43,7 +43,7 @@ fn ends<'a>(shown: impl Iterator<Item = Shown<'a>> + Clone) -> Option<(Shown<'a>
     shown.clone().min_by(order).zip(shown.max_by(order))
 }
 
-fn classes(wave: &[Evidence]) -> BTreeMap<&str, Class> {
+fn classes<'a>(wave: &[Evidence<'a>]) -> BTreeMap<&'a str, Class> {
     let mut classes: BTreeMap<&str, Class> = BTreeMap::new();
     for e in wave {
         let told = e.measured.golden.filter(|d| d.is_finite() && *d >= 0.0);
@@ -59,7 +59,7 @@ fn classes(wave: &[Evidence]) -> BTreeMap<&str, Class> {
     classes
 }
 
-pub(super) fn judge(limit: f64, wave: &[Evidence]) -> GateResult {
+pub(super) fn judge(limit: f64, wave: &[Evidence<'_>]) -> GateResult {
     let mut classes = classes(wave);
     let devices: usize = classes.values().map(|c| c.deviations.len()).sum();
     let able = devices + classes.values().map(|c| c.silent).sum::<usize>();

@@ -139,7 +139,7 @@ fn labels_share(has_shadow: bool) -> f64 {
 /// Asks all gates about a wave that has no control devices. `failed_in_rollout` counts failed devices of all waves; `waves`
 /// is how many waves share the policy's alpha.
 #[must_use]
-pub fn judge(gate: &Gate, wave: &[Evidence], failed_in_rollout: u64, waves: usize) -> Verdict {
+pub fn judge(gate: &Gate, wave: &[Evidence<'_>], failed_in_rollout: u64, waves: usize) -> Verdict {
     judge_beside(gate, wave, &[], failed_in_rollout, waves)
 }
 
@@ -147,7 +147,7 @@ pub fn judge(gate: &Gate, wave: &[Evidence], failed_in_rollout: u64, waves: usiz
 #[must_use]
 pub fn judge_beside(
     gate: &Gate,
-    wave: &[Evidence],
+    wave: &[Evidence<'_>],
     controls: &[Control],
     failed_in_rollout: u64,
     waves: usize,

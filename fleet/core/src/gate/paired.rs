@@ -34,7 +34,7 @@ pub(super) enum Voice {
 }
 impl Voice {
     /// Of a device that is compared already, or `could` be.
-    pub fn of(e: &Evidence, is_heard: bool, could: bool) -> Self {
+    pub fn of(e: &Evidence<'_>, is_heard: bool, could: bool) -> Self {
         match e.standing {
             _ if is_heard => Self::Heard,
             Standing::Ok if could => Self::Silent,

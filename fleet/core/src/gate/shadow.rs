@@ -73,13 +73,13 @@ fn accuracy_of(b: &Beside) -> Pair {
 }
 
 /// Whether these devices have a shadow run: all of a wave have, or none.
-pub(super) fn is_run(wave: &[Evidence]) -> bool {
+pub(super) fn is_run(wave: &[Evidence<'_>]) -> bool {
     wave.iter().any(|e| e.measured.shadow.is_some())
 }
 
 /// Who compares rows in shadow, and who could still: of `n` rows with the version, where the one before had `old`. Nobody
 /// waits for a device that came when the shadow run was over; but where it has begun to compare, one alone stops nothing.
-fn voice(e: &Evidence, n: u64, old: u64) -> Voice {
+fn voice(e: &Evidence<'_>, n: u64, old: u64) -> Voice {
     let has_begun = e.measured.shadow.is_some_and(|b| compared(&b) > 0);
     match e.standing {
         _ if n >= MIN_ROWS => Voice::Heard,
@@ -96,7 +96,7 @@ pub(super) fn judge(
     gate: &Gate,
     asked_agreement: impl Fn(f64) -> Asked,
     asked_accuracy: impl Fn(f64) -> Asked,
-    all: &[Evidence],
+    all: &[Evidence<'_>],
 ) -> Vec<GateResult> {
     let mut out = Vec::new();
     let wave: Vec<Beside> = all.iter().filter_map(|e| e.measured.shadow).collect();
@@ -107,7 +107,7 @@ pub(super) fn judge(
     }
     let wave = &wave[..];
     let voices = |n: fn(&Beside) -> u64, old: fn(&Tally) -> u64| -> Voices {
-        let of = |e: &Evidence| Some(voice(e, n(&e.measured.shadow?), e.champion.map_or(0, |t| old(&t))));
+        let of = |e: &Evidence<'_>| Some(voice(e, n(&e.measured.shadow?), e.champion.map_or(0, |t| old(&t))));
         all.iter().filter_map(of).collect()
     };
     if let Some(least) = gate.shadow_agreement {

@@ -11,25 +11,29 @@ fn gate(extra: &str) -> Gate {
     .unwrap()
     .gate
 }
-fn device(standing: Standing, reachable: bool) -> Evidence {
+/// Evidence of a test lives as long as the test.
+fn held(measured: Measured) -> &'static Measured {
+    Box::leak(Box::new(measured))
+}
+fn device(standing: Standing, reachable: bool) -> Evidence<'static> {
     Evidence {
         standing,
         reachable,
         candidate: Tally::default(),
         champion: None,
-        measured: Measured::default(),
+        measured: &Measured::NOTHING,
     }
 }
 fn labelled(n: u64, correct: u64) -> Tally {
     Tally { rows: n, errors: 0, labelled: n, correct }
 }
-fn pair(old: Tally, new: Tally) -> Evidence {
+fn pair(old: Tally, new: Tally) -> Evidence<'static> {
     Evidence {
         standing: Standing::Ok,
         reachable: true,
         candidate: new,
         champion: Some(old),
-        measured: Measured::default(),
+        measured: &Measured::NOTHING,
     }
 }
 fn of<'a>(v: &'a Verdict, name: &str) -> &'a GateResult {
@@ -130,11 +134,11 @@ fn an_estimate_beyond_the_margin_never_passes() {
 fn an_equal_version_passes_without_proof_in_a_small_wave_and_needs_proof_in_a_large_one() {
     let g = gate("accuracy_drop = 0.05\nmin_labelled = 20");
     let equal = pair(labelled(100, 95), labelled(40, 39));
-    let small = judge(&g, &vec![equal.clone(); 2], 0, 1);
+    let small = judge(&g, &vec![equal; 2], 0, 1);
     assert_eq!(small.outcome, Outcome::Pass);
     assert!(of(&small, "accuracy").text.starts_with("no proof of harm"));
     let strict = gate("accuracy_drop = 0.05\nmin_labelled = 20\nevidence = \"proof_of_no_harm\"");
-    assert_eq!(judge(&strict, &vec![equal.clone(); 2], 0, 1).outcome, Outcome::NotYet);
+    assert_eq!(judge(&strict, &vec![equal; 2], 0, 1).outcome, Outcome::NotYet);
     let many = vec![pair(labelled(1000, 950), labelled(1000, 960)); 40];
     assert_eq!(judge(&g, &many, 0, 1).outcome, Outcome::Pass);
     assert!(of(&judge(&g, &many, 0, 1), "accuracy").text.starts_with("no harm"));
@@ -203,10 +207,10 @@ fn devices_that_contradict_each_other_prove_nothing_by_their_rows() {
     assert_eq!(of(&v, "accuracy").outcome, Outcome::NotYet, "{v:?}");
 }
 
-fn with(measured: Measured) -> Evidence {
-    Evidence { measured, ..pair(labelled(5000, 4800), labelled(4000, 3840)) }
+fn with(measured: Measured) -> Evidence<'static> {
+    Evidence { measured: held(measured), ..pair(labelled(5000, 4800), labelled(4000, 3840)) }
 }
-fn figures(before: Figures, now: Figures) -> Evidence {
+fn figures(before: Figures, now: Figures) -> Evidence<'static> {
     with(Measured { before, now, ..Measured::default() })
 }
 
@@ -259,7 +263,7 @@ fn an_estimate_fails_a_wave_and_never_passes_one() {
         let figures = |estimated: f64| Figures { estimated: Some(estimated), ..Figures::default() };
         let rows = Tally { rows: 4000, ..Tally::default() };
         let measured = Measured { before: figures(before), now: figures(now), ..Measured::default() };
-        Evidence { measured, ..pair(rows, rows) }
+        Evidence { measured: held(measured), ..pair(rows, rows) }
     };
     let worse = judge(&g, &vec![scored(0.95, 0.70); 6], 0, 2);
     assert_eq!(worse.outcome, Outcome::Fail, "{worse:?}");
@@ -332,7 +336,7 @@ fn all_that_a_wave_is_asked_shares_one_alpha_also_in_shadow() {
     for shadow in [None, Some(Beside { rows: 900, labelled: 900, only_active: 400, ..Beside::default() })] {
         let (before, now) = (figures(1e3, 0.0, 0.95), figures(9e3, 2.0, 0.5));
         let measured = Measured { before, now, shadow, ..Measured::default() };
-        let bad = Evidence { measured, ..pair(counted(0, 3800), counted(2000, 2000)) };
+        let bad = Evidence { measured: held(measured), ..pair(counted(0, 3800), counted(2000, 2000)) };
         let v = judge(&g, &vec![bad; 4], 0, 3);
         let alphas: Vec<f64> = v.gates.iter().filter_map(|g| g.numbers.get("alpha").copied()).collect();
         assert_eq!(alphas.len(), if shadow.is_some() { 7 } else { 5 }, "{v:?}");

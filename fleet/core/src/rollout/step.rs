@@ -147,7 +147,7 @@ impl Step<'_> {
             self.rollout(RolloutState::Completed, "every wave passed");
             return;
         };
-        let of_wave = || self.devices.iter().filter(|d| d.fact.wave == wave);
+        let of_wave = || self.devices.iter().filter(|d| d.wave == wave);
         let state = if of_wave().any(|d| d.standing() != Standing::Out) {
             let shadow = self.facts.plan.policy.waves[wave].shadow_ms > 0;
             if shadow { WaveState::Shadowing } else { WaveState::Offering }

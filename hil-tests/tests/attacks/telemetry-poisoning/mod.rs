@@ -18,13 +18,13 @@ fn gate(extra: &str) -> Gate {
     );
     Policy::parse(&text).unwrap().gate
 }
-fn says(champion: Tally, candidate: Tally) -> Evidence {
+fn says(champion: Tally, candidate: Tally) -> Evidence<'static> {
     Evidence {
         standing: Standing::Ok,
         reachable: true,
         candidate,
         champion: Some(champion),
-        measured: Measured::default(),
+        measured: &Measured::NOTHING,
     }
 }
 fn tally(labelled: u64, correct: u64) -> Tally {
@@ -34,7 +34,7 @@ fn tally(labelled: u64, correct: u64) -> Tally {
 fn right(dice: &mut Jitter, of: u64, accuracy: f64) -> u64 {
     (0..of).filter(|_| (dice.up_to(1 << 30) as f64) < accuracy * f64::from(1 << 30)).count() as u64
 }
-fn honest(dice: &mut Jitter, devices: u64, before: f64, now: f64) -> Vec<Evidence> {
+fn honest(dice: &mut Jitter, devices: u64, before: f64, now: f64) -> Vec<Evidence<'static>> {
     (0..devices)
         .map(|_| says(tally(400, right(dice, 400, before)), tally(300, right(dice, 300, now))))
         .collect()
@@ -42,7 +42,7 @@ fn honest(dice: &mut Jitter, devices: u64, before: f64, now: f64) -> Vec<Evidenc
 
 /// From what anybody can be made to believe to what nobody can.
 const MANY: u64 = 1 << 43;
-fn lies(for_the_version: bool) -> Vec<Evidence> {
+fn lies(for_the_version: bool) -> Vec<Evidence<'static>> {
     let (good, bad) = (|n| tally(n, n), |n| tally(n, 0));
     let sizes = [20, 300, 10_000, 1 << 30, MANY];
     let mut all = Vec::new();

@@ -3,7 +3,7 @@
 use super::*;
 
 /// 2,000 rows before, and so many since; everything about it is `good`, or nothing.
-fn says(rows: u64, good: bool) -> Evidence {
+fn says(rows: u64, good: bool) -> Evidence<'static> {
     let tally = |rows: u64, good: bool| Tally {
         rows: if good { rows } else { rows / 2 },
         errors: if good { 0 } else { rows / 2 },
@@ -16,14 +16,14 @@ fn says(rows: u64, good: bool) -> Evidence {
         estimated: Some(if good { 0.95 } else { 0.3 }),
     };
     let measured = Measured { before: figures(true), now: figures(good), ..Measured::default() };
-    Evidence { measured, ..pair(tally(2000, true), tally(rows, good)) }
+    Evidence { measured: held(measured), ..pair(tally(2000, true), tally(rows, good)) }
 }
 
 const HARMS: [&str; 4] =
     ["accuracy_drop = 0.02", "error_rate_increase = 0.01", "latency_p99_ratio = 1.5", "score_shift = 0.2"];
 
 /// The outcome of the one gate on a harm.
-fn asked(keys: &str, wave: &[Evidence]) -> GateResult {
+fn asked(keys: &str, wave: &[Evidence<'_>]) -> GateResult {
     let name = keys.split(' ').next().unwrap().replace("accuracy_drop", "accuracy");
     of(&judge(&gate(keys), wave, 0, 1), &name).clone()
 }
@@ -33,18 +33,18 @@ fn one_device_that_tells_much_neither_passes_nor_fails_a_wave_of_three() {
     for keys in HARMS {
         for (good, alone) in [(true, Outcome::Pass), (false, Outcome::Fail)] {
             let loud = says(4000, good);
-            let wave = [loud.clone(), says(4, true), says(0, true)];
+            let wave = [loud, says(4, true), says(0, true)];
             let g = asked(keys, &wave);
             assert_eq!(g.outcome, Outcome::NotYet, "{keys}, {good}: {g:?}");
             assert!(g.text.contains("rows of 2 more devices"), "{}", g.text);
-            let two = asked(keys, &[loud.clone(), loud.clone(), says(0, true)]);
+            let two = asked(keys, &[loud, loud, says(0, true)]);
             assert_eq!(two.outcome, Outcome::NotYet, "{keys}, {good}: {two:?}");
             assert!(two.text.contains("rows of 1 more device"), "{}", two.text);
-            let three = asked(keys, &vec![loud.clone(); 3]);
+            let three = asked(keys, &vec![loud; 3]);
             assert_eq!(three.outcome, alone, "{keys}: {three:?}");
             // A wave that has no more is not asked for more.
             for few in 1..=2 {
-                assert_eq!(asked(keys, &vec![loud.clone(); few]).outcome, alone, "{keys}");
+                assert_eq!(asked(keys, &vec![loud; few]).outcome, alone, "{keys}");
             }
             assert_eq!(asked(keys, &[loud, says(0, true)]).outcome, alone, "{keys}: of two, one is enough");
         }
@@ -60,7 +60,7 @@ fn nobody_waits_for_a_device_that_cannot_be_compared_or_has_gone() {
     for keys in HARMS {
         for other in [&nothing_before, &first, &away, &failed] {
             for (good, alone) in [(true, Outcome::Pass), (false, Outcome::Fail)] {
-                let wave = [says(4000, good), other.clone(), other.clone(), other.clone()];
+                let wave = [says(4000, good), *other, *other, *other];
                 assert_eq!(asked(keys, &wave).outcome, alone, "{keys}: {other:?}");
             }
         }
@@ -71,10 +71,10 @@ fn nobody_waits_for_a_device_that_cannot_be_compared_or_has_gone() {
 fn the_first_that_comes_up_stops_nothing_for_those_on_their_way_and_one_that_defers_holds_nothing_open() {
     let coming = Evidence { standing: Standing::OnItsWay, ..says(0, true) };
     for keys in HARMS {
-        let early = asked(keys, &[says(4000, false), coming.clone(), coming.clone()]);
+        let early = asked(keys, &[says(4000, false), coming, coming]);
         assert_eq!(early.outcome, Outcome::NotYet, "{early:?}");
         assert!(early.text.contains("do not decide for the others"), "{}", early.text);
-        let good = asked(keys, &[says(4000, true), says(4000, true), coming.clone()]);
+        let good = asked(keys, &[says(4000, true), says(4000, true), coming]);
         assert_eq!(good.outcome, Outcome::Pass, "{good:?}");
     }
 }
@@ -84,21 +84,21 @@ fn labels_of_one_device_are_capped_while_others_could_bring_some() {
     // Three devices can be compared; two of them told 60 labels in all, and the loud one counts for half.
     let g = gate("accuracy_drop = 0.02\nmin_labelled = 200");
     let quiet = says(60, true);
-    let v = judge(&g, &[says(4000, true), quiet.clone(), quiet], 0, 1);
+    let v = judge(&g, &[says(4000, true), quiet, quiet], 0, 1);
     assert!(v.reasons().contains("needs 40 more labelled rows"), "{}", v.reasons());
 }
 
 #[test]
 fn an_estimate_of_one_device_fails_no_wave_of_three() {
-    let unlabelled = |e: Evidence| {
+    let unlabelled = |e: Evidence<'static>| {
         let without = |t: Tally| Tally { labelled: 0, correct: 0, ..t };
         Evidence { candidate: without(e.candidate), champion: e.champion.map(without), ..e }
     };
     let g = gate("accuracy_drop = 0.02");
     let (bad, silent) = (unlabelled(says(4000, false)), unlabelled(says(10, true)));
-    let estimated = |wave: &[Evidence]| of(&judge(&g, wave, 0, 1), "accuracy_estimated").outcome;
-    assert_eq!(estimated(&[bad.clone(), silent.clone(), silent]), Outcome::NotApplicable);
-    assert_eq!(estimated(&vec![bad.clone(); 3]), Outcome::Fail);
+    let estimated = |wave: &[Evidence<'_>]| of(&judge(&g, wave, 0, 1), "accuracy_estimated").outcome;
+    assert_eq!(estimated(&[bad, silent, silent]), Outcome::NotApplicable);
+    assert_eq!(estimated(&vec![bad; 3]), Outcome::Fail);
     assert_eq!(estimated(&[bad]), Outcome::Fail);
 }
 
@@ -108,10 +108,10 @@ fn one_device_in_shadow_does_not_decide_for_those_that_have_begun() {
     let beside = |rows: u64, agreed: u64| Beside { rows, agreed, ..Beside::default() };
     let shadowing = |b: Beside| Evidence {
         standing: Standing::OnItsWay,
-        measured: Measured { shadow: Some(b), ..Measured::default() },
+        measured: held(Measured { shadow: Some(b), ..Measured::default() }),
         ..says(0, true)
     };
-    let of = |wave: &[Evidence]| of(&judge(&g, wave, 0, 1), AGREEMENT_GATE).clone();
+    let of = |wave: &[Evidence<'_>]| of(&judge(&g, wave, 0, 1), AGREEMENT_GATE).clone();
     for agreed in [2000, 200] {
         let few = of(&[shadowing(beside(2000, agreed)), shadowing(beside(3, 3)), shadowing(beside(0, 0))]);
         assert_eq!(few.outcome, Outcome::NotYet, "{few:?}");
@@ -122,7 +122,7 @@ fn one_device_in_shadow_does_not_decide_for_those_that_have_begun() {
     // One that came when the shadow run was over serves it without any: nobody waits for its rows.
     let late = Evidence { standing: Standing::Ok, ..shadowing(beside(0, 0)) };
     let two = Evidence { standing: Standing::Ok, ..shadowing(beside(2000, 1990)) };
-    assert_eq!(of(&[two.clone(), two, late]).outcome, Outcome::Pass);
+    assert_eq!(of(&[two, two, late]).outcome, Outcome::Pass);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_broken_device_that_holds_up_a_harmless_version_is_counted_in_the_text_and_t
     let g = gate("accuracy_drop = 0.02\nerror_rate_increase = 0.01\nmin_labelled = 50");
     let fine = pair(labelled(2000, 1900), labelled(800, 760));
     let broken = pair(labelled(2000, 1900), labelled(800, 240));
-    let v = judge(&g, &[fine.clone(), fine.clone(), fine, broken], 0, 1);
+    let v = judge(&g, &[fine, fine, fine, broken], 0, 1);
     let accuracy = of(&v, "accuracy");
     assert_eq!(accuracy.outcome, Outcome::NotYet, "{accuracy:?}");
     assert_eq!(accuracy.numbers["devices_beyond"], 1.0);
@@ -145,7 +145,7 @@ fn a_broken_device_that_holds_up_a_harmless_version_is_counted_in_the_text_and_t
     // Two of them that agree are no accident of one device, and nothing of the kind is said.
     let broken = pair(labelled(2000, 1900), labelled(120, 108));
     let fine = pair(labelled(2000, 1900), labelled(120, 113));
-    let v = judge(&g, &[broken.clone(), broken, fine], 0, 1);
+    let v = judge(&g, &[broken, broken, fine], 0, 1);
     assert!(v.reasons().contains("2 of 3 devices are beyond +2.0 points"), "{}", v.reasons());
     assert!(!v.reasons().contains("without the one"), "{}", v.reasons());
 }
@@ -167,11 +167,11 @@ fn texts_count_one_device_as_one() {
     }
 }
 
-fn on(hardware: &str, golden: Option<f64>, standing: Standing) -> Evidence {
+fn on(hardware: &str, golden: Option<f64>, standing: Standing) -> Evidence<'static> {
     let measured = Measured { golden, hardware: Some(hardware.into()), ..Measured::default() };
-    Evidence { measured, ..device(standing, true) }
+    Evidence { measured: held(measured), ..device(standing, true) }
 }
-fn golden(wave: &[Evidence]) -> GateResult {
+fn golden(wave: &[Evidence<'_>]) -> GateResult {
     of(&judge(&gate("golden_deviation = 1e-3"), wave, 0, 1), "golden_deviation").clone()
 }
 

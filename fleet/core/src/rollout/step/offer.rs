@@ -4,6 +4,7 @@ use longshore_wire::v1::{Commit, Mode, UpdateState};
 
 use super::super::{Action, DeviceState, LateDevice, Standing, WaveState};
 use super::pace::Pace;
+use super::view::View;
 use super::{COMMAND_AGAIN_MS, QUARANTINE_FAILURES, Step};
 
 impl Step<'_> {
@@ -25,7 +26,7 @@ impl Step<'_> {
         let (commit, probation_ms) = self.terms(wave);
         let opened = fact.opened.unwrap_or(fact.since);
         let shadow_until = opened.plus_ms(self.facts.plan.policy.gate.deadline_ms);
-        for d in self.devices.iter().filter(|d| d.fact.wave == wave) {
+        for d in self.devices.iter().filter(|d| d.wave == wave) {
             if pace.is_paced(wave) && !d.fact.online {
                 continue;
             }
@@ -51,7 +52,7 @@ impl Step<'_> {
         }
         let mut sizes = vec![0usize; plan.waves.len()];
         for d in &self.devices {
-            if let Some(n) = sizes.get_mut(d.fact.wave) {
+            if let Some(n) = sizes.get_mut(d.wave) {
                 *n += 1;
             }
         }
@@ -74,11 +75,10 @@ impl Step<'_> {
         let (Commit::Lease { lease_ms }, _) = self.terms(wave) else {
             return;
         };
-        for d in self.devices.iter().filter(|d| d.fact.wave == wave && !d.fact.held) {
-            let Some(offer) = d.fact.offer.filter(|_| d.state == DeviceState::Update(UpdateState::Probation))
-            else {
-                continue;
-            };
+        let on_probation = DeviceState::Update(UpdateState::Probation);
+        let runs = |d: &&View<'_>| d.wave == wave && d.state == on_probation && !d.fact.held;
+        for d in self.devices.iter().filter(runs) {
+            let Some(offer) = d.fact.offer else { continue };
             let last = offer.renewed_at.unwrap_or(offer.at);
             if self.now.since(last) >= lease_ms / 3 {
                 self.out.push(Action::RenewLease {
@@ -93,8 +93,8 @@ impl Step<'_> {
     /// Tells devices of waves that passed (or were skipped by a person) to keep the version; offers it again to those
     /// that came late.
     pub(super) fn confirm(&mut self, pace: &mut Pace) {
-        for d in &self.devices {
-            let n = d.fact.wave;
+        for d in self.devices.iter().filter(|d| !d.is_done) {
+            let n = d.wave;
             let wave = &self.facts.waves[n];
             if (wave.state != WaveState::Passed && !wave.skipped) || d.fact.held {
                 continue;
@@ -125,9 +125,9 @@ impl Step<'_> {
     pub(super) fn quarantine(&mut self) {
         let suspects = || {
             self.devices.iter().filter(|d| {
-                d.fact.failures >= QUARANTINE_FAILURES
+                d.standing() == Standing::Failed
+                    && d.fact.failures >= QUARANTINE_FAILURES
                     && !d.fact.quarantined
-                    && d.standing() == Standing::Failed
             })
         };
         if suspects().next().is_none() || !self.devices.iter().any(|d| d.standing() == Standing::Ok) {

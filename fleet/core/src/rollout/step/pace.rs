@@ -31,7 +31,7 @@ impl Pace {
             let ago = now.since(offer.at);
             sent += u64::from(bandwidth.is_some_and(|(span_ms, _)| ago < span_ms));
             if ago < MINUTE_MS
-                && let Some(n) = sent_in.get_mut(d.fact.wave)
+                && let Some(n) = sent_in.get_mut(d.wave)
             {
                 *n += 1;
             }

@@ -14,7 +14,14 @@ const MAX_ATTEMPTS: u32 = 5;
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     pub(super) fact: &'a DeviceFact,
+    /// Its wave.
+    pub(super) wave: usize,
     pub(super) state: DeviceState,
+    /// How it counts.
+    standing: Standing,
+    /// What it was offered serves there for good: nothing is left to be handed out. Most devices of most steps are such, and
+    /// a fleet of 100,000 facts is more than a processor's cache holds.
+    pub(super) is_done: bool,
     /// It went back because the fleet was away for longer than its lease, or because another rollout took it over:
     /// nothing is wrong with the version.
     pub(super) lapsed: bool,
@@ -44,7 +51,11 @@ impl<'a> View<'a> {
             said.is_some() && (state != fact.state || (code.is_some() && code != fact.code.as_deref()));
         let code = if is_new { code } else { fact.code.as_deref() };
         let lapsed = matches!(code, Some("lease.lapsed" | "superseded"));
-        let view = Self { fact, state, lapsed, astray, window };
+        let is_done = matches!(state, DeviceState::Update(UpdateState::Committed | UpdateState::Already))
+            && fact.offer.is_some_and(|o| !o.shadow);
+        let (wave, standing) = (fact.wave, Standing::Out);
+        let mut view = Self { fact, wave, state, standing, is_done, lapsed, astray, window };
+        view.standing = view.counts_as();
         let action = is_new.then(|| Action::Device {
             device: fact.device.clone(),
             state,
@@ -113,6 +124,9 @@ impl<'a> View<'a> {
     /// How it counts. One that will be offered the version once more, because its lease ran out while the fleet could not
     /// be heard or because another rollout had it, has not failed: neither may take a version back.
     pub(super) fn standing(&self) -> Standing {
+        self.standing
+    }
+    fn counts_as(&self) -> Standing {
         if self.fact.held {
             return Standing::Out;
         }
@@ -144,7 +158,7 @@ impl<'a> View<'a> {
     /// which of the two kinds its wave hands out now.
     pub(super) fn wish(&self, now: UnixMs, shadow: bool) -> Option<Wish> {
         use UpdateState as U;
-        if !self.is_free() {
+        if self.is_done || !self.is_free() {
             return None;
         }
         // Outside its window nothing is offered; nor, with a window, to one that would not hear of it in time.

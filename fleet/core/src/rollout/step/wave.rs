@@ -13,7 +13,7 @@ impl Step<'_> {
     pub(super) fn wave(&mut self, wave: usize) {
         let fact: &WaveFact = &self.facts.waves[wave];
         let gate = &self.facts.plan.policy.gate;
-        let mut members = self.devices.iter().filter(|d| d.fact.wave == wave).peekable();
+        let mut members = self.devices.iter().filter(|d| d.wave == wave).peekable();
         if members.peek().is_some() && members.all(|d| d.fact.revoked) {
             // All of its devices have left the fleet meanwhile: nobody is waited for.
             if wave + 1 == self.facts.waves.len() {
@@ -69,7 +69,7 @@ impl Step<'_> {
     /// that was compared.
     fn has_shadowed(&self, wave: usize) -> bool {
         let fact = &self.facts.waves[wave];
-        let rows = self.devices.iter().any(|d| d.fact.wave == wave && d.fact.shadow_rows > 0);
+        let rows = self.devices.iter().any(|d| d.wave == wave && d.fact.shadow_rows > 0);
         rows && self.now.since(fact.since) >= self.facts.plan.policy.waves[wave].shadow_ms
     }
 
@@ -105,10 +105,10 @@ impl Step<'_> {
     }
 
     fn verdict(&self, wave: usize) -> Verdict {
-        let evidence: Vec<Evidence> = self
+        let evidence: Vec<Evidence<'_>> = self
             .devices
             .iter()
-            .filter(|d| d.fact.wave == wave)
+            .filter(|d| d.wave == wave)
             .map(|d| match d.standing() {
                 // It was called back or has gone: what it counted proves nothing about those that are left.
                 Standing::Out => Evidence {
@@ -116,14 +116,14 @@ impl Step<'_> {
                     reachable: d.fact.online,
                     candidate: Tally::default(),
                     champion: None,
-                    measured: Measured::default(),
+                    measured: &Measured::NOTHING,
                 },
                 standing => Evidence {
                     standing,
                     reachable: d.fact.online,
                     candidate: d.fact.candidate,
                     champion: d.fact.champion,
-                    measured: d.fact.measured.clone(),
+                    measured: &d.fact.measured,
                 },
             })
             .collect();
@@ -136,7 +136,7 @@ impl Step<'_> {
     /// Every device that can be reached has answered, and one runs the version.
     fn settled(&self, wave: usize) -> bool {
         let (mut ok, mut answered, mut pending) = (0u64, 0u64, 0u64);
-        for d in self.devices.iter().filter(|d| d.fact.wave == wave) {
+        for d in self.devices.iter().filter(|d| d.wave == wave) {
             match d.standing() {
                 Standing::Ok => ok += 1,
                 Standing::Failed => answered += 1,
@@ -156,7 +156,7 @@ impl Step<'_> {
 
 /// A device of a later wave that still runs what it ran when this one was opened.
 fn control(d: &View<'_>, wave: usize) -> Option<Control> {
-    let untouched = d.fact.wave > wave && d.fact.offer.is_none() && d.standing() == Standing::OnItsWay;
+    let untouched = d.wave > wave && d.fact.offer.is_none() && d.standing() == Standing::OnItsWay;
     let (before, now) = (d.fact.measured.control.filter(|_| untouched)?, d.fact.champion?);
     Some(Control { before, since: now.since(&before) })
 }
