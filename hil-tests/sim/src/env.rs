@@ -130,23 +130,24 @@ impl Env {
     }
     /// A message goes up.
     pub fn send_up(&mut self, ix: Ix, rng: &mut Rng, up: Up) {
-        let times = if rng.chance(self.faults.duplicate) { 2 } else { 1 };
-        for _ in 0..times {
-            if let Some(ms) = self.takes(rng) {
-                let event = Event::Up(ix, self.broker_life, Box::new(up.clone()));
-                self.after(ms, event);
-            }
-        }
+        let life = self.broker_life;
+        self.send(rng, Box::new(up), |up| Event::Up(ix, life, up));
     }
     /// A message goes down, in a device's session.
     pub fn send_down(&mut self, ix: Ix, session: u32, down: Down) {
         let mut rng = self.chance.clone();
-        let times = if rng.chance(self.faults.duplicate) { 2 } else { 1 };
-        for _ in 0..times {
-            if let Some(ms) = self.takes(&mut rng) {
-                self.after(ms, Event::Down(ix, session, Box::new(down.clone())));
-            }
-        }
+        self.send(&mut rng, Box::new(down), |down| Event::Down(ix, session, down));
         self.chance = rng;
+    }
+    /// A message is on its way, perhaps twice, and perhaps it does not arrive.
+    fn send<M: Clone>(&mut self, rng: &mut Rng, message: Box<M>, event: impl Fn(Box<M>) -> Event) {
+        if rng.chance(self.faults.duplicate)
+            && let Some(ms) = self.takes(rng)
+        {
+            self.after(ms, event(message.clone()));
+        }
+        if let Some(ms) = self.takes(rng) {
+            self.after(ms, event(message));
+        }
     }
 }

@@ -80,12 +80,15 @@ impl Ord for Entry {
 /// So much time shares a bag, ms.
 const BAG_MS: u64 = 60_000;
 
-/// Everything that is going to happen. What is due later than this bag of time is not in order yet: the heap stays small
-/// enough for the processor's cache however many devices wait for something.
+/// Everything that is going to happen. What is due later than this bag of time is not in order yet, and a bag is put in
+/// order once, when its time comes: a wish costs the same however many devices wait for something.
 #[derive(Default)]
 pub struct Queue {
-    heap: BinaryHeap<Entry>,
-    /// The bag that the heap is of.
+    /// What was in the present bag when its time came, last first.
+    due: Vec<Entry>,
+    /// What was asked for since, within the bag.
+    soon: BinaryHeap<Entry>,
+    /// The present bag.
     bag: u64,
     later: BTreeMap<u64, Vec<Entry>>,
     numbers: u64,
@@ -97,18 +100,20 @@ impl Queue {
         self.numbers += 1;
         let (entry, bag) = (Entry { at, number: self.numbers, event }, at.0 / BAG_MS);
         if bag <= self.bag {
-            self.heap.push(entry);
+            self.soon.push(entry);
         } else {
             self.later.entry(bag).or_default().push(entry);
         }
     }
     /// What happens next.
     pub fn pop(&mut self) -> Option<(UnixMs, Event)> {
-        if self.heap.is_empty() {
-            let (bag, entries) = self.later.pop_first()?;
-            (self.bag, self.heap) = (bag, entries.into());
+        if self.due.is_empty() && self.soon.is_empty() {
+            (self.bag, self.due) = self.later.pop_first()?;
+            self.due.sort_unstable();
         }
-        self.heap.pop().map(|e| (e.at, e.event))
+        // Of two entries, the one that comes first is the greater one.
+        let next = if self.soon.peek() > self.due.last() { self.soon.pop() } else { self.due.pop() };
+        next.map(|e| (e.at, e.event))
     }
 }
 

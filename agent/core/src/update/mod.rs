@@ -216,7 +216,8 @@ pub struct Updates {
     jitter: Jitter,
     assigned: AssignmentVersion,
     commanded: (u64, u64),
-    models: BTreeMap<ModelName, ModelRecord>,
+    /// Boxed: a node of the map has room for eleven, and most devices run one model.
+    models: BTreeMap<ModelName, Box<ModelRecord>>,
     offer: Option<Offer>,
     /// The last assignment that was refused, and the code of why.
     refused: Option<(AssignmentVersion, &'static str)>,
@@ -246,7 +247,7 @@ impl Updates {
             jitter: Jitter::new(seed),
             assigned,
             commanded,
-            models: models.into_iter().map(|r| (r.model.clone(), r)).collect(),
+            models: models.into_iter().map(|r| (r.model.clone(), Box::new(r))).collect(),
             offer: None,
             refused: None,
             engine: Engine::default(),
@@ -260,12 +261,12 @@ impl Updates {
     }
     /// The models.
     pub fn models(&self) -> impl Iterator<Item = &ModelRecord> {
-        self.models.values()
+        self.models.values().map(Box::as_ref)
     }
     /// One model.
     #[must_use]
     pub fn model(&self, name: &ModelName) -> Option<&ModelRecord> {
-        self.models.get(name)
+        self.models.get(name).map(Box::as_ref)
     }
     /// The greatest assignment version accepted.
     #[must_use]
@@ -347,7 +348,7 @@ impl Updates {
 
     /// Runs `f` on one model, which is made if it is not known.
     fn with(&mut self, name: &ModelName, f: impl FnOnce(&mut ModelRecord, &mut Step<'_>)) {
-        let mut rec = self.models.remove(name).unwrap_or_else(|| ModelRecord::new(name.clone()));
+        let mut rec = self.models.remove(name).unwrap_or_else(|| Box::new(ModelRecord::new(name.clone())));
         let mut step = Step {
             now: self.at.now,
             steady: self.at.steady,
@@ -366,7 +367,7 @@ impl Updates {
             None => self.engine.retries.remove(name),
         };
         if step.changed && !broken(Rule::RecordNotWritten) {
-            self.writes.push(Write::Record(Box::new(rec.clone())));
+            self.writes.push(Write::Record(rec.clone()));
         }
         self.models.insert(name.clone(), rec);
     }

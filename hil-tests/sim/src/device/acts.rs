@@ -66,7 +66,9 @@ impl Device {
     fn write_waiting(&mut self, env: &mut Env) -> Option<Input> {
         let (ix, boot, full) = (self.ix, self.boots, self.full);
         let run = self.run.as_mut()?;
-        let batch = run.unwritten.front()?.clone();
+        if run.unwritten.is_empty() {
+            return None;
+        }
         if full {
             if !std::mem::replace(&mut run.retrying, true) {
                 env.after(RETRY_MS, Event::Retry(ix, boot));
@@ -83,9 +85,7 @@ impl Device {
             self.power_cut(env, false);
             return None;
         }
-        if let Some(run) = &mut self.run {
-            run.unwritten.pop_front();
-        }
+        let batch = self.run.as_mut()?.unwritten.pop_front()?;
         self.commit(env, &batch);
         if crash {
             env.timeline.trace(env.now, || format!("device {ix}: power cut after a commit"));
@@ -347,9 +347,10 @@ impl Device {
             }
             sync::Output::Receipted { up_to, fleet_epoch } => {
                 if !self.full {
-                    for row in self.disk.receipted(up_to, fleet_epoch, env.now) {
-                        self.acknowledged(env, fleet_epoch, &row);
+                    for row in self.disk.news(up_to) {
+                        self.acknowledged(env, fleet_epoch, row);
                     }
+                    self.disk.receipted(up_to, fleet_epoch, env.now);
                 }
                 None
             }

@@ -123,19 +123,24 @@ impl Disk {
         self.sealed = self.sealed.max(seq - 1);
         (rows, used, !self.reports.is_empty() || !self.windows.is_empty())
     }
-    /// The fleet has everything up to `up_to`. Answers the rows that this is news of.
-    pub fn receipted(&mut self, up_to: Seq, epoch: u64, now: UnixMs) -> Vec<Row> {
+    /// The rows that a receipt up to `up_to` would be news of.
+    pub fn news(&self, up_to: Seq) -> impl Iterator<Item = &Row> {
+        self.outbox.range(..=up_to.0).map(|(_, row)| row)
+    }
+    /// The fleet has everything up to `up_to`.
+    pub fn receipted(&mut self, up_to: Seq, epoch: u64, now: UnixMs) {
         (self.receipted, self.epoch) = (up_to, epoch);
-        let left = self.outbox.split_off(&(up_to.0 + 1));
-        let done = std::mem::replace(&mut self.outbox, left);
-        let rows: Vec<Row> = done.values().cloned().collect();
-        self.ring.extend(done.into_iter().map(|(seq, row)| (seq, now, row)));
+        while let Some(first) = self.outbox.first_entry()
+            && *first.key() <= up_to.0
+        {
+            let (seq, row) = first.remove_entry();
+            self.ring.push_back((seq, now, row));
+        }
         while self.ring.len() > RING_ROWS
             || self.ring.front().is_some_and(|(_, at, _)| now.since(*at) > RING_MS)
         {
             self.ring.pop_front();
         }
-        rows
     }
     /// The fleet has nothing after `after`: what the ring holds waits again. Answers what waits, and how many are gone.
     pub fn reoffer(&mut self, after: Seq, was: Seq, epoch: u64) -> (Vec<Seq>, u64) {

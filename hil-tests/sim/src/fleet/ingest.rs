@@ -215,7 +215,11 @@ impl super::Known {
         if seq.0 <= s.up_to || seq.0 - s.up_to > AHEAD || s.ahead.contains(&seq.0) {
             return twice;
         }
-        s.ahead.insert(seq.0);
+        if seq.0 == s.up_to + 1 {
+            s.up_to = seq.0;
+        } else {
+            s.ahead.insert(seq.0);
+        }
         s.advance();
         true
     }
