@@ -43,7 +43,7 @@ pub enum Row {
     /// The gap ledger: so many messages or windows are gone.
     Gap(u64),
     /// Windows.
-    Windows(Vec<Window>),
+    Windows(Arc<[Window]>),
 }
 
 /// What a report of an update says.

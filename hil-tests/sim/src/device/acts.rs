@@ -379,7 +379,7 @@ impl Device {
             // It was sent before the restore: the device will be asked for it again.
             return;
         }
-        for w in windows {
+        for w in &**windows {
             env.oracle.acknowledged(env.now, self.ix, w);
         }
     }

@@ -118,7 +118,7 @@ impl Disk {
             let from = self.windows.len() - room.min(BATCH).min(self.windows.len());
             let some: Vec<Window> = self.windows.drain(from..).collect();
             used += some.len() as u64 * WINDOW_BYTES;
-            n = put(&mut self.outbox, Row::Windows(some));
+            n = put(&mut self.outbox, Row::Windows(some.into()));
         }
         self.sealed = self.sealed.max(seq - 1);
         (rows, used, !self.reports.is_empty() || !self.windows.is_empty())
@@ -164,7 +164,7 @@ impl Disk {
     /// used, and what was dropped.
     pub fn close(&mut self, next: u32) -> (u32, Vec<Window>) {
         let mut used = 0;
-        for w in std::mem::take(&mut self.open) {
+        for w in self.open.drain(..) {
             if w.rows > 0 || w.errors > 0 || w.shadow > 0 {
                 self.windows.push_back(Window { first: next + used, last: next + used, ..w });
                 used += 1;
@@ -197,7 +197,7 @@ impl Disk {
     }
     /// The database was torn: what is left is its second copy. Answers the windows that are gone with it.
     pub fn torn(&mut self, stream: StreamId) -> Vec<Window> {
-        let of_row = |row: &Row| if let Row::Windows(w) = row { w.clone() } else { Vec::new() };
+        let of_row = |row: &Row| if let Row::Windows(w) = row { w.to_vec() } else { Vec::new() };
         // With the ring goes what a fleet that was restored might have asked for.
         let rows = self.outbox.values().chain(self.ring.iter().map(|(_, _, row)| row));
         let mut gone: Vec<Window> = rows.flat_map(of_row).collect();
@@ -213,14 +213,14 @@ impl Disk {
     /// The windows in the ring, by their numbers: what a fleet that was restored can still ask for.
     pub fn in_ring(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         let rows = self.ring.iter().map(|(_, _, row)| row);
-        let windows = rows.flat_map(|row| if let Row::Windows(w) = row { w.as_slice() } else { &[] });
+        let windows = rows.flat_map(|row| if let Row::Windows(w) = row { &**w } else { &[] });
         windows.map(|w| (w.first, w.last))
     }
     /// The windows that wait, by their numbers.
     #[must_use]
     pub fn held(&self) -> Vec<(u32, u32)> {
         let rows = self.outbox.values().chain(self.reports.iter());
-        let in_rows = rows.flat_map(|row| if let Row::Windows(w) = row { w.as_slice() } else { &[] });
+        let in_rows = rows.flat_map(|row| if let Row::Windows(w) = row { &**w } else { &[] });
         in_rows.chain(&self.windows).map(|w| (w.first, w.last)).collect()
     }
 }

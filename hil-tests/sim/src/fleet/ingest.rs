@@ -98,7 +98,7 @@ impl Fleet {
             }
             Row::Gap(_) => {}
             Row::Windows(windows) => {
-                for w in &windows {
+                for w in &*windows {
                     env.oracle.counts(env.now, ix, w);
                     self.devices[ix as usize].count_shadow(w);
                     let totals = &mut self.devices[ix as usize].totals;
