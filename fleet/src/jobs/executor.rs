@@ -1,4 +1,4 @@
-//! Carries rollouts out: reads the facts, asks the core, does what it says in one transaction.
+//! Carries rollouts out: reads the facts, asks the core, does what it says.
 //!
 //! The facts of many devices are read beside the writer: nobody waits for that. What a person or another rollout has changed
 //! meanwhile is noticed before anything is written, and then nothing is; what devices have said meanwhile is as if they had
@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use longshore_fleet_core::rollout::{
-    Action, DeviceState, OFFER_GOOD_FOR_MS, RolloutState, plan_revert, step,
+    Action, DeviceState, OFFER_GOOD_FOR_MS, RolloutState, in_parts, plan_revert, step,
 };
 use longshore_fleet_core::wording::counted;
 use longshore_trust::{DeviceId, RolloutId, UnixMs};
@@ -29,6 +29,9 @@ const GOOD_FOR_MS: u64 = OFFER_GOOD_FOR_MS;
 const REVERT_GOOD_FOR_MS: u64 = 5 * 365 * 86_400_000;
 /// State changes that follow from one another are carried out in one tick, up to this many.
 const STEPS_A_TICK: usize = 16;
+/// About so many devices are told something in one transaction. Each costs a signature and some rows, and nothing that
+/// devices say is stored meanwhile.
+const AT_ONCE: usize = 200;
 
 /// Which rollouts to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +80,7 @@ async fn advance(app: &App, id: &RolloutId, now: UnixMs) -> Result<bool, Executo
     let heard_after = UnixMs(now.0.saturating_sub(HEARD_MS));
     let mut seen = app.store.snapshot().await?;
     let Some(owned) = OwnedFacts::load(&mut seen, id, heard_after).await? else { return Ok(false) };
-    let beside = rollout::active_of(&mut seen, &owned.rollout.model).await?;
+    let beside = beside(&mut seen, &owned).await?;
     // Which of a model's rollouts speaks was asked before: one that was started since takes the word.
     if owned.rollout.state == RolloutState::Completed && !beside.is_empty() {
         return Ok(false);
@@ -91,24 +94,43 @@ async fn advance(app: &App, id: &RolloutId, now: UnixMs) -> Result<bool, Executo
     if actions.is_empty() {
         return Ok(false);
     }
-    let mut tx = app.store.write().await?;
-    let same = rollout::get(&mut tx, id).await?.is_some_and(|r| r.etag == owned.rollout.etag);
-    if !same || rollout::active_of(&mut tx, &owned.rollout.model).await? != beside {
-        // Somebody has decided something since: these are facts of before.
-        return Ok(true);
-    }
     let only_numbers = actions.iter().all(|a| matches!(a, Action::Verdict { .. }));
-    let mut doing = Doing { app, owned: &owned, now, push: BTreeSet::new(), withdrawn: false };
-    for action in actions {
-        doing.carry_out(&mut tx, action).await?;
+    let mut etag = owned.rollout.etag;
+    for part in in_parts(actions, AT_ONCE) {
+        let mut tx = app.store.write().await?;
+        if etag_of(&mut tx, id).await? != Some(etag) || self::beside(&mut tx, &owned).await? != beside {
+            // Somebody has decided something since: these are facts of before.
+            return Ok(true);
+        }
+        let mut doing =
+            Doing { app, owned: &owned, now, push: BTreeSet::new(), release: None, withdrawn: false };
+        for action in part {
+            doing.carry_out(&mut tx, action).await?;
+        }
+        let Doing { push, withdrawn, .. } = doing;
+        let after = etag_of(&mut tx, id).await?;
+        tx.commit().await?;
+        for device in push {
+            app.gateway.push(device);
+        }
+        app.events.publish(FleetEvent::Rollout(id.clone()));
+        match after {
+            Some(now) if !withdrawn => etag = now,
+            _ => return Ok(true),
+        }
     }
-    let push = doing.push;
-    tx.commit().await?;
-    for device in push {
-        app.gateway.push(device);
-    }
-    app.events.publish(FleetEvent::Rollout(id.clone()));
     Ok(!only_numbers)
+}
+
+/// What other rollouts of the model are under way.
+async fn beside(tx: &mut Tx, owned: &OwnedFacts) -> Result<Vec<rollout::Rollout>, StoreError> {
+    let mut all = rollout::active_of(tx, &owned.rollout.model).await?;
+    all.retain(|r| r.id != owned.rollout.id);
+    Ok(all)
+}
+/// Raised by whatever is decided of a rollout.
+async fn etag_of(tx: &mut Tx, id: &RolloutId) -> Result<Option<u64>, StoreError> {
+    Ok(rollout::get(tx, id).await?.map(|r| r.etag))
 }
 
 /// How something is offered.
@@ -124,6 +146,8 @@ struct Doing<'a> {
     owned: &'a OwnedFacts,
     now: UnixMs,
     push: BTreeSet<DeviceId>,
+    /// What is offered, looked up once a transaction.
+    release: Option<planning::Release>,
     /// The version cannot be offered any more; that was said.
     withdrawn: bool,
 }
@@ -192,15 +216,18 @@ impl Doing<'_> {
         if self.withdrawn {
             return Ok(());
         }
-        let release = match planning::release(tx, &plan.model, &plan.version).await {
-            Ok(release) => release,
-            Err(planning::PlanningError::Store(e)) => return Err(e.into()),
-            Err(e) => {
-                // Withdrawn while it was being rolled out: a person decides.
-                self.withdrawn = true;
-                return Ok(self.pause(tx, &format!("operator: {e}")).await?);
-            }
-        };
+        if self.release.is_none() {
+            self.release = match planning::release(tx, &plan.model, &plan.version).await {
+                Ok(release) => Some(release),
+                Err(planning::PlanningError::Store(e)) => return Err(e.into()),
+                Err(e) => {
+                    // Withdrawn while it was being rolled out: a person decides.
+                    self.withdrawn = true;
+                    return Ok(self.pause(tx, &format!("operator: {e}")).await?);
+                }
+            };
+        }
+        let Some(release) = &self.release else { return Ok(()) };
         let not_after = self.now.plus_ms(GOOD_FOR_MS);
         let mut slot = planning::slot(&release.version, release.counter);
         slot.mode = terms.mode;

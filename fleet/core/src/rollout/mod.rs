@@ -5,11 +5,13 @@
 //! rollout offers nothing; no wave holds more devices than its cap; every state that is not terminal has a deadline.
 
 mod facts;
+mod parts;
 mod revert;
 mod state;
 mod step;
 
 pub use facts::{Action, DeviceFact, Facts, LateDevice, Offer, Report, WaveFact};
+pub use parts::in_parts;
 pub use revert::{RevertPlan, RevertTarget, plan_revert};
 pub use state::{
     DeviceState, LONGEST_SCHEDULE_MS, PauseReason, RolloutState, Standing, UnknownState, WaveState,

@@ -1,9 +1,10 @@
-//! Carrying rollouts out, as the fleet's executor does: facts in, actions of the core out, one transaction a step.
+//! Carrying rollouts out, as the fleet's executor does: facts in, actions of the core out, a part of a step in one
+//! transaction.
 
 use longshore_fleet_core::plan::exclusion;
 use longshore_fleet_core::rollout::{
     Action, DeviceState, Facts, LateDevice, OFFER_GOOD_FOR_MS, Offer, RolloutState, Standing, WaveState,
-    plan_revert, step,
+    in_parts, plan_revert, step,
 };
 use longshore_trust::{AssignmentVersion, DeviceId, UnixMs};
 use longshore_wire::v1::{CommandAction, Commit, Guard, Mode, Probation, UpdateState};
@@ -18,6 +19,8 @@ use crate::queue::{Event, Ix};
 pub(super) const GOOD_FOR_MS: u64 = OFFER_GOOD_FOR_MS;
 /// State changes that follow from one another are carried out in one tick, up to this many.
 const STEPS_A_TICK: usize = 16;
+/// In a world where the fleet is killed, so many devices are told something in one transaction.
+const AT_ONCE: usize = 8;
 /// A deadline is kept when it is looked at soon after it, ms.
 const SLACK_MS: u64 = 600_000;
 /// A completed rollout is looked at for late devices, ms.
@@ -75,27 +78,28 @@ impl Fleet {
             return false;
         }
         let only_numbers = actions.iter().all(|a| matches!(a, Action::Verdict { .. }));
-        let mut push = Vec::new();
         // What a wave leaves a stage for is known before it is told.
-        let (verdicts, others): (Vec<_>, Vec<_>) =
+        let (mut actions, others): (Vec<_>, Vec<_>) =
             actions.into_iter().partition(|a| matches!(a, Action::Verdict { .. }));
-        for action in verdicts.into_iter().chain(others) {
-            self.carry_out(env, at, action, &mut push);
-        }
-        push.sort_unstable();
-        push.dedup();
-        if env.faults.fleet_crash > 0.0 && !self.stale {
-            let crash = env.chance.chance(env.faults.fleet_crash);
-            if crash {
+        actions.extend(others);
+        let crashes = env.faults.fleet_crash > 0.0 && !self.stale;
+        for part in in_parts(actions, if crashes { AT_ONCE } else { usize::MAX }) {
+            let mut push = Vec::new();
+            for action in part {
+                self.carry_out(env, at, action, &mut push);
+            }
+            if crashes && env.chance.chance(env.faults.fleet_crash) {
                 // It was committed, and nobody is told.
                 env.timeline.trace(env.now, || "the fleet was killed after a commit".to_owned());
                 self.killed();
                 env.after(1, Event::Connect(Ix::MAX, 0));
                 return false;
             }
-        }
-        for ix in push {
-            self.push(env, ix);
+            push.sort_unstable();
+            push.dedup();
+            for ix in push {
+                self.push(env, ix);
+            }
         }
         !only_numbers
     }
