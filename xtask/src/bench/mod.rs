@@ -23,7 +23,7 @@ use crate::{assets, prerequisites};
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// What to measure: agent, api, swap, ingest, console, stats, trust, monitoring, gates, sim [default: all]
+    /// What to measure: agent, api, swap, ingest, console, rollout, stats, trust, monitoring, gates, sim [default: all]
     names: Vec<String>,
     /// Use the programs in this directory instead of building for release; the figures name it
     #[arg(long, value_name = "DIR")]
@@ -38,6 +38,7 @@ const BENCHES: &[Bench] = &[
     ("swap", swap::run),
     ("ingest", ingest),
     ("console", console),
+    ("rollout", rollout),
     ("stats", stats),
     ("trust", trust),
     ("monitoring", monitoring),
@@ -45,7 +46,7 @@ const BENCHES: &[Bench] = &[
     ("sim", simulation::run),
 ];
 /// What needs no program of ours, only a crate.
-const WITHOUT_PROGRAMS: &[&str] = &["console", "stats", "trust", "monitoring", "gates", "sim"];
+const WITHOUT_PROGRAMS: &[&str] = &["console", "rollout", "stats", "trust", "monitoring", "gates", "sim"];
 
 /// Everything at once, without soak: a benchmark is no rollout.
 const AT_ONCE: &str = r#"name = "bench"
@@ -68,7 +69,8 @@ on_inconclusive = "pause"
 pub fn main(args: &Args) -> Result<()> {
     if let Some(unknown) = args.names.iter().find(|n| !BENCHES.iter().any(|(name, _)| name == n)) {
         bail!(
-            "there is no benchmark {unknown:?}; there are agent, api, swap, ingest, console, stats, trust, monitoring, gates, sim"
+            "there is no benchmark {unknown:?}; there are agent, api, swap, ingest, console, rollout, stats, trust, \
+             monitoring, gates, sim"
         );
     }
     let is_light = |n: &String| WITHOUT_PROGRAMS.contains(&n.as_str());
@@ -117,6 +119,9 @@ fn ingest(_: &Path) -> Result<Value> {
 
 fn console(_: &Path) -> Result<Value> {
     in_crate("longshore-fleet", "console")
+}
+fn rollout(_: &Path) -> Result<Value> {
+    in_crate("longshore-fleet", "rollout")
 }
 fn stats(_: &Path) -> Result<Value> {
     in_crate("longshore-stats", "stats")

@@ -1,0 +1,133 @@
+//! One rollout of a large fleet without any cap: how long the executor looks, and how long whoever else writes (ingest, a
+//! person at the console) waits for it at most while everybody is offered a version, and while everybody is told to halt.
+//! Prints one line of JSON.
+
+#[path = "../tests/api/support.rs"]
+#[allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs)]
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use longshore_fleet::app::now;
+use longshore_fleet::jobs::executor::{self, Scope};
+use longshore_fleet::store::set_meta;
+use serde_json::{Value, json};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, SqlitePool};
+use support::Fleet;
+
+/// Everything at once.
+const POLICY: &str = r#"name = "bench"
+[[wave]]
+select = { rest = true }
+[gate]
+success = 0.9
+deadline = "24h"
+on_fail = "halt"
+"#;
+/// Another writer writes so often.
+const EVERY: Duration = Duration::from_millis(5);
+
+fn main() {
+    let devices =
+        std::env::var("LONGSHORE_BENCH_DEVICES").ok().and_then(|n| n.parse().ok()).unwrap_or(100_000);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    println!("{}", runtime.block_on(run(devices)));
+}
+
+async fn run(devices: u32) -> Value {
+    let fleet = Fleet::new().await;
+    let old = fleet.release("1.0.0", 1, &[]).await;
+    fleet.release("1.1.0", 2, &[old]).await;
+    fleet.device(1, Some(old)).await;
+    copies(&fleet, devices).await;
+
+    let begun = Instant::now();
+    let body = json!({ "model": "m", "version": "1.1.0", "policy": POLICY });
+    let planned = fleet.post("/rollouts", body).await.json;
+    let plan_s = begun.elapsed();
+    let id = planned["id"].as_str().expect("a plan").to_owned();
+    let begun = Instant::now();
+    let started = fleet.post(&format!("/rollouts/{id}/start"), json!({})).await.json;
+    assert_eq!(started["state"], "running", "{started}");
+    let start_s = begun.elapsed();
+
+    let (offer_s, offer_waits) = beside_a_writer(&fleet, 3).await;
+    let offered = fleet.get(&format!("/rollouts/{id}?state=offered")).await.json;
+    let counted = &offered["waves"][0]["states"]["offered"];
+    let begun = Instant::now();
+    executor::tick(&fleet.app, Scope::UnderWay, now()).await.expect("a look");
+    let look_s = begun.elapsed();
+    let halted = fleet.post(&format!("/rollouts/{id}/halt"), json!({})).await.json;
+    assert_eq!(halted["state"], "halting", "{halted}");
+    let (halt_s, halt_waits) = beside_a_writer(&fleet, 1).await;
+    let seconds = |d: Duration| (d.as_secs_f64() * 100.0).round() / 100.0;
+    json!({
+        "devices": devices,
+        "offered": counted,
+        "plan_s": seconds(plan_s),
+        "start_s": seconds(start_s),
+        "offer_all_s": seconds(offer_s),
+        "offer_another_writer": offer_waits,
+        "look_with_nothing_to_do_s": seconds(look_s),
+        "halt_all_s": seconds(halt_s),
+        "halt_another_writer": halt_waits,
+    })
+}
+
+/// The executor looks so many times while somebody else writes; how long that took, and how long the other one waited.
+async fn beside_a_writer(fleet: &Fleet, looks: usize) -> (Duration, Value) {
+    let over = Arc::new(AtomicBool::new(false));
+    let writer = tokio::spawn({
+        let (over, store) = (Arc::clone(&over), fleet.app.store.clone());
+        async move {
+            let mut waits = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                let begun = Instant::now();
+                let mut tx = store.write().await.expect("its turn");
+                set_meta(&mut tx, "bench", "x").await.expect("written");
+                tx.commit().await.expect("committed");
+                waits.push(begun.elapsed().as_secs_f64() * 1_000.0);
+                tokio::time::sleep(EVERY).await;
+            }
+            waits.sort_by(f64::total_cmp);
+            waits
+        }
+    });
+    let begun = Instant::now();
+    for _ in 0..looks {
+        executor::tick(&fleet.app, Scope::UnderWay, now()).await.expect("a look");
+    }
+    let took = begun.elapsed();
+    over.store(true, Ordering::Relaxed);
+    let waits = writer.await.expect("the other writer");
+    let at = |q: f64| waits[((waits.len() - 1) as f64 * q).round() as usize].round();
+    (took, json!({ "writes": waits.len(), "p50_ms": at(0.5), "p95_ms": at(0.95), "longest_ms": at(1.0) }))
+}
+
+/// Devices like the first one, by SQL.
+async fn copies(fleet: &Fleet, devices: u32) {
+    let options = SqliteConnectOptions::new().filename(fleet.database()).pragma("synchronous", "OFF");
+    let pool = SqlitePool::connect_with(options).await.expect("its database");
+    for (table, key) in [("device", "id"), ("device_model", "device"), ("device_total", "device")] {
+        let columns: Vec<String> = sqlx::query_scalar("SELECT name FROM pragma_table_info(?1)")
+            .bind(table)
+            .fetch_all(&pool)
+            .await
+            .expect("its columns");
+        let values: Vec<String> = columns
+            .iter()
+            .map(|c| if c == key { "printf('dev-%06d', i)".into() } else { format!("\"{c}\"") })
+            .collect();
+        let sql = format!(
+            "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+             INSERT INTO {table} ({}) SELECT {} FROM {table}, n WHERE {key} = 'dev-1'",
+            columns.join(", "),
+            values.join(", ")
+        );
+        sqlx::query(AssertSqlSafe(sql)).bind(i64::from(devices)).execute(&pool).await.expect("copies");
+    }
+    pool.close().await;
+}
