@@ -166,24 +166,36 @@ pub async fn make_plan(
     now: UnixMs,
 ) -> Result<(Plan, Rehearsal), ControlError> {
     let version = app.store.alias(model, version).await?.unwrap_or_else(|| version.to_owned());
-    let mut tx = app.store.write().await?;
-    let release = planning::release(&mut tx, model, &version).await?;
-    let parent = rollout::latest_started(&mut tx, model).await?;
-    let generation = rollout::next_generation(&mut tx).await?;
-    let id = new_id(model, &version, &format!("{}/{generation}/{now}", app.fleet));
-    let plan = planning::make(&mut tx, id, generation, parent, &release, policy).await?;
-    let rehearsal = planning::rehearsal(&mut tx, &plan, now).await?;
-    if dry_run {
-        // Dropping the transaction undoes the generation.
+    loop {
+        // The inventory of a large fleet is read beside the writer: nobody waits for a plan.
+        let mut seen = app.store.snapshot().await?;
+        let release = planning::release(&mut seen, model, &version).await?;
+        let parent = rollout::latest_started(&mut seen, model).await?;
+        let generation = rollout::coming_generation(&mut seen).await?;
+        let id = new_id(model, &version, &format!("{}/{generation}/{now}", app.fleet));
+        let plan =
+            planning::make(&mut seen, id, generation, parent.clone(), &release, policy.clone()).await?;
+        let rehearsal = planning::rehearsal(&mut seen, &plan, now).await?;
+        drop(seen);
+        if dry_run {
+            return Ok((plan, rehearsal));
+        }
+        let mut tx = app.store.write().await?;
+        // It may have been withdrawn meanwhile.
+        planning::release(&mut tx, model, &version).await?;
+        let is_next = rollout::next_generation(&mut tx).await? == generation;
+        if !is_next || rollout::latest_started(&mut tx, model).await? != parent {
+            // Somebody else planned or started one meanwhile: this one comes after it.
+            continue;
+        }
+        rollout::insert(&mut tx, &plan, &text, actor, now).await?;
+        promotion::note_approval(&mut tx, &plan).await?;
+        let what = format!("plan {}", plan.hash);
+        audit::record(&mut tx, now, actor, "rollout.plan", plan.id.as_str(), &what).await?;
+        tx.commit().await?;
+        app.events.publish(FleetEvent::Rollout(plan.id.clone()));
         return Ok((plan, rehearsal));
     }
-    rollout::insert(&mut tx, &plan, &text, actor, now).await?;
-    promotion::note_approval(&mut tx, &plan).await?;
-    audit::record(&mut tx, now, actor, "rollout.plan", plan.id.as_str(), &format!("plan {}", plan.hash))
-        .await?;
-    tx.commit().await?;
-    app.events.publish(FleetEvent::Rollout(plan.id.clone()));
-    Ok((plan, rehearsal))
 }
 
 /// Rehearses a plan that was kept, with the fleet as it is now.
@@ -193,7 +205,7 @@ pub async fn make_plan(
 pub async fn rehearse(app: &App, id: &str, now: UnixMs) -> Result<Rehearsal, ControlError> {
     let unknown = || ControlError::Unknown(id.chars().take(80).collect());
     let parsed: RolloutId = id.parse().map_err(|_| unknown())?;
-    let mut tx = app.store.write().await?;
+    let mut tx = app.store.snapshot().await?;
     let plan = rollout::plan(&mut tx, &parsed).await?.ok_or_else(unknown)?;
     Ok(planning::rehearsal(&mut tx, &plan, now).await?)
 }

@@ -277,9 +277,17 @@ pub async fn in_common(tx: &mut Tx, one: &RolloutId, other: &RolloutId) -> Resul
 /// # Errors
 /// When the database refuses.
 pub async fn next_generation(tx: &mut Tx) -> Result<Generation, StoreError> {
-    let next = last_generation(tx).await?.next();
+    let next = coming_generation(tx).await?;
     set_meta(tx, "generation", &next.to_string()).await?;
     Ok(next)
+}
+
+/// What [`next_generation`] will be, if nobody else takes it.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn coming_generation(tx: &mut Tx) -> Result<Generation, StoreError> {
+    Ok(last_generation(tx).await?.next())
 }
 
 /// No generation of an epoch is below this.
