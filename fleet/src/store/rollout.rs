@@ -313,6 +313,9 @@ async fn epoch(tx: &mut Tx) -> Result<u64, StoreError> {
     }
 }
 
+/// So many devices are handed to the database in one statement.
+const AT_ONCE: usize = 2_000;
+
 /// Writes a plan as a new rollout.
 ///
 /// # Errors
@@ -356,8 +359,21 @@ pub async fn insert(
             .bind(to_i64(now.0))
             .execute(tx.conn())
             .await?;
-        for d in &wave.devices {
-            admit(tx, &plan.id, &d.device, number as usize, d.previous, d.champion, now).await?;
+        for devices in wave.devices.chunks(AT_ONCE) {
+            let hex = |digest: Option<Digest>| digest.map(|d| d.to_hex());
+            let rows: Vec<_> =
+                devices.iter().map(|d| (d.device.as_str(), hex(d.previous), hex(d.champion))).collect();
+            let rows = serde_json::to_string(&rows).map_err(|e| StoreError::corrupt("rollout plan", e))?;
+            sqlx::query(
+                "INSERT INTO rollout_device (rollout, device, wave, state, previous, champion, changed)
+                 SELECT ?1, value->>0, ?2, 'waiting', value->>1, value->>2, ?4 FROM json_each(?3)",
+            )
+            .bind(plan.id.as_str())
+            .bind(number)
+            .bind(rows)
+            .bind(to_i64(now.0))
+            .execute(tx.conn())
+            .await?;
         }
     }
     log(tx, &plan.id, now, "planned", &format!("{} devices in {} waves", plan.devices(), plan.waves.len()))
