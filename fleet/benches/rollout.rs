@@ -13,8 +13,6 @@ use longshore_fleet::app::now;
 use longshore_fleet::jobs::executor::{self, Scope};
 use longshore_fleet::store::set_meta;
 use serde_json::{Value, json};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, SqlitePool};
 use support::Fleet;
 
 /// Everything at once.
@@ -41,7 +39,7 @@ async fn run(devices: u32) -> Value {
     let old = fleet.release("1.0.0", 1, &[]).await;
     fleet.release("1.1.0", 2, &[old]).await;
     fleet.device(1, Some(old)).await;
-    copies(&fleet, devices).await;
+    fleet.copies(devices).await;
 
     let body = json!({ "model": "m", "version": "1.1.0", "policy": POLICY, "brief": true });
     let (planned, plan) = beside_a_writer(&fleet, fleet.post("/rollouts", body)).await;
@@ -91,29 +89,4 @@ async fn beside_a_writer<T>(fleet: &Fleet, what: impl Future<Output = T>) -> (T,
     let waits = writer.await.expect("the other writer");
     let at = |q: f64| waits[((waits.len() - 1) as f64 * q).round() as usize].round();
     (done, json!({ "seconds": seconds, "other_writer_p95_ms": at(0.95), "other_writer_longest_ms": at(1.0) }))
-}
-
-/// Devices like the first one, by SQL.
-async fn copies(fleet: &Fleet, devices: u32) {
-    let options = SqliteConnectOptions::new().filename(fleet.database()).pragma("synchronous", "OFF");
-    let pool = SqlitePool::connect_with(options).await.expect("its database");
-    for (table, key) in [("device", "id"), ("device_model", "device"), ("device_total", "device")] {
-        let columns: Vec<String> = sqlx::query_scalar("SELECT name FROM pragma_table_info(?1)")
-            .bind(table)
-            .fetch_all(&pool)
-            .await
-            .expect("its columns");
-        let values: Vec<String> = columns
-            .iter()
-            .map(|c| if c == key { "printf('dev-%06d', i)".into() } else { format!("\"{c}\"") })
-            .collect();
-        let sql = format!(
-            "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
-             INSERT INTO {table} ({}) SELECT {} FROM {table}, n WHERE {key} = 'dev-1'",
-            columns.join(", "),
-            values.join(", ")
-        );
-        sqlx::query(AssertSqlSafe(sql)).bind(i64::from(devices)).execute(&pool).await.expect("copies");
-    }
-    pool.close().await;
 }

@@ -405,3 +405,52 @@ async fn looking_at_a_rollout_waits_for_no_writer_and_what_was_decided_meanwhile
     assert!(other.assignment().await.is_none(), "{shown}");
     assert!(!shown["log"].to_string().contains("late_device"), "{}", shown["log"]);
 }
+
+#[tokio::test]
+async fn between_the_parts_of_a_large_step_others_have_their_turn_and_their_word_holds() {
+    let (fleet, old, _) = two_versions().await;
+    fleet.device(1, Some(old)).await;
+    fleet.copies(450).await;
+    let id = planned(&fleet, "1.1.0", &simple("", "")).await;
+    act(&fleet, &id, "start", json!({})).await;
+    let offered = async || {
+        let shown = show(&fleet, &id).await;
+        shown["waves"][0]["device_counts"]["offered"].as_u64().unwrap_or(0)
+    };
+    // The executor waits for the writer, and behind it a person who pauses.
+    let writing = fleet.app.store.write().await.unwrap();
+    let app = fleet.app.clone();
+    let looking = tokio::spawn(async move { executor::tick(&app, Scope::All, now()).await });
+    tokio::time::sleep(std::time::Duration::from_millis(1_000)).await;
+    let (store, rollout) = (fleet.app.store.clone(), id.parse().unwrap());
+    let pausing = tokio::spawn(async move {
+        let mut tx = store.write().await.unwrap();
+        rollout::set_state(&mut tx, &rollout, RolloutState::Paused, "operator: paused", now()).await.unwrap();
+        tx.commit().await.unwrap();
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    drop(writing);
+    pausing.await.unwrap();
+    looking.await.unwrap().unwrap();
+    let before = offered().await;
+    assert!(before < 450, "nobody had a turn before all {before} were offered it");
+    tick(&fleet).await;
+    assert_eq!(offered().await, before, "it is paused");
+
+    // Nobody was forgotten, and nobody is offered it twice.
+    act(&fleet, &id, "resume", json!({})).await;
+    tick(&fleet).await;
+    assert_eq!(offered().await, 450);
+    let attempts: (i64, i64) = {
+        let pool = sqlx::SqlitePool::connect_with(
+            sqlx::sqlite::SqliteConnectOptions::new().filename(fleet.database()).read_only(true),
+        )
+        .await
+        .unwrap();
+        sqlx::query_as("SELECT count(*), count(DISTINCT device) FROM assignment")
+            .fetch_one(&pool)
+            .await
+            .unwrap()
+    };
+    assert_eq!(attempts, (450, 450));
+}
