@@ -417,28 +417,27 @@ async fn between_the_parts_of_a_large_step_others_have_their_turn_and_their_word
         let shown = show(&fleet, &id).await;
         shown["waves"][0]["device_counts"]["offered"].as_u64().unwrap_or(0)
     };
-    // The executor waits for the writer, and behind it a person who pauses.
-    let writing = fleet.app.store.write().await.unwrap();
     let app = fleet.app.clone();
     let looking = tokio::spawn(async move { executor::tick(&app, Scope::All, now()).await });
-    tokio::time::sleep(std::time::Duration::from_millis(1_000)).await;
-    let (store, rollout) = (fleet.app.store.clone(), id.parse().unwrap());
-    let pausing = tokio::spawn(async move {
-        let mut tx = store.write().await.unwrap();
-        rollout::set_state(&mut tx, &rollout, RolloutState::Paused, "operator: paused", now()).await.unwrap();
-        tx.commit().await.unwrap();
-    });
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    drop(writing);
-    pausing.await.unwrap();
+    // A person waits for every turn, and pauses once some were offered it.
+    let before = loop {
+        let mut tx = fleet.app.store.write().await.unwrap();
+        let some = offered().await;
+        if some > 0 {
+            let id = id.parse().unwrap();
+            rollout::set_state(&mut tx, &id, RolloutState::Paused, "operator: paused", now()).await.unwrap();
+            tx.commit().await.unwrap();
+            break some;
+        }
+    };
     looking.await.unwrap().unwrap();
-    let before = offered().await;
     assert!(before < 450, "nobody had a turn before all {before} were offered it");
     tick(&fleet).await;
     assert_eq!(offered().await, before, "it is paused");
 
     // Nobody was forgotten, and nobody is offered it twice.
-    act(&fleet, &id, "resume", json!({})).await;
+    let resumed = act(&fleet, &id, "resume", json!({})).await;
+    assert_eq!(resumed["state"], "running", "{resumed}");
     tick(&fleet).await;
     assert_eq!(offered().await, 450);
     let attempts: (i64, i64) = {
