@@ -436,7 +436,7 @@ async fn between_the_parts_of_a_large_step_others_have_their_turn_and_their_word
     assert_eq!(offered().await, before, "it is paused");
 
     // Nobody was forgotten, and nobody is offered it twice.
-    let resumed = act(&fleet, &id, "resume", json!({})).await;
+    let resumed = act(&fleet, &id, "resume", json!({ "wave": "retry" })).await;
     assert_eq!(resumed["state"], "running", "{resumed}");
     tick(&fleet).await;
     assert_eq!(offered().await, 450);
