@@ -1,6 +1,9 @@
 //! One rollout of a large fleet without any cap: how long it takes to plan it, start it, offer it to everybody and halt it,
 //! and how long whoever else writes meanwhile (ingest, a person at the console) waits for its turn. Prints one line of JSON.
 
+#[path = "../tests/api/copies.rs"]
+#[allow(clippy::unwrap_used, missing_docs)]
+mod copies;
 #[path = "../tests/api/support.rs"]
 #[allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs)]
 mod support;
@@ -39,7 +42,7 @@ async fn run(devices: u32) -> Value {
     let old = fleet.release("1.0.0", 1, &[]).await;
     fleet.release("1.1.0", 2, &[old]).await;
     fleet.device(1, Some(old)).await;
-    fleet.copies(devices).await;
+    copies::copies(&fleet.database(), devices).await;
 
     let body = json!({ "model": "m", "version": "1.1.0", "policy": POLICY, "brief": true });
     let (planned, plan) = beside_a_writer(&fleet, fleet.post("/rollouts", body)).await;

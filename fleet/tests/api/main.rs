@@ -8,6 +8,7 @@ mod alerts;
 mod audit;
 mod auth;
 mod catalogue;
+mod copies;
 mod document;
 mod execution;
 mod history;

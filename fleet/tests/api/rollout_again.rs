@@ -12,6 +12,7 @@ use longshore_trust::{AssignmentVersion, Digest, Generation, UnixMs};
 use longshore_wire::v1::{CommandAction, Mode, UpdateState};
 use serde_json::{Value, json};
 
+use crate::copies::copies;
 use crate::rollout_depth::{act, plan, planned, show, simple, tick, tick_at};
 use crate::support::{Device, Fleet, PASSWORD};
 
@@ -410,7 +411,7 @@ async fn looking_at_a_rollout_waits_for_no_writer_and_what_was_decided_meanwhile
 async fn between_the_parts_of_a_large_step_others_have_their_turn_and_their_word_holds() {
     let (fleet, old, _) = two_versions().await;
     fleet.device(1, Some(old)).await;
-    fleet.copies(450).await;
+    copies(&fleet.database(), 450).await;
     let id = planned(&fleet, "1.1.0", &simple("", "")).await;
     act(&fleet, &id, "start", json!({})).await;
     let offered = async || {
