@@ -105,7 +105,7 @@ fn one_device_does_not_bring_the_rows_of_all() {
     let g = gate("");
     let quiet = says(tally(400, 380), tally(12, 12));
     let loud = says(tally(400, 380), tally(MANY, MANY));
-    let verdict = judge(&g, &[loud, quiet.clone(), quiet.clone(), quiet], 0, 1);
+    let verdict = judge(&g, &[loud, quiet, quiet, quiet], 0, 1);
     assert_eq!(verdict.outcome, Outcome::NotYet, "{verdict:?}");
     assert!(verdict.reasons().contains("rows"), "{}", verdict.reasons());
     let all = judge(&g, &vec![says(tally(400, 380), tally(100, 98)); 4], 0, 1);
