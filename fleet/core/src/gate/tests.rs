@@ -134,11 +134,11 @@ fn an_estimate_beyond_the_margin_never_passes() {
 fn an_equal_version_passes_without_proof_in_a_small_wave_and_needs_proof_in_a_large_one() {
     let g = gate("accuracy_drop = 0.05\nmin_labelled = 20");
     let equal = pair(labelled(100, 95), labelled(40, 39));
-    let small = judge(&g, &vec![equal; 2], 0, 1);
+    let small = judge(&g, &[equal; 2], 0, 1);
     assert_eq!(small.outcome, Outcome::Pass);
     assert!(of(&small, "accuracy").text.starts_with("no proof of harm"));
     let strict = gate("accuracy_drop = 0.05\nmin_labelled = 20\nevidence = \"proof_of_no_harm\"");
-    assert_eq!(judge(&strict, &vec![equal; 2], 0, 1).outcome, Outcome::NotYet);
+    assert_eq!(judge(&strict, &[equal; 2], 0, 1).outcome, Outcome::NotYet);
     let many = vec![pair(labelled(1000, 950), labelled(1000, 960)); 40];
     assert_eq!(judge(&g, &many, 0, 1).outcome, Outcome::Pass);
     assert!(of(&judge(&g, &many, 0, 1), "accuracy").text.starts_with("no harm"));
