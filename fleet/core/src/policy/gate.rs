@@ -163,7 +163,13 @@ pub(super) fn gate(lines: &Lines<'_>, raw: &RawGate, wrong: &mut Vec<PolicyError
 
 /// Keys that change nothing without another one: somebody believes in a protection that is not there.
 fn useless(lines: &Lines<'_>, raw: &RawGate) -> Vec<PolicyError> {
-    let harms = [&raw.accuracy_drop, &raw.error_rate_increase, &raw.latency_p99_ratio, &raw.score_shift];
+    let harms = [
+        &raw.accuracy_drop,
+        &raw.error_rate_increase,
+        &raw.latency_p99_ratio,
+        &raw.score_shift,
+        &raw.shadow_agreement,
+    ];
     let measures = harms.iter().any(|h| h.is_some());
     let labels = raw.min_labelled.as_ref().filter(|_| raw.accuracy_drop.is_none());
     let labels = labels.map(|m| {
@@ -176,7 +182,7 @@ fn useless(lines: &Lines<'_>, raw: &RawGate) -> Vec<PolicyError> {
     let rest = rest.into_iter().filter_map(|(key, span)| {
         let message = format!(
             "{key} does nothing without a gate that measures a harm: add accuracy_drop, error_rate_increase, \
-             latency_p99_ratio or score_shift, or remove this"
+             latency_p99_ratio, score_shift or shadow_agreement, or remove this"
         );
         Some(lines.error(&span.filter(|_| !measures)?, message))
     });

@@ -201,6 +201,22 @@ fn every_gate_reads_its_key_and_refuses_what_it_could_never_mean() {
 }
 
 #[test]
+fn every_gate_on_harm_alone_takes_alpha_and_evidence() {
+    let harms = [
+        "accuracy_drop = 0.02",
+        "error_rate_increase = 0.01",
+        "latency_p99_ratio = 1.25",
+        "score_shift = 0.1",
+        "shadow_agreement = 0.95",
+    ];
+    for harm in harms {
+        let keys = format!("{harm}\nalpha = 0.05\nevidence = \"no_proof_of_harm\"");
+        let gate = Policy::parse(&SMALL.replace("accuracy_drop = 0.02", &keys)).unwrap().gate;
+        assert_eq!((gate.alpha, gate.evidence), (0.05, Evidence::NoProofOfHarm), "{harm}");
+    }
+}
+
+#[test]
 fn all_mistakes_of_a_gate_are_named_at_once() {
     let bad = "accuracy_drop = 2.0\nlatency_p99_ratio = 0.5\nmin_rows = -1\nevidence = \"maybe\"";
     let text = SMALL.replace("accuracy_drop = 0.02", bad).replace("\"revert\"", "\"explode\"");
