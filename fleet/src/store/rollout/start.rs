@@ -103,13 +103,16 @@ pub async fn put_revert(tx: &mut Tx, id: &RolloutId, plan: &RevertPlan) -> Resul
         .bind(json)
         .execute(tx.conn())
         .await?;
-    for target in plan.waves.iter().flatten() {
-        sqlx::query("UPDATE rollout_device SET revert_version = NULL WHERE rollout = ?1 AND device = ?2")
-            .bind(id.as_str())
-            .bind(target.device.as_str())
-            .execute(tx.conn())
-            .await?;
-    }
+    let devices: Vec<&str> = plan.waves.iter().flatten().map(|target| target.device.as_str()).collect();
+    let devices = serde_json::to_string(&devices).map_err(|e| StoreError::corrupt("revert plan", e))?;
+    sqlx::query(
+        "UPDATE rollout_device SET revert_version = NULL
+         WHERE rollout = ?1 AND revert_version IS NOT NULL AND device IN (SELECT value FROM json_each(?2))",
+    )
+    .bind(id.as_str())
+    .bind(devices)
+    .execute(tx.conn())
+    .await?;
     Ok(())
 }
 
