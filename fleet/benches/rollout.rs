@@ -50,8 +50,9 @@ async fn run(devices: u32) -> Value {
     let act = async |act: &str| fleet.post(&format!("/rollouts/{id}/{act}"), json!({})).await.json;
     let (started, start) = beside_a_writer(&fleet, act("start")).await;
     assert_eq!(started["state"], "running", "{started}");
-    let look =
-        async || executor::tick(&fleet.app, Scope::UnderWay, now()).await.expect("the record can be read");
+    let look = async || {
+        while executor::tick(&fleet.app, Scope::UnderWay, now()).await.expect("the record can be read") {}
+    };
     let (_, offer) = beside_a_writer(&fleet, look()).await;
     let detail = fleet.get(&format!("/rollouts/{id}")).await.json;
     let offered = &detail["waves"][0]["device_counts"]["offered"];

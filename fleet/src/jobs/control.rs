@@ -152,6 +152,9 @@ fn new_id(model: &ModelName, version: &str, seed: &str) -> RolloutId {
     RolloutId::new(format!("{model}-{clean}-{digits}")).expect("made of allowed characters, and short enough")
 }
 
+/// So often a plan is made while others may write.
+const TRIES_BESIDE: usize = 2;
+
 /// Plans a rollout and, unless it is a rehearsal, keeps the plan.
 ///
 /// # Errors
@@ -166,23 +169,29 @@ pub async fn make_plan(
     now: UnixMs,
 ) -> Result<(Plan, Rehearsal), ControlError> {
     let version = app.store.alias(model, version).await?.unwrap_or_else(|| version.to_owned());
+    let name = |generation| new_id(model, &version, &format!("{}/{generation}/{now}", app.fleet));
+    let mut beside = (0..TRIES_BESIDE).map(|_| true).chain(std::iter::repeat(false));
     loop {
-        // The inventory of a large fleet is read beside the writer: nobody waits for a plan.
-        let mut seen = app.store.snapshot().await?;
-        let release = planning::release(&mut seen, model, &version).await?;
-        let parent = rollout::latest_started(&mut seen, model).await?;
-        let generation = rollout::coming_generation(&mut seen).await?;
-        let id = new_id(model, &version, &format!("{}/{generation}/{now}", app.fleet));
-        let plan =
-            planning::make(&mut seen, id, generation, parent.clone(), &release, policy.clone()).await?;
-        let rehearsal = planning::rehearsal(&mut seen, &plan, now).await?;
-        drop(seen);
+        // The inventory of a large fleet is read beside the writer: nobody waits for a plan. But where others take generations
+        // all the time, they have to wait.
+        let is_beside = dry_run || beside.next() == Some(true);
+        let mut tx = if is_beside { app.store.snapshot().await? } else { app.store.write().await? };
+        let release = planning::release(&mut tx, model, &version).await?;
+        let parent = rollout::latest_started(&mut tx, model).await?;
+        let generation = rollout::coming_generation(&mut tx).await?;
+        let made =
+            planning::make(&mut tx, name(generation), generation, parent.clone(), &release, policy.clone());
+        let plan = made.await?;
+        let rehearsal = planning::rehearsal(&mut tx, &plan, now).await?;
         if dry_run {
             return Ok((plan, rehearsal));
         }
-        let mut tx = app.store.write().await?;
-        // It may have been withdrawn meanwhile.
-        planning::release(&mut tx, model, &version).await?;
+        if is_beside {
+            drop(tx);
+            tx = app.store.write().await?;
+            // It may have been withdrawn meanwhile.
+            planning::release(&mut tx, model, &version).await?;
+        }
         let is_next = rollout::next_generation(&mut tx).await? == generation;
         if !is_next || rollout::latest_started(&mut tx, model).await? != parent {
             // Somebody else planned or started one meanwhile: this one comes after it.

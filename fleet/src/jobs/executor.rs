@@ -5,6 +5,7 @@
 //! said it a moment later.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use longshore_fleet_core::rollout::{
     Action, DeviceState, OFFER_GOOD_FOR_MS, RolloutState, in_parts, plan_revert, step,
@@ -32,6 +33,9 @@ const STEPS_A_TICK: usize = 16;
 /// About so many devices are told something in one transaction. Each costs a signature and some rows, and nothing that
 /// devices say is stored meanwhile.
 const AT_ONCE: usize = 200;
+/// A step that takes longer goes on after other rollouts have had their turn: a halt of one does not wait for the offers of
+/// another, and its own gates are looked at meanwhile.
+const LONGEST_STEP: Duration = Duration::from_secs(5);
 
 /// Which rollouts to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,37 +57,56 @@ pub enum ExecutorError {
     Director(#[from] DirectorError),
 }
 
-/// Looks once at every rollout that is under way or, with [`Scope::All`], may still have something to say.
+/// What came of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    /// There was nothing to do, or only numbers to note.
+    Nothing,
+    /// Something was done: what follows from that is to be asked.
+    Moved,
+    /// It has taken so long that others are to have their turn; not all was done.
+    Unfinished,
+}
+
+/// Looks once at every rollout that is under way or, with [`Scope::All`], may still have something to say. Whether one of them
+/// has much to do and is to be looked at again at once.
 ///
 /// # Errors
 /// [`ExecutorError`] of the first that could not be carried out; the others have been.
-pub async fn tick(app: &App, scope: Scope, now: UnixMs) -> Result<(), ExecutorError> {
-    let mut first = Ok(());
+pub async fn tick(app: &App, scope: Scope, now: UnixMs) -> Result<bool, ExecutorError> {
+    let begun = Instant::now();
+    let (mut first, mut unfinished) = (None, false);
     for id in app.store.rollouts_to_execute(scope == Scope::UnderWay).await? {
         for _ in 0..STEPS_A_TICK {
+            // People act between steps: what is done after that is not written down as done before.
+            let now = now.plus_ms(u64::try_from(begun.elapsed().as_millis()).unwrap_or(0));
             match advance(app, &id, now).await {
-                Ok(true) => {}
-                Ok(false) => break,
+                Ok(Came::Moved) => {}
+                Ok(Came::Nothing) => break,
+                Ok(Came::Unfinished) => {
+                    unfinished = true;
+                    break;
+                }
                 Err(e) => {
                     tracing::warn!(rollout = %id, error = %e, "a step of a rollout failed");
-                    first = first.and(Err(e));
+                    first = first.or(Some(e));
                     break;
                 }
             }
         }
     }
-    first
+    first.map_or(Ok(unfinished), Err)
 }
 
-/// One step of one rollout. Whether anything was done.
-async fn advance(app: &App, id: &RolloutId, now: UnixMs) -> Result<bool, ExecutorError> {
+/// One step of one rollout.
+async fn advance(app: &App, id: &RolloutId, now: UnixMs) -> Result<Came, ExecutorError> {
     let heard_after = UnixMs(now.0.saturating_sub(HEARD_MS));
     let mut seen = app.store.snapshot().await?;
-    let Some(owned) = OwnedFacts::load(&mut seen, id, heard_after).await? else { return Ok(false) };
+    let Some(owned) = OwnedFacts::load(&mut seen, id, heard_after).await? else { return Ok(Came::Nothing) };
     let beside = beside(&mut seen, &owned).await?;
     // Which of a model's rollouts speaks was asked before: one that was started since takes the word.
     if owned.rollout.state == RolloutState::Completed && !beside.is_empty() {
-        return Ok(false);
+        return Ok(Came::Nothing);
     }
     let late = match owned.rollout.state {
         RolloutState::Running | RolloutState::Completed => planning::late(&mut seen, &owned.plan).await?,
@@ -92,34 +115,39 @@ async fn advance(app: &App, id: &RolloutId, now: UnixMs) -> Result<bool, Executo
     drop(seen);
     let actions = step(now, &owned.facts(&late));
     if actions.is_empty() {
-        return Ok(false);
+        return Ok(Came::Nothing);
     }
     let only_numbers = actions.iter().all(|a| matches!(a, Action::Verdict { .. }));
-    let mut etag = owned.rollout.etag;
+    let (mut etag, mut withdrawn, begun) = (owned.rollout.etag, false, Instant::now());
     for part in in_parts(actions, AT_ONCE) {
-        let mut tx = app.store.write().await?;
-        if etag_of(&mut tx, id).await? != Some(etag) || self::beside(&mut tx, &owned).await? != beside {
-            // Somebody has decided something since: these are facts of before.
-            return Ok(true);
+        if begun.elapsed() >= LONGEST_STEP {
+            return Ok(Came::Unfinished);
         }
-        let mut doing =
-            Doing { app, owned: &owned, now, push: BTreeSet::new(), release: None, withdrawn: false };
+        let mut tx = app.store.write().await?;
+        let same = rollout::get(&mut tx, id).await?.is_some_and(|r| r.etag == etag);
+        if !same || self::beside(&mut tx, &owned).await? != beside {
+            // Somebody has decided something since: these are facts of before.
+            return Ok(Came::Moved);
+        }
+        let mut doing = Doing { app, owned: &owned, now, push: BTreeSet::new(), release: None, withdrawn };
         for action in part {
             doing.carry_out(&mut tx, action).await?;
         }
-        let Doing { push, withdrawn, .. } = doing;
-        let after = etag_of(&mut tx, id).await?;
+        let push = doing.push;
+        withdrawn = doing.withdrawn;
+        let after = rollout::get(&mut tx, id).await?;
         tx.commit().await?;
         for device in push {
             app.gateway.push(device);
         }
         app.events.publish(FleetEvent::Rollout(id.clone()));
         match after {
-            Some(now) if !withdrawn => etag = now,
-            _ => return Ok(true),
+            Some(r) if r.state == owned.rollout.state => etag = r.etag,
+            // What is left was derived from a state that it is no longer in.
+            _ => return Ok(Came::Moved),
         }
     }
-    Ok(!only_numbers)
+    Ok(if only_numbers { Came::Nothing } else { Came::Moved })
 }
 
 /// What other rollouts of the model are under way.
@@ -127,10 +155,6 @@ async fn beside(tx: &mut Tx, owned: &OwnedFacts) -> Result<Vec<rollout::Rollout>
     let mut all = rollout::active_of(tx, &owned.rollout.model).await?;
     all.retain(|r| r.id != owned.rollout.id);
     Ok(all)
-}
-/// Raised by whatever is decided of a rollout.
-async fn etag_of(tx: &mut Tx, id: &RolloutId) -> Result<Option<u64>, StoreError> {
-    Ok(rollout::get(tx, id).await?.map(|r| r.etag))
 }
 
 /// How something is offered.
@@ -287,7 +311,8 @@ impl Doing<'_> {
 
     async fn pause(&self, tx: &mut Tx, reason: &str) -> Result<(), StoreError> {
         let id = &self.owned.rollout.id;
-        if self.owned.rollout.state == RolloutState::Running {
+        // What was decided in this very transaction counts: a rollout that is being taken back goes on with that.
+        if rollout::get(tx, id).await?.is_some_and(|r| r.state == RolloutState::Running) {
             rollout::set_state(tx, id, RolloutState::Paused, reason, self.now).await?;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Background work: the rollout executor, the checks of uploads, verdicts on a schedule, alerts.
 //!
-//! What always holds: everything a job does is derived from the record, in one transaction; a job that is killed starts
-//! again where the record says, and doing a step twice does no harm.
+//! What always holds: everything a job does is derived from the record, and a transaction holds only as long as what it was
+//! derived from; a job that is killed starts again where the record says, and doing a step twice does no harm.
 
 mod checks;
 pub mod control;
@@ -39,8 +39,15 @@ async fn execute_rollouts(app: Shared) {
     for look in (0..ALL_EVERY).cycle() {
         let scope = if look == 0 { Scope::All } else { Scope::UnderWay };
         let begun = Instant::now();
-        if let Err(error) = executor::tick(&app, scope, crate::app::now()).await {
-            tracing::error!(%error, "the rollout executor could not do its work; it tries again");
+        let unfinished = match executor::tick(&app, scope, crate::app::now()).await {
+            Ok(unfinished) => unfinished,
+            Err(error) => {
+                tracing::error!(%error, "the rollout executor could not do its work; it tries again");
+                false
+            }
+        };
+        if unfinished && !app.stop.is_cancelled() {
+            continue;
         }
         let rest = (begun.elapsed() * REST).clamp(GATHER, LONGEST_REST);
         tokio::select! {

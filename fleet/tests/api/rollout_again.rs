@@ -439,7 +439,7 @@ async fn between_the_parts_of_a_large_step_others_have_their_turn_and_their_word
     // Nobody was forgotten, and nobody is offered it twice.
     let resumed = act(&fleet, &id, "resume", json!({ "wave": "retry" })).await;
     assert_eq!(resumed["state"], "running", "{resumed}");
-    tick(&fleet).await;
+    while executor::tick(&fleet.app, Scope::All, now()).await.unwrap() {}
     assert_eq!(offered().await, 450);
     let attempts: (i64, i64) = {
         let pool = sqlx::SqlitePool::connect_with(

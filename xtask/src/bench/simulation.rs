@@ -78,6 +78,7 @@ fn instructions(program: &str) -> Result<Option<f64>> {
         let simulate = [program, "run", "--devices", &devices_text, "--seed", "1", "--json"];
         let run = command("valgrind", &[&tool[..], &simulate[..]].concat()).output().context("valgrind")?;
         let told = String::from_utf8_lossy(&run.stderr);
+        ensure!(run.status.success(), "under valgrind, {devices} devices: {told}");
         let refs = told.lines().find_map(|l| l.split_once("refs:")).context("valgrind counted nothing")?.1;
         Ok(refs.trim().replace(',', "").parse::<f64>().context("what valgrind counted")? / devices as f64)
     };

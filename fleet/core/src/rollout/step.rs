@@ -125,6 +125,10 @@ impl Step<'_> {
         }
         self.confirm(&mut pace);
         self.quarantine();
+        if self.out.iter().any(|a| matches!(a, Action::Rollout { .. })) {
+            // From now on the rollout is in another state: what that one offers, if anything, is said by the next step.
+            self.out.retain(|a| !matches!(a, Action::Offer { .. } | Action::Admit { .. }));
+        }
     }
 
     fn pace(&self) -> Pace {

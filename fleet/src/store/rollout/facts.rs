@@ -1,4 +1,4 @@
-//! The facts of a rollout, read in the transaction that will act on them.
+//! The facts of a rollout, as one state of the record has them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -116,9 +116,19 @@ impl Step<'_> {
             && let (back, stuck @ 2..) = first
             && (back as f64) < least * (back + stuck) as f64
         {
+            let sent = (self.devices.iter())
+                .filter(|d| {
+                    stages.get(&d.fact.device).is_some_and(|(s, _)| *s > 0) && d.fact.revert.is_some()
+                })
+                .count();
+            let others = match sent {
+                0 => "nobody else was sent there".to_owned(),
+                // A step that tells many was broken off.
+                n => format!("{n} others were sent there since"),
+            };
             let reason = format!(
-                "gate: {stuck} of the first {} could not go back to the version before; nobody else was sent there: \
-                 look at one of them, then revert again to go on with all",
+                "gate: {stuck} of the first {} could not go back to the version before; {others}: look at one of them, \
+                 then revert again to go on with all",
                 counted(back + stuck, "device")
             );
             self.pause(PauseReason::Gate, reason);
