@@ -215,6 +215,39 @@ fn a_skipped_wave_is_kept_and_a_lapsed_lease_is_offered_again() {
 }
 
 #[test]
+fn the_step_that_stops_a_rollout_offers_nothing_any_more() {
+    for then in ["pause", "halt", "revert"] {
+        let mut w =
+            World::new(make(policy(&format!("max_failed_devices = 0\non_fail = \"{then}\"")), 5), &[]);
+        let of_wave = |w: &World, wave| -> Vec<_> {
+            w.devices.iter().filter(|d| d.wave == wave).map(|d| d.device.clone()).collect()
+        };
+        for device in of_wave(&w, 1) {
+            w.natures.insert(device.clone(), Nature::Away);
+            w.device(&device).online = false;
+        }
+        for _ in 0..20 {
+            w.pass(500);
+        }
+        assert_eq!(w.wave_states(), [WaveState::Passed, WaveState::Offering]);
+        // A device of the wave that passed wants the version once more, and the open wave fails.
+        let lapsed = of_wave(&w, 0)[0].clone();
+        let d = w.device(&lapsed);
+        d.state = DeviceState::Waiting;
+        let offers = |w: &World| w.actions().iter().filter(|a| matches!(a, Action::Offer { .. })).count();
+        assert_eq!(offers(&w), 1, "{then}: it would be offered it");
+        for device in of_wave(&w, 1) {
+            let d = w.device(&device);
+            let version = d.offer.unwrap().version;
+            d.report = Some(Report { version, state: UpdateState::Failed, code: None, active: Some(OLD) });
+        }
+        let stops = w.actions().iter().any(|a| matches!(a, Action::Rollout { .. }));
+        assert!(stops, "{then}: {:?}", w.actions());
+        assert_eq!(offers(&w), 0, "{then}");
+    }
+}
+
+#[test]
 fn leases_that_lapse_while_the_fleet_is_away_fail_no_wave() {
     let mut w = World::new(make(policy("max_failed_devices = 0\non_fail = \"revert\""), 5), &[]);
     w.settle();
