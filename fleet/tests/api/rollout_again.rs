@@ -454,3 +454,22 @@ async fn between_the_parts_of_a_large_step_others_have_their_turn_and_their_word
     };
     assert_eq!(attempts, (450, 450));
 }
+
+#[tokio::test]
+async fn whoever_takes_generations_all_the_time_keeps_nobody_from_planning() {
+    let (fleet, old, _) = two_versions().await;
+    fleet.device(1, Some(old)).await;
+    let app = fleet.app.clone();
+    let taking = tokio::spawn(async move {
+        loop {
+            let mut tx = app.store.write().await.unwrap();
+            rollout::next_generation(&mut tx).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+    });
+    let made = plan(&fleet, "1.1.0", &simple("", ""));
+    let made = tokio::time::timeout(std::time::Duration::from_secs(60), made).await;
+    taking.abort();
+    let made = made.expect("it waits for a moment in which nobody takes one");
+    assert_eq!(made["state"], "planned", "{made}");
+}
