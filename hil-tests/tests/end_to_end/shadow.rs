@@ -18,6 +18,7 @@ mod onnx;
 
 const DEVICES: usize = 2;
 const BAD: &str = "1.2.0";
+/// The last wave soaks for longer than its devices are on probation: when it completes they have committed.
 const SHADOW: &str = r#"name = "shadow-first"
 [[wave]]
 select = { count = 1 }
@@ -26,6 +27,7 @@ probation = "1s"
 [[wave]]
 select = { rest = true }
 probation = "1s"
+soak = "3s"
 [gate]
 min_rows = 10
 shadow_agreement = 0.85
