@@ -467,7 +467,8 @@ async fn whoever_takes_generations_all_the_time_keeps_nobody_from_planning() {
             tx.commit().await.unwrap();
         }
     });
-    let made = plan(&fleet, "1.1.0", &simple("", ""));
+    let policy = simple("", "");
+    let made = plan(&fleet, "1.1.0", &policy);
     let made = tokio::time::timeout(std::time::Duration::from_secs(60), made).await;
     taking.abort();
     let made = made.expect("it waits for a moment in which nobody takes one");
